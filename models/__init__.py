@@ -1,0 +1,1 @@
+"""What is in this frame? OFL-SAM2: a frozen SAM2 with an online few-shot learner."""

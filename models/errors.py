@@ -1,0 +1,28 @@
+"""ModelError is the base of everything this package raises on purpose.
+
+ModelError
+├── CheckpointError   weights are missing, damaged, or of another architecture
+├── ProfileError      a profile is damaged or was fitted for another backbone
+├── DatasetError      a data set folder is not what its layout promises
+└── EngineError       an engine cannot run here
+"""
+
+
+class ModelError(Exception):
+    """Base class; the message is one line and names what was expected and what came."""
+
+
+class CheckpointError(ModelError):
+    """Weights are missing, damaged, or of another architecture."""
+
+
+class ProfileError(ModelError):
+    """A profile is damaged or was fitted for another backbone."""
+
+
+class DatasetError(ModelError):
+    """A data set folder is not what its layout promises."""
+
+
+class EngineError(ModelError):
+    """An engine cannot run here."""

@@ -1,0 +1,65 @@
+"""What leaves the package: plain numpy and frozen dataclasses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+UInt8Array = npt.NDArray[np.uint8]
+
+BACKGROUND_ID = 0
+IGNORE_ID = 255
+
+
+@dataclass(frozen=True)
+class ClassSpec:
+    """One class of a profile or data set.
+
+    class_id: the caller's id, 1 to 254 (0 is background, 255 is ignore)
+    color: "#rrggbb"
+    """
+
+    class_id: int
+    name: str
+    color: str
+
+
+class Update(StrEnum):
+    """What the online learner did with one class of one frame."""
+
+    ACCEPTED = "accepted"  # confidence reached gamma, the update was kept
+    REFUSED = "refused"  # confidence below gamma, nothing was learnt
+    ROLLED_BACK = "rolled_back"  # the guard found that the update harmed the support samples
+    FROZEN = "frozen"  # the learner is frozen or online updates are off
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """One class in one frame.
+
+    confidence: calibrated estimate of the mask's DSC, 0 to 1
+    area: share of the frame's pixels, 0 to 1
+    """
+
+    class_id: int
+    present: bool
+    confidence: float
+    area: float
+    update: Update
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The answer for one frame.
+
+    class_map: (H, W) uint8 class ids at the input's own size
+    results: one per class of the profile, in the profile's order
+    step_ms: wall time of the whole step, milliseconds
+    """
+
+    class_map: UInt8Array
+    results: tuple[ClassResult, ...]
+    step_ms: float

@@ -1,0 +1,1 @@
+"""Who may watch what, and is it healthy? Settings, sessions, HTTP and the command line."""
