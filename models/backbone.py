@@ -1,0 +1,287 @@
+"""The frozen SAM2 as four stateless functions of static shape.
+
+encode_image, attend_memory, decode_masks, encode_memory. Every class is one row of the batch.
+Nothing here remembers anything: what is remembered lives in the memory bank and comes in as
+`BankTensors`. Memory attention is executed here over the sam2 package's own weights, with
+real-arithmetic rotary encoding (ONNX and TensorRT have no complex numbers) and a key mask (so
+that a bank of constant size may be partly empty). The prompt encoder is gone from the path: its
+"no prompt" embeddings are constants. A test holds each function against the package's own code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from sam2.modeling.sam2_utils import get_1d_sine_pe
+from torch import Tensor, nn
+
+from models.architecture import build_sam2
+from models.config import BackboneConfig
+
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
+NO_OBJECT_LOGIT = -1024.0
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """Features of B frames.
+
+    stride16: (B, D, h, w); stride8: (B, D/4, 2h, 2w); stride4: (B, D/8, 4h, 4w)
+    """
+
+    stride16: Tensor
+    stride8: Tensor
+    stride4: Tensor
+
+    def rows(self, index: Tensor) -> ImageFeatures:
+        """One frame per class row. index: (C,) long"""
+        return ImageFeatures(self.stride16[index], self.stride8[index], self.stride4[index])
+
+
+@dataclass(frozen=True)
+class BankTensors:
+    """What C class rows remember, in a fixed number E of entries.
+
+    memory: (C, E, M, h, w)
+    pointer: (C, E, D) object pointers
+    time_code: (E,) long, row of the time code table: memories - 1 for support, 0 the newest frame
+    distance: (C, E) float, frames between now and the entry, for the pointers' time code
+    valid: (C, E) bool
+    """
+
+    memory: Tensor
+    pointer: Tensor
+    time_code: Tensor
+    distance: Tensor
+    valid: Tensor
+
+
+@dataclass(frozen=True)
+class DecodedMasks:
+    """Mask decoder output for C rows.
+
+    mask_logits: (C, 1, 4h, 4w); iou: (C,) predicted IoU, 0 to 1
+    object_logit: (C,) is the class in the frame at all; pointer: (C, D)
+    """
+
+    mask_logits: Tensor
+    iou: Tensor
+    object_logit: Tensor
+    pointer: Tensor
+
+    def gated(self) -> Tensor:
+        """Mask logits with absent rows emptied, as SAM2 does. (C, 1, 4h, 4w)"""
+        present = (self.object_logit > 0)[:, None, None, None]
+        return torch.where(present, self.mask_logits, NO_OBJECT_LOGIT)
+
+
+class Backbone(nn.Module):
+    """A SAM2 network and the four functions that the tracker calls."""
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.sam = build_sam2(config)
+        cos, sin = _axial_rotation(config.grid, config.model_width)
+        self.register_buffer("rope_cos", cos, persistent=False)
+        self.register_buffer("rope_sin", sin, persistent=False)
+        mean, std = torch.tensor(IMAGE_MEAN), torch.tensor(IMAGE_STD)
+        self.register_buffer("image_mean", mean.view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("image_std", std.view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("image_pos", _sine(self.sam.image_encoder.neck, config.grid), False)
+        self.register_buffer("memory_pos", _sine(self.sam.memory_encoder, config.grid), False)
+
+    def freeze(self) -> Backbone:
+        """Evaluation mode, no gradients."""
+        self.eval()
+        return cast(Backbone, self.requires_grad_(False))
+
+    def normalize(self, image: Tensor) -> Tensor:
+        """image: (B, 3, S, S) RGB 0 to 255 -> normalised as SAM2 was trained."""
+        mean, std = cast(Tensor, self.image_mean), cast(Tensor, self.image_std)
+        return (image / 255.0 - mean) / std
+
+    def encode_image(self, image: Tensor) -> ImageFeatures:
+        """image: (B, 3, S, S) normalised."""
+        out = self.sam.forward_image(image)
+        stride4, stride8, stride16 = out["backbone_fpn"]
+        return ImageFeatures(stride16, stride8, stride4)
+
+    def without_memory(self, features: Tensor) -> Tensor:
+        """The feature of a frame that has no past. (C, D, h, w) -> (C, D, h, w)"""
+        return features + self.sam.no_mem_embed.view(1, -1, 1, 1)
+
+    def attend_memory(self, features: Tensor, bank: BankTensors) -> Tensor:
+        """Condition the frame on what each row remembers.
+
+        features: (1 or C, D, h, w) at stride 16
+        returns:  (C, D, h, w)
+        """
+        rows = bank.memory.shape[0]
+        height, width = features.shape[-2:]
+        memory, pos, key_bias = self._memory_tokens(bank)
+        image_pos = cast(Tensor, self.image_pos)
+        # (C, D, h, w) -> (C, hw, D)
+        tokens = (features + 0.1 * image_pos).flatten(2).transpose(1, 2)
+        tokens = tokens.expand(rows, -1, -1)
+        for layer in self.sam.memory_attention.layers:
+            tokens = self._attention_layer(layer, tokens, memory, pos, key_bias)
+        tokens = self.sam.memory_attention.norm(tokens)
+        return cast(Tensor, tokens.transpose(1, 2).reshape(rows, -1, height, width))
+
+    def decode_masks(self, conditioned: Tensor, features: ImageFeatures) -> DecodedMasks:
+        """conditioned: (C, D, h, w); features of 1 or C frames, for their fine levels."""
+        multimask = self.config.multimask
+        return self._decode(conditioned, features, self._no_mask_embedding(), multimask=multimask)
+
+    def encode_memory(self, features: Tensor, mask_logits: Tensor, present: Tensor) -> Tensor:
+        """Turn a frame and its masks into memories.
+
+        features: (1 or C, D, h, w); mask_logits: (C, 1, *, *) any size, real; present: (C,) bool
+        returns:  (C, M, h, w)
+        """
+        size = self.config.image_size
+        if mask_logits.shape[-1] != size:
+            mask_logits = F.interpolate(
+                mask_logits.float(), size=(size, size), mode="bilinear", align_corners=False
+            )
+        mask = mask_logits.sigmoid() * 20.0 - 10.0
+        encoder = self.sam.memory_encoder
+        memory = encoder.pix_feat_proj(features) + encoder.mask_downsampler(mask)
+        memory = encoder.out_proj(encoder.fuser(memory))
+        absent = self.sam.no_obj_embed_spatial[..., None, None]
+        return cast(Tensor, memory + (~present)[:, None, None, None].to(memory.dtype) * absent)
+
+    def prompted_pointer(self, features: ImageFeatures, mask: Tensor) -> Tensor:
+        """Object pointer of a given mask (annotated frames only).
+
+        features of C frames; mask: (C, 1, S, S) float 0 or 1; returns (C, D)
+        """
+        prompt = self.sam.mask_downsample(mask)
+        size = self.sam.sam_prompt_encoder.mask_input_size
+        prompt = F.interpolate(
+            prompt.float(), size=size, mode="bilinear", align_corners=False, antialias=True
+        )
+        dense = self.sam.sam_prompt_encoder.mask_downscaling(prompt)
+        decoded = self._decode(features.stride16, features, dense, multimask=False)
+        present = mask.flatten(1).any(dim=1)
+        return self._gate_pointer(decoded.pointer, present)
+
+    def _decode(
+        self, conditioned: Tensor, features: ImageFeatures, dense: Tensor, *, multimask: bool
+    ) -> DecodedMasks:
+        rows = conditioned.shape[0]
+        decoder, prompts = self.sam.sam_mask_decoder, self.sam.sam_prompt_encoder
+        no_point = prompts.not_a_point_embed.weight
+        masks, iou, tokens, object_logit = decoder(
+            image_embeddings=conditioned,
+            image_pe=prompts.get_dense_pe(),
+            sparse_prompt_embeddings=no_point.expand(rows, 2, -1),
+            dense_prompt_embeddings=dense,
+            multimask_output=multimask,
+            repeat_image=False,
+            high_res_features=[features.stride4, features.stride8],
+        )
+        best = iou.argmax(dim=1)
+        row = torch.arange(rows, device=iou.device)
+        token = tokens[row, best if tokens.shape[1] > 1 else 0]
+        pointer = self.sam.obj_ptr_proj(token)
+        return DecodedMasks(
+            mask_logits=masks[row, best][:, None].float(),
+            iou=iou[row, best].float(),
+            object_logit=object_logit[:, 0].float(),
+            pointer=self._gate_pointer(pointer, object_logit[:, 0] > 0),
+        )
+
+    def _gate_pointer(self, pointer: Tensor, present: Tensor) -> Tensor:
+        return torch.where(present[:, None], pointer, self.sam.no_obj_ptr.to(pointer.dtype))
+
+    def _no_mask_embedding(self) -> Tensor:
+        weight = self.sam.sam_prompt_encoder.no_mask_embed.weight
+        return cast(Tensor, weight.view(1, -1, 1, 1))
+
+    def _memory_tokens(self, bank: BankTensors) -> tuple[Tensor, tuple[Tensor, int], Tensor]:
+        """Tokens and positions (C, N, M), how many of them turn, key bias (C, 1, 1, N)."""
+        rows, entries, width = bank.memory.shape[:3]
+        area = bank.memory.shape[3] * bank.memory.shape[4]
+        split = self.config.model_width // width
+        spatial = bank.memory.flatten(3).transpose(2, 3).reshape(rows, entries * area, width)
+        pointer = bank.pointer.reshape(rows, entries * split, width)
+        sine = (
+            cast(Tensor, self.memory_pos).flatten(2).transpose(1, 2)
+        )  # (1, M, h, w) -> (1, hw, M)
+        codes = self.sam.maskmem_tpos_enc[bank.time_code].view(entries, 1, width)
+        spatial_pos = (sine + codes).reshape(1, entries * area, width)
+        distance = get_1d_sine_pe(bank.distance / 15.0, dim=self.config.model_width)
+        pointer_pos = self.sam.obj_ptr_tpos_proj(distance.to(codes.dtype))
+        pointer_pos = pointer_pos.repeat_interleave(split, dim=1)
+        bias = torch.zeros(bank.valid.shape, dtype=spatial.dtype, device=spatial.device)
+        bias = bias.masked_fill(~bank.valid, float("-inf"))
+        key_bias = torch.cat(
+            [bias.repeat_interleave(area, dim=1), bias.repeat_interleave(split, dim=1)], dim=1
+        )[:, None, None]
+        memory = torch.cat([spatial, pointer], dim=1)
+        pos = torch.cat([spatial_pos.expand(rows, -1, -1), pointer_pos], dim=1)
+        return memory, (pos, entries * area), key_bias
+
+    def _attention_layer(
+        self,
+        layer: nn.Module,
+        tokens: Tensor,
+        memory: Tensor,
+        pos: tuple[Tensor, int],
+        key_bias: Tensor,
+    ) -> Tensor:
+        """One memory attention layer. tokens: (C, hw, D) -> (C, hw, D)"""
+        normed = layer.norm1(tokens)
+        own = layer.self_attn
+        query, key = self._rotate(own.q_proj(normed)), self._rotate(own.k_proj(normed))
+        attended = _attend(query, key, own.v_proj(normed))
+        tokens = tokens + own.out_proj(attended)
+
+        cross = layer.cross_attn_image
+        query = self._rotate(cross.q_proj(layer.norm2(tokens)))
+        key = cross.k_proj(memory + pos[0])
+        key = torch.cat([self._rotate(key[:, : pos[1]]), key[:, pos[1] :]], dim=1)
+        attended = _attend(query, key, cross.v_proj(memory), key_bias)
+        tokens = tokens + cross.out_proj(attended)
+        return cast(Tensor, tokens + layer.linear2(F.relu(layer.linear1(layer.norm3(tokens)))))
+
+    def _rotate(self, tokens: Tensor) -> Tensor:
+        """Rotary encoding in real arithmetic. tokens: (C, E * hw, D), the map repeated E times."""
+        rows, count, width = tokens.shape
+        cos, sin = cast(Tensor, self.rope_cos), cast(Tensor, self.rope_sin)
+        area = cos.shape[0]
+        pairs = tokens.float().reshape(rows, count // area, area, width // 2, 2)
+        even, odd = pairs[..., 0], pairs[..., 1]
+        rotated = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
+        return rotated.reshape(rows, count, width).to(tokens.dtype)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+    """One-head attention, (C, N, D) tokens; four dimensions select torch's fused kernel."""
+    out = F.scaled_dot_product_attention(query[:, None], key[:, None], value[:, None], bias)
+    return out[:, 0]
+
+
+def _axial_rotation(grid: int, width: int, theta: float = 10000.0) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (grid * grid, width / 2): first half turns with x, second with y.
+
+    Axial rotary encoding as in SAM2 (section D.1) and RoPE-ViT (Heo et al. 2024).
+    """
+    frequency = theta ** -(torch.arange(0, width, 4).float() / width)
+    place = torch.arange(grid * grid).float()
+    column, row = place % grid, torch.div(place, grid, rounding_mode="floor")
+    angle = torch.cat([torch.outer(column, frequency), torch.outer(row, frequency)], dim=1)
+    return angle.cos(), angle.sin()
+
+
+def _sine(owner: nn.Module, grid: int) -> Tensor:
+    """The module's sine position map, (1, channels, grid, grid), fixed for a fixed input size."""
+    position = cast(nn.Module, owner.position_encoding)
+    channels = cast(int, position.num_pos_feats) * 2
+    return cast(Tensor, position(torch.zeros(1, channels, grid, grid))).float()

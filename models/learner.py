@@ -1,0 +1,123 @@
+"""The online few-shot learner of one stream: gated, guarded, reversible.
+
+State per class row: the mapping network's weights and the statistics of recent confident frames.
+The annotated samples' statistics never change and keep at least `support_weight` of the total, so
+the learner stays anchored to what people annotated. Memory is constant: no frame is stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.config import LearnerConfig
+from models.mapper import Statistics, descend, mapping_loss
+
+
+@dataclass(frozen=True)
+class LearnerStart:
+    """What a profile gives the learner.
+
+    tau: (C, D, d); anchor: statistics of the annotated frames, weight one per row
+    ridge: weight of ||T||^2; tolerance: (C,) relative rise of the support loss the guard accepts
+    """
+
+    tau: Tensor
+    anchor: Statistics
+    ridge: float
+    tolerance: Tensor
+
+
+@dataclass(frozen=True)
+class LearnerSnapshot:
+    """A copy of everything an update changes."""
+
+    tau: Tensor
+    recent: Statistics
+    seen: Tensor
+
+
+class OnlineLearner:
+    """Mapping networks of C classes and how they follow the stream."""
+
+    def __init__(self, start: LearnerStart, config: LearnerConfig) -> None:
+        self._start, self._config = start, config
+        self._limit = mapping_loss(start.tau, start.anchor) * (1 + start.tolerance)
+        self.tau = start.tau.clone()
+        self._recent = _copy(start.anchor)
+        self._seen = torch.zeros(len(start.tau))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held: constant over the life of a stream."""
+        recent, anchor = self._recent, self._start.anchor
+        held = [self.tau, self._start.tau, self._seen]
+        for statistics in (recent, anchor):
+            held += [statistics.gram, statistics.cross, statistics.energy, statistics.weight]
+        return sum(t.numel() * t.element_size() for t in held)
+
+    def update(self, rows: Tensor, fresh: Statistics) -> Tensor:
+        """Learn from a confident frame; rows that the guard rejects stay exactly as they were.
+
+        rows: (n,) long; fresh: statistics of the frame for these rows, weight one each
+        returns: (n,) bool, True where the update was kept
+        """
+        config = self._config
+        recent = self._recent.rows(rows).mixed(fresh, torch.full((len(rows),), config.decay))
+        seen = self._seen[rows] * (1 - config.decay) + config.decay
+        share = seen * (1 - config.support_weight)
+        anchor = self._start.anchor.rows(rows)
+        tau = descend(
+            self.tau[rows], anchor.mixed(recent, share), self._start.ridge, config.online_iterations
+        )
+        loss = mapping_loss(tau, anchor)
+        kept = torch.isfinite(loss) & (loss <= self._limit[rows]) & _finite(recent)
+        good = rows[kept]
+        self.tau[good] = tau[kept]
+        self._seen[good] = seen[kept]
+        accepted = recent.rows(kept)
+        for own, new in _pairs(self._recent, accepted):
+            own[good] = new
+        return kept
+
+    def snapshot(self) -> LearnerSnapshot:
+        """A copy to come back to."""
+        return LearnerSnapshot(self.tau.clone(), _copy(self._recent), self._seen.clone())
+
+    def restore(self, snapshot: LearnerSnapshot) -> None:
+        """Bring a snapshot back."""
+        self.tau = snapshot.tau.clone()
+        self._recent = _copy(snapshot.recent)
+        self._seen = snapshot.seen.clone()
+
+    def reset(self) -> None:
+        """As the profile left it."""
+        self.tau = self._start.tau.clone()
+        self._recent = _copy(self._start.anchor)
+        self._seen.zero_()
+
+
+def _copy(statistics: Statistics) -> Statistics:
+    return Statistics(
+        statistics.gram.clone(),
+        statistics.cross.clone(),
+        statistics.energy.clone(),
+        statistics.weight.clone(),
+    )
+
+
+def _pairs(own: Statistics, new: Statistics) -> list[tuple[Tensor, Tensor]]:
+    return [
+        (own.gram, new.gram),
+        (own.cross, new.cross),
+        (own.energy, new.energy),
+        (own.weight, new.weight),
+    ]
+
+
+def _finite(statistics: Statistics) -> Tensor:
+    """(R,) bool"""
+    sums = statistics.gram.sum(dim=(1, 2)) + statistics.cross.sum(dim=(1, 2)) + statistics.energy
+    return torch.isfinite(sums)

@@ -1,0 +1,203 @@
+"""The mapping network T_tau: one convolution per class, fitted in closed form and by descent.
+
+T_tau maps a frame's own features to the target feature, the memory-conditioned feature that SAM2
+would compute if it had the frame's true mask in memory. It is linear in its weights, so
+
+    L(T) = 1/2 sum_k || s_k (T phi_k - e_k) ||^2 + ridge/2 ||T||^2
+
+needs no autograd. With M = sum s^2 phi phi' + ridge I and B = sum s^2 e phi', the gradient is
+G = T M - B and the exact step length <G, G> / <G, G M>; G itself follows by G - alpha G M, one
+product per iteration (the Gram form). The cost does not depend on how many samples were seen, and
+no frame has to be kept. `descend_convolution` is the same descent over stored samples and serves
+as the oracle. Sources: Bhat et al., Learning What to Learn for VOS (ECCV 2020), section 3.3;
+OFL-SAM2, arXiv 2512.24861.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.config import LearnerConfig
+
+
+def describe(stride16: Tensor, image: Tensor, config: LearnerConfig) -> Tensor:
+    """What the mapping network sees of each token.
+
+    stride16: (B, D, h, w); image: (B, 3, S, S) normalised
+    returns:  (B, d, h, w): the token's feature at unit scale, its averages over the context
+              windows, mean and spread of its colour near and far, and a constant one
+    """
+    token = stride16 * torch.rsqrt(stride16.square().mean(dim=1, keepdim=True) + 1e-6)
+    parts = [token, *(_window_mean(token, side) for side in config.context)]
+    if config.color:
+        parts.extend(_color(image, stride16.shape[-1]))
+    parts.append(torch.ones_like(token[:, :1]))
+    described = torch.cat(parts, dim=1)
+    if config.kernel == 1:
+        return described
+    batch, _, height, width = described.shape
+    patches = F.unfold(described, config.kernel, padding=config.kernel // 2)
+    return patches.reshape(batch, -1, height, width)
+
+
+def _color(image: Tensor, grid: int) -> list[Tensor]:
+    side = image.shape[-1] // grid
+    mean = F.avg_pool2d(image, side)
+    spread = (F.avg_pool2d(image.square(), side) - mean.square()).clamp_min(1e-6).sqrt()
+    near = torch.cat([mean, spread], dim=1)
+    return [near, _window_mean(near, 5)]
+
+
+def _window_mean(value: Tensor, side: int) -> Tensor:
+    return F.avg_pool2d(value, side, stride=1, padding=side // 2, count_include_pad=False)
+
+
+def token_weights(mask: Tensor, grid: int) -> Tensor:
+    """Squared sample weights: instrument and background count the same, whatever their areas.
+
+    mask: (..., S, S) 0 to 1; returns (..., grid * grid), each frame sums to one
+    """
+    lead = mask.shape[:-2]
+    cover = F.adaptive_avg_pool2d(mask.reshape(-1, 1, *mask.shape[-2:]), grid).flatten(1)
+    inside = cover / cover.sum(dim=1, keepdim=True).clamp_min(1.0)
+    outside = (1 - cover) / (1 - cover).sum(dim=1, keepdim=True).clamp_min(1.0)
+    weight = inside + outside
+    return (weight / weight.sum(dim=1, keepdim=True)).reshape(*lead, -1)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Sufficient statistics of R mapping problems; additive, so a frame can be left out again.
+
+    gram: (R, d, d); cross: (R, D, d); energy: (R,) weighted squared norm of the targets
+    weight: (R,) total sample weight
+    """
+
+    gram: Tensor
+    cross: Tensor
+    energy: Tensor
+    weight: Tensor
+
+    @classmethod
+    def of(cls, described: Tensor, target: Tensor, weight: Tensor) -> Statistics:
+        """Statistics of F frames.
+
+        described: (R or 1, F, d, n); target: (R, F, D, n); weight: (R, F, n)
+        """
+        rows = target.shape[0]
+        phi = described.transpose(2, 3).flatten(1, 2).expand(rows, -1, -1)  # (R, F n, d)
+        wanted = target.transpose(2, 3).flatten(1, 2)  # (R, F n, D)
+        scale = weight.flatten(1)[..., None]
+        weighted = phi * scale
+        return cls(
+            gram=weighted.transpose(1, 2) @ phi,
+            cross=wanted.transpose(1, 2) @ weighted,
+            energy=(wanted.square() * scale).sum(dim=(1, 2)),
+            weight=weight.sum(dim=(1, 2)),
+        )
+
+    def mixed(self, other: Statistics, share: Tensor) -> Statistics:
+        """Mean statistics with `share` (R,) of the total weight given to `other`."""
+
+        def mix(own: Tensor, theirs: Tensor) -> Tensor:
+            part = share.view(-1, *[1] * (own.dim() - 1))
+            return own * (1 - part) + theirs * part
+
+        return Statistics(
+            mix(self.gram, other.gram),
+            mix(self.cross, other.cross),
+            mix(self.energy, other.energy),
+            mix(self.weight, other.weight),
+        )
+
+    def normalized(self) -> Statistics:
+        """The same, with total weight one."""
+        return self.scaled(1 / self.weight.clamp_min(1e-12))
+
+    def scaled(self, factor: Tensor) -> Statistics:
+        """Every row multiplied by its factor (R,)."""
+        return Statistics(
+            self.gram * factor[:, None, None],
+            self.cross * factor[:, None, None],
+            self.energy * factor,
+            self.weight * factor,
+        )
+
+    def minus(self, other: Statistics) -> Statistics:
+        """Without the samples of `other`."""
+        return Statistics(
+            self.gram - other.gram,
+            self.cross - other.cross,
+            self.energy - other.energy,
+            self.weight - other.weight,
+        )
+
+    def rows(self, index: Tensor) -> Statistics:
+        """Only these rows. index: (n,) long or (R,) bool"""
+        return Statistics(
+            self.gram[index], self.cross[index], self.energy[index], self.weight[index]
+        )
+
+
+def apply_mapper(tau: Tensor, described: Tensor) -> Tensor:
+    """E2 = T_tau(x). tau: (R, D, d); described: (1 or R, d, h, w) -> (R, D, h, w)"""
+    height, width = described.shape[-2:]
+    return (tau @ described.flatten(2)).unflatten(2, (height, width))
+
+
+def ridge_solution(statistics: Statistics, ridge: float | Tensor) -> Tensor:
+    """The minimiser of L in closed form. Returns (R, D, d)."""
+    gram = _with_ridge(statistics.gram, ridge)
+    return torch.linalg.solve(gram, statistics.cross.transpose(1, 2)).transpose(1, 2)
+
+
+def descend(tau: Tensor, statistics: Statistics, ridge: float, iterations: int) -> Tensor:
+    """Steepest descent with exact step length, Gram form. tau: (R, D, d) -> (R, D, d)"""
+    gram = _with_ridge(statistics.gram, ridge)
+    gradient = tau @ gram - statistics.cross
+    for _ in range(iterations):
+        curved = gradient @ gram
+        step = _exact_step(gradient.square().sum(dim=(1, 2)), (gradient * curved).sum(dim=(1, 2)))
+        tau = tau - step * gradient
+        gradient = gradient - step * curved
+    return tau
+
+
+def descend_convolution(
+    tau: Tensor, samples: tuple[Tensor, Tensor, Tensor], ridge: float, iterations: int
+) -> Tensor:
+    """The oracle: the same descent as residuals, weight gradients and responses over samples.
+
+    samples: described (R, F, d, n), target (R, F, D, n), weight (R, F, n)
+    """
+    described, target, weight = samples
+    for _ in range(iterations):
+        residual = torch.einsum("rxd,rfdn->rfxn", tau, described) - target
+        weighted = residual * weight[:, :, None]
+        gradient = torch.einsum("rfxn,rfdn->rxd", weighted, described) + ridge * tau
+        response = torch.einsum("rxd,rfdn->rfxn", gradient, described)
+        norm = gradient.square().sum(dim=(1, 2))
+        curvature = (response.square() * weight[:, :, None]).sum(dim=(1, 2, 3)) + ridge * norm
+        tau = tau - _exact_step(norm, curvature) * gradient
+    return tau
+
+
+def mapping_loss(tau: Tensor, statistics: Statistics) -> Tensor:
+    """Weighted squared error of T on the samples behind the statistics, (R,), without the ridge."""
+    fit = (tau @ statistics.gram * tau).sum(dim=(1, 2))
+    cross = (tau * statistics.cross).sum(dim=(1, 2))
+    return 0.5 * (fit - 2 * cross + statistics.energy)
+
+
+def _with_ridge(gram: Tensor, ridge: float | Tensor) -> Tensor:
+    eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    return gram + ridge * eye
+
+
+def _exact_step(norm: Tensor, curvature: Tensor) -> Tensor:
+    """alpha = ||g||^2 / max(<g, M g>, tiny), zero where the gradient has vanished. (R, 1, 1)"""
+    return (norm / curvature.clamp_min(torch.finfo(norm.dtype).tiny))[:, None, None]

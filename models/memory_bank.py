@@ -1,0 +1,98 @@
+"""What a stream remembers of its classes, in buffers of fixed size.
+
+Positions 0..K-1 of a row are annotated frames that stay; K.. are its recent confident frames, the
+newest first, so that a position's time code never changes. A row moves on only when its own class
+was confident. Nothing is allocated after construction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.backbone import BankTensors
+from models.config import BackboneConfig, MemoryConfig
+from models.ofl_sam2 import Entries
+
+
+@dataclass(frozen=True)
+class BankShape:
+    """Rows C, support entries K, recent entries R, and the backbone they belong to."""
+
+    rows: int
+    support: int
+    recent: int
+    backbone: BackboneConfig
+
+    @classmethod
+    def of(cls, rows: int, memory: MemoryConfig, backbone: BackboneConfig) -> BankShape:
+        """The shape that a memory configuration gives."""
+        return cls(rows, memory.support, memory.recent_for(backbone), backbone)
+
+
+class MemoryBank:
+    """Memories and object pointers of C class rows; see the module's docstring."""
+
+    def __init__(self, shape: BankShape, max_distance: int) -> None:
+        self._shape, self._max_distance = shape, max_distance
+        backbone, entries = shape.backbone, shape.support + shape.recent
+        grid = backbone.grid
+        self._memory = torch.zeros(shape.rows, entries, backbone.memory_width, grid, grid)
+        self._pointer = torch.zeros(shape.rows, entries, backbone.model_width)
+        self._frame = torch.zeros(shape.rows, entries, dtype=torch.long)
+        self._valid = torch.zeros(shape.rows, entries, dtype=torch.bool)
+        codes = [backbone.memories - 1] * shape.support + list(range(shape.recent))
+        self._time_code = torch.tensor(codes)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held, whatever the length of the stream."""
+        held = (self._memory, self._pointer, self._frame, self._valid, self._time_code)
+        return sum(t.numel() * t.element_size() for t in held)
+
+    def set_support(self, row: int, entries: Entries) -> None:
+        """The row's annotated frames, at most K. entries: of n <= K frames"""
+        count = len(entries.memory)
+        self._memory[row, :count] = entries.memory
+        self._pointer[row, :count] = entries.pointer
+        self._valid[row, : self._shape.support] = False
+        self._valid[row, :count] = True
+
+    def tensors(self, frame: int) -> BankTensors:
+        """The bank as seen from frame number `frame`."""
+        distance = (frame - self._frame).float().clamp(1, self._max_distance)
+        distance[:, : self._shape.support] = self._max_distance
+        return BankTensors(self._memory, self._pointer, self._time_code, distance, self._valid)
+
+    def push(self, rows: Tensor, entries: Entries, frame: int) -> None:
+        """Remember a confident frame. rows: (n,) long; entries: of those n rows"""
+        if len(rows) == 0 or self._shape.recent == 0:
+            return
+        first = self._shape.support
+        for buffer, newest in (
+            (self._memory, entries.memory),
+            (self._pointer, entries.pointer),
+            (self._frame, torch.full((len(rows),), frame)),
+            (self._valid, torch.ones(len(rows), dtype=torch.bool)),
+        ):
+            kept = buffer[rows, first:-1].clone()
+            buffer[rows, first] = newest
+            buffer[rows, first + 1 :] = kept
+
+    def forget_recent(self) -> None:
+        """Only the annotated frames remain."""
+        self._valid[:, self._shape.support :] = False
+
+    def snapshot(self) -> tuple[Tensor, ...]:
+        """A copy of the recent part."""
+        first = self._shape.support
+        held = (self._memory, self._pointer, self._frame, self._valid)
+        return tuple(buffer[:, first:].clone() for buffer in held)
+
+    def restore(self, snapshot: tuple[Tensor, ...]) -> None:
+        """Bring a snapshot back."""
+        held = (self._memory, self._pointer, self._frame, self._valid)
+        for buffer, saved in zip(held, snapshot, strict=True):
+            buffer[:, self._shape.support :] = saved

@@ -1,0 +1,69 @@
+"""OFL-SAM2's parts on one frozen backbone, as functions of tensors (arXiv 2512.24861).
+
+Pretraining, fitting and tracking all go through these, so that what is trained is what runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from models.backbone import Backbone, BankTensors, ImageFeatures
+from models.config import BackboneConfig, LearnerConfig, MemoryConfig
+from models.fusion import AdaptiveFusion
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Memory entries: memory (N, M, h, w) and object pointer (N, D)."""
+
+    memory: Tensor
+    pointer: Tensor
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """Everything that is a choice: backbone, learner, memory."""
+
+    backbone: BackboneConfig
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
+
+
+class OflSam2(nn.Module):
+    """The backbone and the fusion that goes with it."""
+
+    def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = backbone or Backbone(config.backbone)
+        self.fusion = AdaptiveFusion(config.backbone.model_width)
+
+    @classmethod
+    def sharing(cls, other: OflSam2, config: MethodConfig) -> OflSam2:
+        """The same backbone (not a copy) with a fusion of its own."""
+        return cls(config, other.backbone)
+
+    def annotate(self, features: ImageFeatures, mask: Tensor) -> Entries:
+        """Memories of annotated frames. features of N frames; mask: (N, 1, S, S) float 0 or 1"""
+        present = mask.flatten(1).any(dim=1)
+        logits = mask * 20.0 - 10.0
+        memory = self.backbone.encode_memory(features.stride16, logits, present)
+        return Entries(memory, self.backbone.prompted_pointer(features, mask))
+
+    def target(self, stride16: Tensor, own: Entries) -> Tensor:
+        """What the mapping network regresses: the frame conditioned on its own true mask.
+
+        stride16: (N, D, h, w), one own entry each; returns (N, D, h, w)
+        """
+        count = stride16.shape[0]
+        bank = BankTensors(
+            memory=own.memory[:, None],
+            pointer=own.pointer[:, None],
+            time_code=torch.tensor([self.config.backbone.memories - 1]),
+            distance=torch.zeros(count, 1),
+            valid=torch.ones(count, 1, dtype=torch.bool),
+        )
+        return self.backbone.attend_memory(stride16, bank)

@@ -1,0 +1,348 @@
+"""Instruments: seven kinds, each with a look for the procedure, drawn at a pose with exact masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from models.types import ClassSpec, UInt8Array
+
+Points = npt.NDArray[np.float64]
+
+CLASSES: tuple[ClassSpec, ...] = (
+    ClassSpec(1, "grasper", "#3fb950"),
+    ClassSpec(2, "scissors", "#58a6ff"),
+    ClassSpec(3, "hook", "#f2cc60"),
+    ClassSpec(4, "clip_applier", "#db61a2"),
+    ClassSpec(5, "suction", "#39c5cf"),
+    ClassSpec(6, "needle_driver", "#ff8a4c"),
+    ClassSpec(7, "sealer", "#bc8cff"),
+)
+GRASPER, SCISSORS, HOOK, CLIP_APPLIER, SUCTION, NEEDLE_DRIVER, SEALER = range(1, 8)
+
+# name -> RGB, shininess of the shaft
+SHAFTS: tuple[tuple[tuple[int, int, int], float], ...] = (
+    ((22, 22, 24), 0.25),
+    ((34, 33, 34), 0.7),
+    ((16, 18, 20), 0.5),
+    ((46, 44, 42), 0.3),
+    ((150, 152, 156), 0.9),
+    ((112, 114, 118), 0.7),
+    ((222, 220, 212), 0.4),
+    ((206, 198, 180), 0.3),
+    ((40, 76, 150), 0.5),
+    ((30, 110, 84), 0.5),
+    ((104, 74, 140), 0.5),
+    ((176, 140, 66), 0.8),
+)
+DARK_SHAFTS = 4
+STRIP = 40  # pixels across a shaft's texture
+STRIP_LENGTH = 16  # its length, in widths
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one kind looks in one procedure.
+
+    width: of the shaft, share of the frame's shorter side; jaw, wrist: lengths in shaft widths
+    strip: (STRIP, STRIP * STRIP_LENGTH, 3) uint8 texture of the shaft, wrist end first
+    steel: RGB of wrist and jaws; slim: thickness of the jaws; curve: their bend
+    """
+
+    class_id: int
+    width: float
+    jaw: float
+    wrist: float
+    slim: float
+    curve: float
+    steel: npt.NDArray[np.float64]
+    strip: UInt8Array
+    serrated: bool
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Where an instrument is: tip base and direction in pixels, shaft width in pixels.
+
+    base: (x, y) where the shaft ends; angle: of the shaft, towards the tip; bend: of the wrist
+    opening: of the jaws, all angles in radians
+    """
+
+    base: Points
+    angle: float
+    width: float
+    bend: float
+    opening: float
+
+
+def random_look(class_id: int, shaft: int, rng: np.random.Generator) -> Look:
+    """A look of this kind on shaft number `shaft`."""
+    wide = 1.25 if class_id == SEALER else 0.8 if class_id == HOOK else 1.0
+    jaw = {GRASPER: 2.4, SCISSORS: 2.3, CLIP_APPLIER: 2.0, NEEDLE_DRIVER: 1.5, SEALER: 3.0}
+    slim = {GRASPER: 0.36, SCISSORS: 0.24, CLIP_APPLIER: 0.42, NEEDLE_DRIVER: 0.38, SEALER: 0.4}
+    level = rng.uniform(130, 225)
+    return Look(
+        class_id=class_id,
+        width=float(np.clip(rng.lognormal(np.log(0.075), 0.3), 0.04, 0.16)) * wide,
+        jaw=jaw.get(class_id, 2.6) * float(rng.uniform(0.8, 1.3)),
+        wrist=float(rng.uniform(0.5, 1.3)),
+        slim=slim.get(class_id, 0.3) * float(rng.uniform(0.85, 1.2)),
+        curve=float(rng.uniform(-0.25, 0.25)),
+        steel=level * rng.uniform(0.95, 1.04, 3),
+        strip=_shaft_strip(shaft, rng),
+        serrated=bool(rng.random() < 0.7),
+    )
+
+
+def _shaft_strip(shaft: int, rng: np.random.Generator) -> UInt8Array:
+    """A cylinder lit from the scope, with rings, lettering, scratches and smears."""
+    colour, shine = SHAFTS[shaft]
+    base = np.array(colour) * rng.uniform(0.8, 1.25) + rng.uniform(-6, 6, 3)
+    across = np.linspace(-1, 1, STRIP)
+    facing = np.sqrt(np.clip(1 - across**2, 0, 1))
+    streak = np.exp(-(((across - rng.uniform(-0.4, 0.4)) / rng.uniform(0.08, 0.25)) ** 2))
+    length = STRIP * STRIP_LENGTH
+    strip = np.empty((STRIP, length, 3), np.float32)
+    strip[:] = base * (0.28 + 0.85 * facing)[:, None, None]
+    strip += (streak * shine * rng.uniform(40, 190))[:, None, None]
+    along = np.arange(length) / STRIP
+    strip *= (1 + 0.12 * np.sin(along * rng.uniform(0.3, 1.2) + rng.uniform(0, 6)))[None, :, None]
+    _rings(strip, rng)
+    if rng.random() < (0.55 if shaft < DARK_SHAFTS else 0.15):
+        _lettering(strip, rng, dark=shaft >= DARK_SHAFTS)
+    if rng.random() < 0.35:
+        _smears(strip, rng)
+    strip += rng.normal(0, 3, (STRIP, length, 1))
+    return np.clip(strip, 0, 255).astype(np.uint8)
+
+
+def _rings(strip: npt.NDArray[np.float32], rng: np.random.Generator) -> None:
+    for _ in range(int(rng.integers(0, 3))):
+        start, size = int(rng.uniform(0, 4) * STRIP), int(rng.uniform(0.08, 0.6) * STRIP)
+        strip[:, start : start + size] *= np.float32(rng.choice([0.5, 0.7, 1.6, 2.2]))
+
+
+def _lettering(strip: npt.NDArray[np.float32], rng: np.random.Generator, *, dark: bool) -> None:
+    """Capitals and a logo block along the shaft; sometimes mirrored, as scopes show them."""
+    layer = np.zeros(strip.shape[:2], np.uint8)
+    letters = "".join(rng.choice(list("ABCDEHIKLMNOPRSTUVX"), size=int(rng.integers(4, 10))))
+    start, scale = int(rng.uniform(0.8, 4) * STRIP), STRIP / 40 * float(rng.uniform(0.7, 1.05))
+    baseline = int(STRIP * rng.uniform(0.62, 0.72))
+    cv2.putText(
+        layer, letters, (start, baseline), cv2.FONT_HERSHEY_DUPLEX, scale, 255,
+        int(rng.integers(1, 4)), cv2.LINE_AA,
+    )  # fmt: skip
+    if rng.random() < 0.5:
+        x = max(0, start - STRIP)
+        cv2.rectangle(layer, (x, STRIP // 4), (x + STRIP // 2, STRIP * 3 // 4), 255, -1)
+        cv2.rectangle(layer, (x + 6, STRIP // 3), (x + 12, STRIP * 3 // 4), 0, -1)
+    if rng.random() < 0.5:
+        layer = layer[::-1]
+    ink = np.array([40, 42, 60] if dark else [225, 230, 232], np.float32) * rng.uniform(0.8, 1.05)
+    strip += layer[..., None] / np.float32(255) * (ink - strip) * np.float32(0.9)
+
+
+def _smears(strip: npt.NDArray[np.float32], rng: np.random.Generator) -> None:
+    layer = np.zeros(strip.shape[:2], np.float32)
+    for _ in range(int(rng.integers(2, 9))):
+        centre = (int(rng.uniform(0, 7) * STRIP), int(rng.uniform(0, STRIP)))
+        axes = (int(rng.uniform(3, 30)), int(rng.uniform(2, 9)))
+        cv2.ellipse(layer, centre, axes, float(rng.uniform(-20, 20)), 0, 360, 1.0, -1)
+    cover = cv2.GaussianBlur(layer, (0, 0), 3)[..., None] * rng.uniform(0.4, 0.9)
+    strip += cover * (np.array([120, 16, 18], np.float32) - strip)
+
+
+class Canvas:
+    """The frame being drawn, and who owns each pixel of it.
+
+    image: (H, W, 3) uint8; owner: (H, W) uint8 instance id
+    """
+
+    def __init__(self, image: UInt8Array) -> None:
+        self.image = image
+        self.owner = np.zeros(image.shape[:2], np.uint8)
+
+    def polygon(self, points: Points, colour: npt.NDArray[np.float64], instance: int) -> None:
+        """A filled polygon with sub-pixel corners, anti-aliased in the image, hard in the mask."""
+        fixed = np.round(points * 16).astype(np.int32)
+        shade = tuple(float(c) for c in np.clip(colour, 0, 255))
+        cv2.fillPoly(self.image, [fixed], shade, cv2.LINE_AA, 4)
+        cv2.fillPoly(self.owner, [fixed], instance, cv2.LINE_8, 4)
+
+    def line(
+        self, start: Points, end: Points, colour: npt.NDArray[np.float64], width: float
+    ) -> None:
+        """A stroke inside what is already drawn; the mask does not change."""
+        ends = [tuple(int(v) for v in np.round(p * 16)) for p in (start, end)]
+        shade = tuple(float(c) for c in np.clip(colour, 0, 255))
+        cv2.line(self.image, ends[0], ends[1], shade, max(1, round(width)), cv2.LINE_AA, 4)
+
+
+def draw(canvas: Canvas, look: Look, pose: Pose, instance: int) -> None:
+    """Draw one instrument over what is there."""
+    _draw_shaft(canvas, look, pose, instance)
+    heading = pose.angle + pose.bend
+    joint = pose.base
+    if look.class_id == SUCTION:
+        _draw_tube(canvas, look, pose, instance)
+        return
+    if look.class_id == HOOK:
+        _draw_hook(canvas, look, pose, instance)
+        return
+    length = look.wrist * pose.width
+    _bar(canvas, joint, heading, (length, pose.width * 0.9), look.steel * 0.82, instance)
+    _bar(canvas, joint, heading, (length * 0.25, pose.width * 0.98), look.steel * 1.1, instance)
+    tip_base = joint + length * _unit(heading)
+    _draw_jaws(canvas, look, pose, (tip_base, heading), instance)
+    pin = tip_base - 0.25 * pose.width * _unit(heading)
+    _disc(canvas, pin, pose.width * 0.17, look.steel * 0.45)
+
+
+def _draw_shaft(canvas: Canvas, look: Look, pose: Pose, instance: int) -> None:
+    height, width = canvas.owner.shape
+    length = 1.6 * (height + width)
+    back = pose.base - length * _unit(pose.angle)
+    side = _unit(pose.angle + np.pi / 2)
+    near, far = pose.width / 2, pose.width / 2 * (1 + 0.35 * length / (height + width))
+    quad = np.array(
+        [pose.base - near * side, back - far * side, back + far * side, pose.base + near * side]
+    )
+    # The strip covers STRIP_LENGTH widths; what lies beyond repeats its last column.
+    reach = min(1.0, STRIP_LENGTH * pose.width / length)
+    edge = reach * STRIP * STRIP_LENGTH / (STRIP_LENGTH * pose.width / length)
+    span = max(edge, 1.0)
+    tail = near + (far - near) * reach
+    cut = pose.base - reach * length * _unit(pose.angle)
+    textured = np.array(
+        [pose.base - near * side, cut - tail * side, cut + tail * side, pose.base + near * side]
+    )
+    canvas.polygon(quad, look.strip[STRIP // 2, -1].astype(np.float64), instance)
+    source = np.array([[0, 0], [span - 1, 0], [span - 1, STRIP - 1], [0, STRIP - 1]], np.float32)
+    warp = cv2.getPerspectiveTransform(source, textured.astype(np.float32))
+    cv2.warpPerspective(
+        look.strip, warp, (width, height), dst=canvas.image,
+        flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT,
+    )  # fmt: skip
+
+
+def _draw_jaws(
+    canvas: Canvas, look: Look, pose: Pose, tip: tuple[Points, float], instance: int
+) -> None:
+    base, heading = tip
+    opening = pose.opening
+    if look.class_id == CLIP_APPLIER:
+        opening = 0.35 * opening + 0.12
+    elif look.class_id == SCISSORS:
+        opening = opening * 1.3 + 0.05
+    for sign, tone in ((-1.0, 0.8), (1.0, 1.05)):
+        outline = _jaw_outline(look, sign)
+        turned = _turn(outline * pose.width, heading + sign * opening / 2) + base
+        canvas.polygon(turned, look.steel * tone * 0.5, instance)
+        inner = _turn(_shrink(outline) * pose.width, heading + sign * opening / 2) + base
+        canvas.polygon(inner, look.steel * tone, instance)
+        _jaw_marks(canvas, look, pose, (base, heading + sign * opening / 2), sign)
+
+
+def _jaw_outline(look: Look, sign: float) -> Points:
+    """One jaw, along x, in shaft widths; its inner side faces the other jaw."""
+    length, thick = look.jaw, look.slim
+    along = np.linspace(0, 1, 7)
+    bend = look.curve * np.sin(along * np.pi) + (0.18 * along**2 if sign < 0 else 0.0)
+    if look.class_id == CLIP_APPLIER:
+        bend = bend - sign * 0.35 * along * (1 - along) * 4 * 0.5
+    taper = {
+        GRASPER: 1 - 0.35 * along**3,
+        SCISSORS: 1 - 0.92 * along**1.3,
+        CLIP_APPLIER: 1.05 - 0.2 * along,
+        NEEDLE_DRIVER: 1 - 0.5 * along**1.5,
+        SEALER: 1 - 0.45 * along**6,
+    }[look.class_id]
+    outer = np.stack([along * length, bend + sign * thick * taper], 1)
+    inner = np.stack([along * length, bend - sign * 0.04], 1)
+    return np.concatenate([outer, inner[::-1]])
+
+
+def _shrink(outline: Points) -> Points:
+    centre = outline.mean(0)
+    return centre + (outline - centre) * np.array([0.94, 0.72])
+
+
+def _jaw_marks(
+    canvas: Canvas, look: Look, pose: Pose, tip: tuple[Points, float], sign: float
+) -> None:
+    base, heading = tip
+    unit, side = _unit(heading) * pose.width, _unit(heading + np.pi / 2) * pose.width * sign
+    middle = look.slim * 0.5
+    if look.class_id == GRASPER:
+        ends = (base + 0.35 * look.jaw * unit + middle * side, base + 0.8 * look.jaw * unit)
+        canvas.line(ends[0], ends[1] + middle * side, look.steel * 0.25, pose.width * 0.16)
+    if look.class_id in (GRASPER, NEEDLE_DRIVER) and look.serrated and pose.width > 9:
+        for place in np.linspace(0.2, 0.95, 8):
+            start = base + place * look.jaw * unit
+            canvas.line(start, start + 0.3 * look.slim * side, look.steel * 0.35, 1)
+    glint = base + 0.15 * look.jaw * unit + 0.75 * middle * 1.3 * side
+    canvas.line(glint, glint + 0.55 * look.jaw * unit, look.steel * 1.45, pose.width * 0.06)
+
+
+def _draw_tube(canvas: Canvas, look: Look, pose: Pose, instance: int) -> None:
+    length, thick = look.jaw * pose.width * 1.1, pose.width * 0.62
+    _bar(canvas, pose.base, pose.angle, (length, thick), look.steel * 0.85, instance)
+    end = pose.base + length * _unit(pose.angle)
+    circle = end + thick / 2 * np.stack(
+        [np.cos(np.linspace(0, 6.3, 12)), np.sin(np.linspace(0, 6.3, 12))], 1
+    )
+    canvas.polygon(circle, look.steel * 0.8, instance)
+    _disc(canvas, end, thick * 0.27, look.steel * 0.12)
+    for place in (0.55, 0.75, 0.92):
+        _disc(
+            canvas, pose.base + place * length * _unit(pose.angle), thick * 0.12, look.steel * 0.1
+        )
+
+
+def _draw_hook(canvas: Canvas, look: Look, pose: Pose, instance: int) -> None:
+    collar = pose.width * 0.6
+    white = np.array([214.0, 206.0, 190.0]) if look.serrated else look.steel * 0.4
+    _bar(canvas, pose.base, pose.angle, (collar * 0.9, pose.width * 0.7), white, instance)
+    start = pose.base + collar * 0.8 * _unit(pose.angle)
+    rod, length = pose.width * 0.26, look.jaw * pose.width * 0.75
+    _bar(canvas, start, pose.angle, (length, rod), look.steel, instance)
+    turn = 1.0 if look.curve > 0 else -1.0
+    corner = start + (length - rod / 2) * _unit(pose.angle)
+    hook_angle = pose.angle + turn * (1.35 + look.curve * 0.5)
+    _bar(canvas, corner, hook_angle, (pose.width * 0.95, rod), look.steel * 1.1, instance)
+
+
+def _bar(
+    canvas: Canvas,
+    start: Points,
+    angle: float,
+    size: tuple[float, float],
+    colour: npt.NDArray[np.float64],
+    instance: int,
+) -> None:
+    """A metal bar of (length, thickness) from start: dark rim, body, bright streak."""
+    along, across = size[0] * _unit(angle), size[1] / 2 * _unit(angle + np.pi / 2)
+    for share, tone in ((1.0, 0.5), (0.72, 0.9), (0.4, 1.15)):
+        edge = share * across
+        corners = [start - edge, start + along - edge, start + along + edge, start + edge]
+        canvas.polygon(np.array(corners), colour * tone, instance)
+    shift = 0.25 * across
+    canvas.line(start - shift, start + along - shift, colour * 1.5, size[1] * 0.1)
+
+
+def _disc(canvas: Canvas, centre: Points, radius: float, colour: npt.NDArray[np.float64]) -> None:
+    fixed = tuple(int(v) for v in np.round(centre * 16))
+    shade = tuple(float(c) for c in np.clip(colour, 0, 255))
+    cv2.circle(canvas.image, fixed, max(8, int(radius * 16)), shade, -1, cv2.LINE_AA, 4)
+
+
+def _unit(angle: float) -> Points:
+    return np.array([np.cos(angle), np.sin(angle)])
+
+
+def _turn(points: Points, angle: float) -> Points:
+    cos, sin = np.cos(angle), np.sin(angle)
+    return points @ np.array([[cos, sin], [-sin, cos]])

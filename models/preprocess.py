@@ -1,0 +1,61 @@
+"""From a picture of any size to the network's square input, and masks back to the picture."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from models.types import UInt8Array
+
+MAX_MAP_SIDE = 960
+
+
+def to_input(image_rgb: UInt8Array, size: int) -> Tensor:
+    """(H, W, 3) uint8 RGB -> (1, 3, size, size) float 0 to 255, squeezed to a square as in SAM2."""
+    return torch.from_numpy(resize_image(image_rgb, size)).permute(2, 0, 1)[None].float()
+
+
+def resize_image(image_rgb: UInt8Array, size: int) -> UInt8Array:
+    """(H, W, 3) uint8 -> (size, size, 3) uint8, area-averaged when shrinking."""
+    height, width = image_rgb.shape[:2]
+    shrinks = height >= size and width >= size
+    way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image_rgb, (size, size), interpolation=way), dtype=np.uint8)
+
+
+def resize_mask(mask: UInt8Array, size: int) -> UInt8Array:
+    """(H, W) uint8 0 or 1 -> (size, size) uint8 0 or 1, majority of the area."""
+    if mask.shape == (size, size):
+        return mask
+    way = cv2.INTER_AREA if min(mask.shape) >= size else cv2.INTER_LINEAR
+    share = cv2.resize(mask.astype(np.float32), (size, size), interpolation=way)
+    return np.asarray(share > 0.5, dtype=np.uint8)
+
+
+def class_map(
+    mask_logits: npt.NDArray[np.float32], class_ids: list[int], shape: tuple[int, int]
+) -> UInt8Array:
+    """The winning class of each pixel, 0 where no logit is positive.
+
+    mask_logits: (n, h, w) real; class_ids: n ids; shape: (H, W) of the picture
+    returns: (H, W) uint8. Beyond 960 pixels a side the map is decided at that size and enlarged:
+    the logits have a 64th of the picture's side, so nothing finer is known.
+    """
+    scale = min(1.0, MAX_MAP_SIDE / max(shape))
+    height, width = (max(1, round(side * scale)) for side in shape)
+    best = np.zeros((height, width), np.float32)
+    ids = np.zeros((height, width), np.uint8)
+    for logits, class_id in zip(mask_logits, class_ids, strict=True):
+        if logits.max() <= 0:
+            continue
+        large = cv2.resize(logits, (width, height), interpolation=cv2.INTER_LINEAR)
+        wins = large > best
+        ids[wins] = class_id
+        np.maximum(best, large, out=best)
+    if (height, width) == shape:
+        return ids
+    enlarged = cv2.resize(ids, (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(enlarged, dtype=np.uint8)

@@ -1,0 +1,184 @@
+"""A profile: what a few annotated frames became. One safetensors file, tied to one backbone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from models.config import LearnerConfig, MemoryConfig
+from models.errors import ProfileError
+from models.learner import LearnerStart
+from models.mapper import Statistics
+from models.ofl_sam2 import Entries
+from models.types import ClassSpec
+
+FORMAT = "trocar-profile-1"
+EMBEDDED = Path(__file__).parent / "weights"
+EMBEDDED_NAMES = ("instrument", "phantom")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """confidence = sigmoid(slope * logit(raw) + offset), raw = predicted IoU x sigmoid(object score).
+
+    slope, offset: (C,)
+    """
+
+    slope: Tensor
+    offset: Tensor
+
+    def __call__(self, raw: Tensor) -> Tensor:
+        """raw: (C,) 0 to 1 -> calibrated estimate of the DSC, (C,)"""
+        return torch.sigmoid(self.slope * torch.logit(raw.clamp(1e-4, 1 - 1e-4)) + self.offset)
+
+
+@dataclass(frozen=True)
+class SupportSet:
+    """Candidates for the memory bank: N annotated frames with the memories of every class.
+
+    entries: memory (C, N, M, h, w), pointer (C, N, D); present: (C, N) bool
+    pooled: (N, D) unit-length pooled feature of each frame, for retrieval
+    """
+
+    entries: Entries
+    present: Tensor
+    pooled: Tensor
+
+    def most_similar(self, row: int, pooled: Tensor, count: int) -> Entries:
+        """The class's entries of the frames most like this one, best first; at most `count`.
+
+        pooled: (D,) of the frame at hand. Source: FATE-SAM's and OFL-SAM2's retrieval of K samples.
+        """
+        similarity = (self.pooled @ pooled).masked_fill(~self.present[row], -2.0)
+        best = similarity.topk(min(count, int(self.present[row].sum()))).indices
+        return Entries(self.entries.memory[row, best], self.entries.pointer[row, best])
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Everything a tracker needs besides the frozen backbone."""
+
+    classes: tuple[ClassSpec, ...]
+    backbone: str
+    backbone_sha256: str
+    learner: LearnerConfig
+    memory: MemoryConfig
+    start: LearnerStart
+    fusion: dict[str, Tensor]
+    support: SupportSet
+    calibration: Calibration
+    fitted_on: dict[str, Any]
+
+
+def save_profile(profile: Profile, path: Path) -> None:
+    """Write the file, replacing it as a whole. Grams are symmetric: one triangle is stored."""
+    anchor = profile.start.anchor
+    side = anchor.gram.shape[-1]
+    upper = torch.triu_indices(side, side)
+    tensors = {
+        "tau": profile.start.tau,
+        "tolerance": profile.start.tolerance,
+        "anchor.gram": anchor.gram[:, upper[0], upper[1]],
+        "anchor.cross": anchor.cross,
+        "anchor.energy": anchor.energy,
+        "support.memory": profile.support.entries.memory.half(),
+        "support.pointer": profile.support.entries.pointer.half(),
+        "support.present": profile.support.present,
+        "support.pooled": profile.support.pooled,
+        "calibration.slope": profile.calibration.slope,
+        "calibration.offset": profile.calibration.offset,
+        **{f"fusion.{key}": value for key, value in profile.fusion.items()},
+    }
+    header = {
+        "format": FORMAT,
+        "classes": [asdict(spec) for spec in profile.classes],
+        "backbone": profile.backbone,
+        "backbone_sha256": profile.backbone_sha256,
+        "learner": asdict(profile.learner),
+        "memory": asdict(profile.memory),
+        "ridge": profile.start.ridge,
+        "fitted_on": profile.fitted_on,
+    }
+    part = path.with_name(path.name + ".part")
+    contiguous = {key: value.detach().contiguous() for key, value in tensors.items()}
+    save_file(contiguous, part, metadata={"trocar": json.dumps(header)})
+    part.replace(path)
+
+
+def load_profile(profile: str | Path) -> Profile:
+    """An embedded profile by name, or a file.
+
+    Raises ProfileError: no such file, truncated, not safetensors (a pickle, say), other format.
+    """
+    path = _locate(profile)
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("trocar", "{}"))
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise ProfileError(
+            f"{path.name}: expected a whole profile in safetensors format, got {reason}"
+        ) from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        found = header.get("format") if isinstance(header, dict) else None
+        raise ProfileError(f"{path.name}: expected profile format {FORMAT}, got {found or 'none'}")
+    try:
+        return _assemble(header, tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ProfileError(f"{path.name}: profile is incomplete ({error})") from error
+
+
+def _locate(profile: str | Path) -> Path:
+    if str(profile) in EMBEDDED_NAMES:
+        return EMBEDDED / f"{profile}.safetensors"
+    path = Path(profile)
+    if not path.is_file():
+        names = ", ".join(EMBEDDED_NAMES)
+        raise ProfileError(f"expected a profile file or one of {names}, found no file {path}")
+    return path
+
+
+def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Profile:
+    support = SupportSet(
+        Entries(tensors["support.memory"].float(), tensors["support.pointer"].float()),
+        tensors["support.present"],
+        tensors["support.pooled"],
+    )
+    tau, energy = tensors["tau"], tensors["anchor.energy"]
+    anchor = Statistics(
+        _symmetric(tensors["anchor.gram"], tau.shape[-1]),
+        tensors["anchor.cross"],
+        energy,
+        torch.ones_like(energy),
+    )
+    learner = {f.name: header["learner"][f.name] for f in fields(LearnerConfig)}
+    learner["context"] = tuple(learner["context"])
+    prefix = "fusion."
+    return Profile(
+        classes=tuple(ClassSpec(**spec) for spec in header["classes"]),
+        backbone=header["backbone"],
+        backbone_sha256=header["backbone_sha256"],
+        learner=LearnerConfig(**learner),
+        memory=MemoryConfig(**header["memory"]),
+        start=LearnerStart(tau, anchor, float(header["ridge"]), tensors["tolerance"]),
+        fusion={k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)},
+        support=support,
+        calibration=Calibration(tensors["calibration.slope"], tensors["calibration.offset"]),
+        fitted_on=dict(header["fitted_on"]),
+    )
+
+
+def _symmetric(upper: Tensor, side: int) -> Tensor:
+    index = torch.triu_indices(side, side)
+    full = torch.zeros(len(upper), side, side)
+    full[:, index[0], index[1]] = upper
+    full[:, index[1], index[0]] = upper
+    return full

@@ -1,0 +1,289 @@
+"""One stream's state: `step(image) -> Segmentation`, and freeze, rollback, reset.
+
+A step: image -> Hiera features; memory attention over the bank gives E1, the mapping network E2;
+the fusion of both goes into the frozen mask decoder. A class whose calibrated confidence reaches
+gamma updates its memory ring and its mapping network; below gamma neither moves. An update that
+raises the loss on the annotated samples beyond the profile's tolerance, or is not finite, is
+undone together with its memory entry. Step time and memory are constant.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.backbone import DecodedMasks, ImageFeatures
+from models.checkpoint import LoadedWeights, load_embedded
+from models.errors import ProfileError
+from models.learner import LearnerSnapshot, OnlineLearner
+from models.mapper import Statistics, apply_mapper, describe, token_weights
+from models.memory_bank import BankShape, MemoryBank
+from models.ofl_sam2 import Entries, OflSam2
+from models.preprocess import class_map, to_input
+from models.profile import Profile, load_profile
+from models.types import ClassResult, ClassSpec, Segmentation, Update, UInt8Array
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What of the method is on; the ablations of the paper turn parts off.
+
+    memory: use E1; learner: use E2; online: update on confident frames; gamma: None keeps the
+    profile's; guard: undo harmful updates
+    """
+
+    memory: bool = True
+    learner: bool = True
+    online: bool = True
+    gamma: float | None = None
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One frame through the network."""
+
+    features: ImageFeatures
+    described: Tensor
+    decoded: DecodedMasks
+
+
+@dataclass(frozen=True)
+class _Saved:
+    learner: LearnerSnapshot
+    bank: tuple[Tensor, ...]
+
+
+SNAPSHOT_EVERY = 50  # accepted frames between the states that rollback() returns to
+
+
+class Tracker:
+    """Segments one stream, frame by frame, without prompts."""
+
+    def __init__(
+        self, weights: LoadedWeights, profile: Profile, parts: Parts | None = None
+    ) -> None:
+        if profile.backbone != weights.name:
+            raise ProfileError(
+                f"profile was fitted for backbone {profile.backbone}, this one is {weights.name}"
+            )
+        if profile.backbone_sha256 != weights.sha256:
+            raise ProfileError(
+                f"profile was fitted on weights {profile.backbone_sha256[:12]}, "
+                f"these are {weights.sha256[:12]}: fit it again"
+            )
+        self._profile, self._parts = profile, parts or Parts()
+        self._model = _with_profile(weights.model, profile)
+        gamma = self._parts.gamma
+        self._gamma = profile.learner.gamma if gamma is None else gamma
+        backbone = self._model.config.backbone
+        shape = BankShape.of(len(profile.classes), profile.memory, backbone)
+        self._bank = MemoryBank(shape, profile.memory.max_pointer_distance)
+        self._learner = OnlineLearner(profile.start, profile.learner)
+        self._frozen = not self._parts.online
+        self._frame = 0
+        self._since_snapshot = 0
+        self._saved: list[_Saved] = []
+
+    @classmethod
+    def open(
+        cls,
+        profile: str | Path = "instrument",
+        *,
+        online: bool = True,
+        gamma: float | None = None,
+        threads: int | None = None,
+    ) -> Tracker:
+        """A tracker on the embedded backbone.
+
+        profile: "instrument", "phantom" or a file that `trocar fit` wrote
+        Raises ProfileError, CheckpointError.
+        """
+        if threads is not None:
+            torch.set_num_threads(threads)
+        loaded = load_profile(profile)
+        return cls(load_embedded(), loaded, Parts(online=online, gamma=gamma))
+
+    @property
+    def classes(self) -> tuple[ClassSpec, ...]:
+        """The profile's classes, in the order of a segmentation's results."""
+        return self._profile.classes
+
+    @property
+    def gamma(self) -> float:
+        """Confidence from which a frame teaches."""
+        return self._gamma
+
+    @property
+    def frozen(self) -> bool:
+        """Is the learner frozen?"""
+        return self._frozen
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of this stream's state with all its snapshots; constant, see docs/method.md."""
+        return 3 * (self._bank.nbytes + self._learner.nbytes)
+
+    def freeze(self, frozen: bool = True) -> None:
+        """Stop learning (or go on); segmenting continues either way."""
+        self._frozen = frozen
+
+    def rollback(self) -> None:
+        """Go back to the learner of 50 to 100 accepted frames ago, or to the profile."""
+        if not self._saved:
+            self._learner.reset()
+            self._bank.forget_recent()
+            return
+        saved = self._saved[0]
+        self._learner.restore(saved.learner)
+        self._bank.restore(saved.bank)
+        self._saved.clear()
+        self._since_snapshot = 0
+
+    def reset(self) -> None:
+        """Forget the stream: the state is the profile's again."""
+        self._learner.reset()
+        self._bank.forget_recent()
+        self._saved.clear()
+        self._frame = 0
+        self._since_snapshot = 0
+
+    @torch.inference_mode()
+    def step(self, image_rgb: UInt8Array) -> Segmentation:
+        """Segment the next frame. image_rgb: (H, W, 3) uint8"""
+        started = time.perf_counter()
+        seen = self._look(image_rgb)
+        decoded = seen.decoded
+        raw = decoded.iou * decoded.object_logit.sigmoid()
+        confidence = self._profile.calibration(raw)
+        present = (decoded.object_logit > 0) & (decoded.mask_logits.amax(dim=(1, 2, 3)) > 0)
+        updates = self._learn(seen, confidence, present)
+        classes = self._class_map(decoded, present, image_rgb.shape[:2])
+        self._frame += 1
+        results = self._results(classes, present, confidence, updates)
+        return Segmentation(classes, results, (time.perf_counter() - started) * 1e3)
+
+    def _look(self, image_rgb: UInt8Array) -> _Pass:
+        model, backbone = self._model, self._model.backbone
+        image = backbone.normalize(to_input(image_rgb, backbone.config.image_size))
+        features = backbone.encode_image(image)
+        described = describe(features.stride16, image, model.config.learner)
+        if self._frame == 0:
+            self._choose_support(features)
+        conditioned = self._condition(features, described)
+        return _Pass(features, described, backbone.decode_masks(conditioned, features))
+
+    def _condition(self, features: ImageFeatures, described: Tensor) -> Tensor:
+        parts = self._parts
+        mapped = apply_mapper(self._learner.tau, described)
+        if not parts.memory:
+            return mapped
+        bank = self._bank.tensors(self._frame)
+        attended = self._model.backbone.attend_memory(features.stride16, bank)
+        if not parts.learner:
+            return attended
+        return self._model.fusion.forward(attended, mapped)
+
+    def _choose_support(self, features: ImageFeatures) -> None:
+        pooled = pool_features(features.stride16)[0]
+        for row in range(len(self.classes)):
+            entries = self._profile.support.most_similar(row, pooled, self._profile.memory.support)
+            self._bank.set_support(row, entries)
+
+    def _learn(self, seen: _Pass, confidence: Tensor, present: Tensor) -> list[Update]:
+        if self._frozen:
+            return [Update.FROZEN] * len(self.classes)
+        finite = torch.isfinite(confidence) & torch.isfinite(seen.described).all()
+        rows = torch.nonzero(present & finite & (confidence >= self._gamma)).flatten()
+        updates = [Update.REFUSED] * len(self.classes)
+        if len(rows) == 0:
+            return updates
+        entries, fresh = self._lesson(seen, rows)
+        kept = self._learner.update(rows, fresh)
+        self._bank.push(
+            rows[kept], Entries(entries.memory[kept], entries.pointer[kept]), self._frame
+        )
+        for row, good in zip(rows.tolist(), kept.tolist(), strict=True):
+            updates[row] = Update.ACCEPTED if good else Update.ROLLED_BACK
+        if bool(kept.any()):
+            self._remember_state()
+        return updates
+
+    def _lesson(self, seen: _Pass, rows: Tensor) -> tuple[Entries, Statistics]:
+        """Memories of the confident rows and the statistics of their mapping problem."""
+        return lesson(self._model, seen.features, seen.described, seen.decoded, rows)
+
+    def _remember_state(self) -> None:
+        self._since_snapshot += 1
+        if self._since_snapshot >= SNAPSHOT_EVERY or not self._saved:
+            self._since_snapshot = 0
+            saved = _Saved(self._learner.snapshot(), self._bank.snapshot())
+            self._saved = [*self._saved[-1:], saved]
+
+    def _class_map(
+        self, decoded: DecodedMasks, present: Tensor, shape: tuple[int, ...]
+    ) -> UInt8Array:
+        rows = torch.nonzero(present).flatten().tolist()
+        logits = decoded.mask_logits[rows, 0].numpy().astype(np.float32)
+        ids = [self.classes[row].class_id for row in rows]
+        return class_map(logits, ids, (shape[0], shape[1]))
+
+    def _results(
+        self, classes: UInt8Array, present: Tensor, confidence: Tensor, updates: list[Update]
+    ) -> tuple[ClassResult, ...]:
+        counts = np.bincount(classes.ravel(), minlength=256) / max(classes.size, 1)
+        return tuple(
+            ClassResult(
+                class_id=spec.class_id,
+                present=bool(present[row]) and bool(counts[spec.class_id] > 0),
+                confidence=float(confidence[row]),
+                area=float(counts[spec.class_id]),
+                update=updates[row],
+            )
+            for row, spec in enumerate(self.classes)
+        )
+
+
+def lesson(
+    model: OflSam2,
+    features: ImageFeatures,
+    described: Tensor,
+    decoded: DecodedMasks,
+    rows: Tensor,
+) -> tuple[Entries, Statistics]:
+    """What a frame with masks taken as true teaches: memory entries and mapping statistics.
+
+    features, described of one frame; decoded of C rows; rows: (n,) the rows taken as true
+    """
+    backbone = model.backbone
+    logits = decoded.mask_logits[rows]
+    memory = backbone.encode_memory(features.stride16, logits, decoded.object_logit[rows] > 0)
+    entries = Entries(memory, decoded.pointer[rows])
+    target = model.target(features.stride16.expand(len(rows), -1, -1, -1), entries)
+    mask = (logits[:, 0] > 0).float()
+    weight = token_weights(mask, backbone.config.grid)[:, None]
+    fresh = Statistics.of(described.flatten(2)[None], target.flatten(2)[:, None], weight)
+    return entries, fresh.normalized()
+
+
+def pool_features(stride16: Tensor) -> Tensor:
+    """Unit-length mean feature of each frame, for retrieval. (B, D, h, w) -> (B, D)"""
+    return F.normalize(stride16.mean(dim=(2, 3)), dim=1)
+
+
+def _with_profile(model: OflSam2, profile: Profile) -> OflSam2:
+    """A view of the model with the profile's fusion; the backbone's weights are shared."""
+    config = replace(model.config, learner=profile.learner, memory=profile.memory)
+    own = OflSam2.sharing(model, config)
+    try:
+        own.fusion.load_state_dict(profile.fusion)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise ProfileError(f"profile's fusion does not fit this backbone: {reason}") from error
+    own.eval().requires_grad_(False)
+    return own
