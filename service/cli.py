@@ -1,0 +1,284 @@
+"""The command line. Thin: each command imports what it needs, so that --help is instant."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+PROFILE_HELP = "instrument, phantom, or a file that `trocar fit` wrote"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code.
+
+    0 done; 2 bad input, with one line on stderr; 130 interrupted, what was written is valid.
+    """
+    arguments = build_parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    from models.errors import ModelError
+    from service.errors import ServiceError
+    from streaming.errors import StreamingError
+
+    try:
+        return command(arguments)
+    except (ModelError, StreamingError, ServiceError) as error:
+        print(f"trocar: error: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"trocar: error: {where}{error.strerror or error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("trocar: interrupted; what was written so far is complete and valid", file=sys.stderr)
+        return 130
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    parser = argparse.ArgumentParser(
+        prog="trocar",
+        description="Finds surgical instruments in laparoscopic video, live and offline. "
+        "Research use only; not a medical device.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_add_serve, _add_segment, _add_fit, _add_phantom, _add_bench, _add_pretrain):
+        add(commands)
+    version = commands.add_parser("version", help="print the version")
+    version.set_defaults(command=_version)
+    return parser
+
+
+Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _add_serve(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = commands.add_parser("serve", help="one page with a live overlay")  # type: ignore[attr-defined]
+    parser.add_argument("--source", default="phantom://", help="phantom:// or a video file")
+    parser.add_argument("--profile", default=None, help=PROFILE_HELP)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=_port, default=8000)
+    parser.add_argument("--no-online", action="store_true", help="no online updates")
+    parser.add_argument("--gamma", type=_share, default=None, help="confidence that teaches")
+    parser.set_defaults(command=_serve)
+
+
+def _add_segment(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = commands.add_parser("segment", help="process a recording")  # type: ignore[attr-defined]
+    parser.add_argument("input", type=Path, help="a video or a folder of images")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="output folder")
+    parser.add_argument("--profile", default="instrument", help=PROFILE_HELP)
+    parser.add_argument("--no-online", action="store_true", help="no online updates")
+    parser.add_argument("--gamma", type=_share, default=None, help="confidence that teaches")
+    parser.add_argument("--force", action="store_true", help="replace earlier results")
+    parser.set_defaults(command=_segment)
+
+
+def _add_fit(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = commands.add_parser("fit", help="annotated frames in, a profile out")  # type: ignore[attr-defined]
+    parser.add_argument("data", type=Path, help="a folder data set")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="profile.safetensors")
+    parser.add_argument("--shots", type=_count, default=None, help="use N annotated frames")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.set_defaults(command=_fit)
+
+
+def _add_phantom(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = commands.add_parser("phantom", help="write phantom clips with masks")  # type: ignore[attr-defined]
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--clips", type=_count, default=4)
+    parser.add_argument("--frames", type=_count, default=50)
+    parser.add_argument("--size", type=_size, default=(480, 640), help="WIDTHxHEIGHT")
+    parser.add_argument("--fps", type=_rate, default=25.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--video", action="store_true", help="also write each clip as .mp4")
+    parser.add_argument("--force", action="store_true", help="write into a folder with content")
+    parser.set_defaults(command=_phantom)
+
+
+def _add_bench(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = commands.add_parser("bench", help="measure")  # type: ignore[attr-defined]
+    kinds = parser.add_subparsers(required=True, metavar="WHAT")
+    accuracy = kinds.add_parser("accuracy", help="the method and its parts on annotated data")
+    accuracy.add_argument("data", type=Path, help="a folder data set")
+    accuracy.add_argument("--shots", type=_count, default=8)
+    accuracy.add_argument("--seeds", type=_count, default=3)
+    accuracy.add_argument("--json", type=Path, required=True, help="where to write the result")
+    accuracy.set_defaults(command=_bench_accuracy)
+    embedded = kinds.add_parser("embedded", help="the embedded default on unseen phantoms")
+    embedded.add_argument("--procedures", type=_count, default=20)
+    embedded.add_argument("--clips", type=_count, default=50)
+    embedded.add_argument("--json", type=Path, required=True, help="where to write the result")
+    embedded.set_defaults(command=_bench_embedded)
+
+
+def _add_pretrain(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = commands.add_parser("pretrain", help="train the embedded backbone")  # type: ignore[attr-defined]
+    parser.add_argument("-o", "--out", type=Path, required=True, help="run folder, resumed if there")
+    parser.add_argument("--find-steps", type=_count, default=1500)
+    parser.add_argument("--follow-steps", type=_count, default=740)
+    parser.add_argument("--threads", type=_count, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.set_defaults(command=_pretrain)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from service.app import serve
+    from service.settings import Settings
+
+    settings = Settings.from_environment(
+        source=arguments.source,
+        profile=arguments.profile,
+        host=arguments.host,
+        port=arguments.port,
+        online=not arguments.no_online,
+        gamma=arguments.gamma,
+    )
+    serve(settings)
+    return 0
+
+
+def _segment(arguments: argparse.Namespace) -> int:
+    from models.tracker import Tracker
+    from service.offline import SegmentRequest, segment
+
+    def open_tracker() -> Tracker:
+        return Tracker.open(
+            arguments.profile, online=not arguments.no_online, gamma=arguments.gamma
+        )
+
+    request = SegmentRequest(
+        source=arguments.input,
+        out=arguments.out,
+        force=arguments.force,
+        settings={
+            "profile": Path(arguments.profile).name,
+            "online": not arguments.no_online,
+            "gamma": arguments.gamma,
+        },
+    )
+    report = segment(request, open_tracker)
+    if report["problem"]:
+        print(f"trocar: incomplete: {report['problem']}", file=sys.stderr)
+    print(f"{report['frames']} frames at {report['processed_fps']:.1f} frames/s -> {arguments.out}")
+    return 0
+
+
+def _fit(arguments: argparse.Namespace) -> int:
+    from models.datasets.folder import open_folder
+    from models.fit import fit_profile
+
+    report = fit_profile(
+        open_folder(arguments.data), shots=arguments.shots, seed=arguments.seed, out=arguments.out
+    )
+    for name, dsc in report.held_out_dsc.items():
+        shown = "too few frames to hold any out" if dsc != dsc else f"{dsc:.3f}"
+        print(f"{name}: DSC on held-out annotated frames {shown}")
+    print(f"{report.frames} annotated frames -> {arguments.out}")
+    return 0
+
+
+def _phantom(arguments: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from models.datasets.phantom_folder import PhantomFolderConfig, write_phantom
+    from service.offline import prepare_output
+    from service.phantom_video import PhantomVideos
+
+    prepare_output(arguments.out, force=arguments.force)
+    config = PhantomFolderConfig(
+        arguments.clips, arguments.frames, arguments.size, arguments.fps, arguments.seed
+    )
+    videos = PhantomVideos(arguments.out, config) if arguments.video else None
+    each = videos.write if videos else None
+    total = arguments.clips * arguments.frames
+    for _ in tqdm(write_phantom(arguments.out, config, each), total=total, unit="frame"):
+        pass
+    if videos:
+        videos.close()
+    print(f"{arguments.clips} clips of {arguments.frames} frames -> {arguments.out}")
+    return 0
+
+
+def _bench_accuracy(arguments: argparse.Namespace) -> int:
+    from benchmarks.accuracy import run_folder
+
+    return run_folder(arguments.data, arguments.shots, arguments.seeds, arguments.json)
+
+
+def _bench_embedded(arguments: argparse.Namespace) -> int:
+    from benchmarks.embedded import run_embedded
+
+    return run_embedded(arguments.procedures, arguments.clips, arguments.json)
+
+
+def _pretrain(arguments: argparse.Namespace) -> int:
+    from models.pretrain import PretrainConfig, pretrain
+
+    pretrain(
+        PretrainConfig(
+            out=arguments.out,
+            find_steps=arguments.find_steps,
+            follow_steps=arguments.follow_steps,
+            threads=arguments.threads,
+            seed=arguments.seed,
+        )
+    )
+    return 0
+
+
+def _version(_: argparse.Namespace) -> int:
+    from importlib.metadata import version
+
+    print(version("trocar"))
+    return 0
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 <= int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, got {text!r}")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
+    return value
+
+
+def _rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 240:
+        raise argparse.ArgumentTypeError(f"expected frames a second up to 240, got {text!r}")
+    return value
+
+
+def _size(text: str) -> tuple[int, int]:
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and 16 <= int(part) <= 4096 for part in parts):
+        raise argparse.ArgumentTypeError(
+            f"expected WIDTHxHEIGHT, each from 16 to 4096, got {text!r}"
+        )
+    return int(parts[1]), int(parts[0])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

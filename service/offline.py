@@ -1,0 +1,282 @@
+"""`trocar segment`: every frame of a recording, in order, into masks, an overlay and a report.
+
+Decoding runs ahead in one thread, drawing and encoding follow in another; the tracker runs here.
+Whatever happens, what has been written is valid: masks are whole files, the overlay is a video of
+fragments, frames.jsonl has whole lines, and report.json says if and why the run is incomplete.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from fractions import Fraction
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import cv2
+from tqdm import tqdm
+
+from models.datasets.folder import list_images, read_image
+from models.types import ClassSpec, Segmentation, UInt8Array
+from service.errors import UsageError
+from streaming.frame import Frame
+from streaming.image_folder import ImageFolder
+from streaming.overlay import OverlayStyle, draw_overlay, parse_color
+from streaming.prefetch import Prefetch
+from streaming.video_file import VideoFile
+from streaming.video_writer import VideoWriter
+
+PENDING = 4  # results waiting to be written
+OURS = ("masks", "overlay.mp4", "frames.jsonl", "report.json")
+
+
+class Segmenter(Protocol):
+    """What offline processing needs of a tracker."""
+
+    @property
+    def classes(self) -> tuple[ClassSpec, ...]:
+        """Classes, in the order of a segmentation's results."""
+
+    def step(self, image_rgb: UInt8Array) -> Segmentation:
+        """Segment the next frame."""
+
+
+class Recording(Protocol):
+    """What offline processing needs of a source."""
+
+    problem: str | None
+
+    @property
+    def fps(self) -> Fraction:
+        """Nominal frame rate."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the first frame."""
+
+    @property
+    def frame_count(self) -> int | None:
+        """Number of frames, if known."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames in order."""
+
+    def close(self) -> None:
+        """Release the source."""
+
+
+@dataclass(frozen=True)
+class SegmentRequest:
+    """source: video or folder of images; out: output folder; settings: copied into the report"""
+
+    source: Path
+    out: Path
+    force: bool = False
+    progress: bool = True
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def open_recording(path: Path) -> Recording:
+    """A video file or a folder of images.
+
+    Raises SourceError, DatasetError (an unreadable image), UsageError (no such path).
+    """
+    if path.is_dir():
+        return ImageFolder(list_images(path), read_image)
+    if not path.exists():
+        raise UsageError(f"expected a video or a folder of images, found nothing at {path}")
+    return VideoFile(path)
+
+
+def prepare_folder(out: Path, *, force: bool) -> None:
+    """Make the output folder; refuse a file in its place, one not writable, one with content.
+
+    With force, our own earlier results in it are removed, nothing else.
+    """
+    prepare_output(out, force=force)
+    for name in OURS:
+        path = out / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    (out / "masks").mkdir()
+
+
+def prepare_output(out: Path, *, force: bool) -> None:
+    """Make a folder for output. Raises UsageError: a file, not writable, or not empty."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"expected an output folder, {out} is a file")
+    if out.is_dir() and any(out.iterdir()) and not force:
+        raise UsageError(f"output folder {out} is not empty: choose another, or add --force")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to output folder {out} ({error.strerror})") from error
+    if not os.access(out, os.W_OK):
+        raise UsageError(f"cannot write to output folder {out} (permission denied)")
+
+
+class _Writer:
+    """Draws and writes one result after the other, in a thread of its own."""
+
+    def __init__(self, request: SegmentRequest, source: Recording, classes: tuple[ClassSpec, ...]):
+        self._out = request.out
+        self._classes = classes
+        self._palette = {spec.class_id: parse_color(spec.color) for spec in classes}
+        self._style = OverlayStyle(names={spec.class_id: spec.name for spec in classes})
+        self._video = VideoWriter(request.out / "overlay.mp4", source.size, source.fps)
+        self._lines: IO[str] = (request.out / "frames.jsonl").open("w", encoding="utf-8")
+
+    def write(self, frame: Frame, result: Segmentation) -> None:
+        """Mask, overlay frame and line of one frame."""
+        mask = self._out / "masks" / f"{frame.index:06d}.png"
+        if not cv2.imwrite(str(mask), result.class_map):
+            raise UsageError(f"cannot write {mask}: is the disk full?")
+        drawn = draw_overlay(frame.image_rgb, result.class_map, self._palette, self._style)
+        self._video.write(drawn, frame.pts_ns)
+        self._lines.write(json.dumps(self._line(frame, result)) + "\n")
+        self._lines.flush()
+
+    def _line(self, frame: Frame, result: Segmentation) -> dict[str, Any]:
+        names = {spec.class_id: spec.name for spec in self._classes}
+        return {
+            "index": frame.index,
+            "time_s": round(frame.pts_ns / 1e9, 6),
+            "step_ms": round(result.step_ms, 3),
+            "classes": [
+                {
+                    "id": one.class_id,
+                    "name": names[one.class_id],
+                    "present": one.present,
+                    "confidence": round(one.confidence, 4),
+                    "area": round(one.area, 6),
+                    "update": str(one.update),
+                }
+                for one in result.results
+            ],
+        }
+
+    def close(self) -> None:
+        """Finish the files."""
+        self._video.close()
+        self._lines.close()
+
+
+@dataclass
+class _Tally:
+    """Running totals; bounded by the number of classes."""
+
+    frames: int = 0
+    seen: Counter[int] = field(default_factory=Counter)
+    confidence: Counter[int] = field(default_factory=Counter)
+    updates: Counter[str] = field(default_factory=Counter)
+    step_ms: float = 0.0
+
+    def add(self, result: Segmentation) -> None:
+        """Count one frame."""
+        self.frames += 1
+        self.step_ms += result.step_ms
+        for one in result.results:
+            self.updates[str(one.update)] += 1
+            if one.present:
+                self.seen[one.class_id] += 1
+                self.confidence[one.class_id] += one.confidence  # type: ignore[assignment]
+
+
+def segment(request: SegmentRequest, open_segmenter: Callable[[], Segmenter]) -> dict[str, Any]:
+    """Process a recording and return the report that was written.
+
+    Raises UsageError, SourceError, and whatever the segmenter raises; on KeyboardInterrupt the
+    report is written before it is raised again.
+    """
+    source = open_recording(request.source)
+    try:
+        segmenter = open_segmenter()
+        prepare_folder(request.out, force=request.force)
+        return _run(request, source, segmenter)
+    finally:
+        source.close()
+
+
+def _run(request: SegmentRequest, source: Recording, segmenter: Segmenter) -> dict[str, Any]:
+    writer = _Writer(request, source, segmenter.classes)
+    tally, started = _Tally(), time.perf_counter()
+    reason: str | None = "failed"
+    ahead = Prefetch(source)
+    bar = tqdm(
+        total=source.frame_count, unit="frame", desc="segment", disable=not request.progress
+    )
+    try:
+        _step_all(ahead, segmenter, writer, tally, bar)
+        reason = source.problem
+    except KeyboardInterrupt:
+        reason = "interrupted"
+        raise
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise
+    finally:
+        bar.close()
+        ahead.close()
+        writer.close()
+        elapsed = time.perf_counter() - started
+        report = _report(request, source, segmenter.classes, (tally, elapsed, reason))
+        (request.out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    return report
+
+
+def _step_all(
+    ahead: Prefetch, segmenter: Segmenter, writer: _Writer, tally: _Tally, bar: tqdm[Any]
+) -> None:
+    pending: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="write") as pool:
+        for frame in ahead:
+            result = segmenter.step(frame.image_rgb)
+            tally.add(result)
+            pending.append(pool.submit(writer.write, frame, result))
+            if len(pending) > PENDING:
+                pending.popleft().result()
+            bar.update()
+        while pending:
+            pending.popleft().result()
+
+
+def _report(
+    request: SegmentRequest,
+    source: Recording,
+    classes: tuple[ClassSpec, ...],
+    run: tuple[_Tally, float, str | None],
+) -> dict[str, Any]:
+    tally, elapsed, reason = run
+    return {
+        "input": request.source.name,
+        "frames": tally.frames,
+        "complete": reason is None,
+        "problem": reason,
+        "size": {"height": source.size[0], "width": source.size[1]},
+        "fps": float(source.fps),
+        "processed_fps": round(tally.frames / max(elapsed, 1e-9), 3),
+        "mean_step_ms": round(tally.step_ms / max(tally.frames, 1), 3),
+        "updates": dict(tally.updates),
+        "classes": [
+            {
+                "id": spec.class_id,
+                "name": spec.name,
+                "frames_present": tally.seen[spec.class_id],
+                "mean_confidence": round(
+                    tally.confidence[spec.class_id] / max(tally.seen[spec.class_id], 1), 4
+                ),
+            }
+            for spec in classes
+        ],
+        "settings": request.settings,
+        "version": version("trocar"),
+    }
