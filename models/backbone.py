@@ -168,7 +168,7 @@ class Backbone(nn.Module):
         )
         dense = self.sam.sam_prompt_encoder.mask_downscaling(prompt)
         decoded = self._decode(features.stride16, features, dense, multimask=False)
-        present = mask.flatten(1).any(dim=1)
+        present = mask.flatten(1).amax(dim=1) > 0.5
         return self._gate_pointer(decoded.pointer, present)
 
     def _decode(

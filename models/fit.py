@@ -255,7 +255,7 @@ def _encode(model: OflSam2, frames: AnnotatedFrames) -> _Encoded:
         described=torch.cat(described),
         entries=Entries(torch.stack(memories, dim=1), torch.stack(pointers, dim=1)),
         statistics=_stack(statistics),
-        present=mask.flatten(2).any(dim=2),
+        present=mask.flatten(2).amax(dim=2) > 0,
         mask=mask,
     )
 

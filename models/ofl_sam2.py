@@ -48,7 +48,7 @@ class OflSam2(nn.Module):
 
     def annotate(self, features: ImageFeatures, mask: Tensor) -> Entries:
         """Memories of annotated frames. features of N frames; mask: (N, 1, S, S) float 0 or 1"""
-        present = mask.flatten(1).any(dim=1)
+        present = mask.flatten(1).amax(dim=1) > 0.5
         logits = mask * 20.0 - 10.0
         memory = self.backbone.encode_memory(features.stride16, logits, present)
         return Entries(memory, self.backbone.prompted_pointer(features, mask))

@@ -52,14 +52,11 @@ class Recording(Protocol):
     """What offline processing needs of a source."""
 
     problem: str | None
+    size: tuple[int, int]  # (height, width) of the first frame
 
     @property
     def fps(self) -> Fraction:
         """Nominal frame rate."""
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of the first frame."""
 
     @property
     def frame_count(self) -> int | None:

@@ -36,6 +36,7 @@ class VideoFile:
             raise SourceError(f"{path.name}: expected a video, cannot read it ({reason})") from error
         self._path = path
         self.problem: str | None = None
+        self._first: Frame | None
         if not self._container.streams.video:
             self._container.close()
             raise SourceError(f"{path.name}: expected a video stream, found none")
@@ -43,23 +44,18 @@ class VideoFile:
         self._stream.thread_type = "AUTO"
         self._frames = self._decode()
         try:
-            self._first: Frame | None = next(self._frames)
+            self._first = next(self._frames)
         except StopIteration:
             self._container.close()
             detail = f" ({self.problem})" if self.problem else ""
             raise SourceError(f"{path.name}: expected frames, the video has none{detail}") from None
+        height, width = self._first.image_rgb.shape[:2]
+        self.size = (height, width)  # of the first frame, upright
 
     @property
     def fps(self) -> Fraction:
         """Average frame rate as the file states it, 25 if it does not."""
         return self._stream.average_rate or Fraction(25)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of the first frame, upright."""
-        assert self._first is not None
-        height, width = self._first.image_rgb.shape[:2]
-        return height, width
 
     @property
     def frame_count(self) -> int | None:

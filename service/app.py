@@ -1,0 +1,121 @@
+"""Puts a session behind HTTP: the application, and `serve` which runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+
+from models.tracker import Tracker
+from service.errors import ServiceError
+from service.model_process import ModelProcess, ModelTimes, OpenSegmenter
+from service.phantom_source import DEMO_SEED, PhantomScenes, PhantomUrl
+from service.routes import router
+from service.session import Session, SessionPlan
+from service.settings import Settings
+from streaming.sources import Source, open_source
+
+STATIC = Path(__file__).parent / "static"
+
+
+def plan_session(settings: Settings) -> tuple[SessionPlan, str]:
+    """What the settings ask for, and the name of the profile. Raises SourceError."""
+    if settings.source.startswith("phantom:"):
+        url = PhantomUrl.parse(settings.source)
+        own = "phantom" if url.seed == DEMO_SEED else "instrument"
+        profile = settings.profile or own
+        scenes = PhantomScenes(url)
+        plan = SessionPlan(scenes.source, "phantom", Path(profile).stem, True, url.mark)
+        return plan, profile
+    profile = settings.profile or "instrument"
+
+    def open_it() -> Source:
+        return open_source(settings.source, loop=settings.loop)
+
+    shown = Path(urlsplit(settings.source).path).name or "source"
+    return SessionPlan(open_it, shown, Path(profile).stem, False, False), profile
+
+
+def create_app(
+    settings: Settings,
+    *,
+    open_segmenter: OpenSegmenter | None = None,
+    times: ModelTimes | None = None,
+) -> FastAPI:
+    """The application with one session, opened when the server starts.
+
+    open_segmenter: another model than the embedded tracker, for tests; must be picklable
+    """
+    plan, profile = plan_session(settings)
+    opener: OpenSegmenter = open_segmenter or functools.partial(
+        Tracker.open, profile, online=settings.online, gamma=settings.gamma
+    )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        session = Session(plan, ModelProcess(opener, times), settings)
+        app.state.session = session
+        try:
+            await session.start()
+            yield
+        finally:
+            await session.close()
+
+    app = FastAPI(title="Trocar", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.include_router(router)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    return app
+
+
+class _Server(uvicorn.Server):
+    """Says where to look once it can be looked at."""
+
+    def __init__(self, config: uvicorn.Config, lines: tuple[str, ...]) -> None:
+        super().__init__(config)
+        self._lines = lines
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        await super().startup(sockets)  # type: ignore[arg-type]
+        if self.started:
+            port = self.servers[0].sockets[0].getsockname()[1]
+            for line in self._lines:
+                print(line.format(port=port), flush=True)
+
+
+def serve(settings: Settings) -> None:
+    """Serve until interrupted. Raises SourceError, ProfileError, ServiceError before it starts."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    logging.getLogger("aiortc").setLevel(logging.ERROR)
+    plan, _ = plan_session(settings)
+    plan.open_source().close()  # a bad source is an error of the command, not of the server
+    app = create_app(settings)
+    shown = "demo data" if plan.demo else "looped recording"
+    lines = (
+        f"Trocar shows {plan.shown_source} ({shown}) with profile {plan.shown_profile}.",
+        f"Open http://{settings.host}:{{port}}",
+    )
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_level="error",
+        access_log=False,
+        timeout_graceful_shutdown=3,
+    )
+    server = _Server(config, lines)
+    asyncio.run(_serve_checked(server))
+    if not server.started:
+        raise ServiceError(f"cannot serve on {settings.host}:{settings.port}, is it in use?")
+
+
+async def _serve_checked(server: uvicorn.Server) -> None:
+    with contextlib.suppress(SystemExit):  # uvicorn's way to say that the port is taken
+        await server.serve()

@@ -1,0 +1,264 @@
+"""The model in a process of its own: a hung or crashed step can be ended, the picture goes on.
+
+Frames and masks cross through shared memory, everything else through a pipe. One step at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing as mp
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.shared_memory import SharedMemory
+from typing import Any, Protocol
+
+import numpy as np
+
+from models.errors import ModelError
+from models.types import ClassResult, ClassSpec, Segmentation, UInt8Array
+from service.errors import ServiceError
+
+log = logging.getLogger(__name__)
+
+
+class ModelFailure(ServiceError):
+    """A step failed, hung, or the process is gone."""
+
+
+class LiveSegmenter(Protocol):
+    """What the live path needs of a tracker."""
+
+    @property
+    def classes(self) -> tuple[ClassSpec, ...]:
+        """Classes in the order of a segmentation's results."""
+
+    def step(self, image_rgb: UInt8Array) -> Segmentation:
+        """Segment the next frame."""
+
+    def freeze(self, frozen: bool = True) -> None:
+        """Stop learning, or go on."""
+
+    def rollback(self) -> None:
+        """Go back to an earlier state of the learner."""
+
+    def reset(self) -> None:
+        """Forget the stream."""
+
+
+OpenSegmenter = Callable[[], LiveSegmenter]
+
+
+@dataclass(frozen=True)
+class ModelTimes:
+    """Seconds: until the process is ready, and for its first and every later step."""
+
+    start_s: float = 120.0
+    first_step_s: float = 20.0
+    step_s: float = 2.0
+
+
+@dataclass(frozen=True)
+class _Step:
+    """Command: segment the frame in shared memory. shape: (H, W, 3)"""
+
+    memory: str
+    shape: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class _Call:
+    """Command: a method without result."""
+
+    name: str
+    arguments: tuple[Any, ...]
+
+
+class ModelProcess:
+    """Starts, feeds, watches and restarts the model's process.
+
+    open_segmenter must be picklable (a function of a module, a functools.partial of one).
+    """
+
+    def __init__(self, open_segmenter: OpenSegmenter, times: ModelTimes | None = None) -> None:
+        self._open, self._times = open_segmenter, times or ModelTimes()
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self._process: Any = None
+        self._pipe: Connection | None = None
+        self._memory: SharedMemory | None = None
+        self._steps = 0
+        self._closed = False
+        self.classes: tuple[ClassSpec, ...] = ()
+        self.starts = 0
+
+    @property
+    def alive(self) -> bool:
+        """Is there a process that answers?"""
+        return self._pipe is not None and self._process.is_alive()
+
+    @property
+    def pid(self) -> int | None:
+        """Process id, for fault tests and monitoring."""
+        return None if self._process is None else int(self._process.pid)
+
+    async def start(self) -> None:
+        """Start, or start again. Raises ModelFailure; a ModelError of opening is raised as it is."""
+        await self._do(self._start)
+
+    async def step(self, image_rgb: UInt8Array) -> Segmentation:
+        """Segment a frame. Raises ModelFailure; after it, `start` again."""
+        return await self._do(self._step, image_rgb)
+
+    async def freeze(self, frozen: bool) -> None:
+        """Stop learning, or go on."""
+        await self._do(self._call, _Call("freeze", (frozen,)))
+
+    async def rollback(self) -> None:
+        """Go back to an earlier state of the learner."""
+        await self._do(self._call, _Call("rollback", ()))
+
+    async def reset(self) -> None:
+        """Forget the stream."""
+        await self._do(self._call, _Call("reset", ()))
+
+    async def close(self) -> None:
+        """End the process and free the memory; may be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._process is not None:
+            self._process.kill()  # a step under way would hold the worker up to its deadline
+        await self._do(self._stop)
+        self._worker.shutdown(wait=True)
+
+    async def _do(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, function, *arguments)
+
+    def _start(self) -> None:
+        self._stop()
+        context = mp.get_context("spawn")
+        ours, theirs = context.Pipe()
+        self._process = context.Process(
+            target=_run_model, args=(theirs, self._open), name="trocar-model", daemon=True
+        )
+        self._process.start()
+        theirs.close()
+        self._pipe, self._steps = ours, 0
+        self.starts += 1
+        answer = self._answer(self._times.start_s)
+        self.classes = answer
+
+    def _step(self, image_rgb: UInt8Array) -> Segmentation:
+        started = time.perf_counter()
+        height, width = image_rgb.shape[:2]
+        memory = self._room_for(image_rgb.nbytes + height * width)
+        np.ndarray(image_rgb.shape, np.uint8, memory.buf)[:] = image_rgb
+        self._send(_Step(memory.name, (height, width, 3)))
+        limit = self._times.step_s if self._steps else self._times.first_step_s
+        results: tuple[ClassResult, ...] = self._answer(limit)
+        self._steps += 1
+        classes = np.ndarray((height, width), np.uint8, memory.buf, image_rgb.nbytes).copy()
+        return Segmentation(classes, results, (time.perf_counter() - started) * 1e3)
+
+    def _call(self, call: _Call) -> None:
+        self._send(call)
+        self._answer(self._times.step_s)
+
+    def _send(self, message: _Step | _Call) -> None:
+        if self._pipe is None:
+            raise ModelFailure("model process is not running")
+        try:
+            self._pipe.send(message)
+        except OSError as error:
+            self._stop()
+            raise ModelFailure("model process is gone") from error
+
+    def _answer(self, limit_s: float) -> Any:
+        assert self._pipe is not None
+        try:
+            if not self._pipe.poll(limit_s):
+                self._stop()
+                raise ModelFailure(f"model did not answer within {limit_s:g} s")
+            answer = self._pipe.recv()
+        except (EOFError, OSError) as error:
+            self._stop()
+            raise ModelFailure("model process died") from error
+        if isinstance(answer, ModelError):
+            self._stop()
+            raise answer
+        if isinstance(answer, _Raised):
+            raise ModelFailure(f"step failed: {answer.kind}")
+        return answer
+
+    def _room_for(self, size: int) -> SharedMemory:
+        if self._memory is None or self._memory.size < size:
+            self._free_memory()
+            self._memory = SharedMemory(create=True, size=size)
+        return self._memory
+
+    def _free_memory(self) -> None:
+        if self._memory is not None:
+            self._memory.close()
+            self._memory.unlink()
+            self._memory = None
+
+    def _stop(self) -> None:
+        if self._pipe is not None:
+            self._pipe.close()
+            self._pipe = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.join(5)
+        self._free_memory()
+
+
+@dataclass(frozen=True)
+class _Raised:
+    """A step raised; only the kind of error crosses, a message might quote data."""
+
+    kind: str
+
+
+def _run_model(pipe: Connection, open_segmenter: OpenSegmenter) -> None:
+    """The model process: open, then answer commands until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        segmenter = open_segmenter()
+    except ModelError as error:
+        pipe.send(error)
+        return
+    pipe.send(segmenter.classes)
+    memory: SharedMemory | None = None
+    while True:
+        try:
+            command = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            if isinstance(command, _Call):
+                getattr(segmenter, command.name)(*command.arguments)
+                pipe.send(None)
+                continue
+            if memory is None or memory.name != command.memory:
+                if memory is not None:
+                    memory.close()
+                memory = SharedMemory(command.memory)
+            pipe.send(_step_in(memory, command.shape, segmenter))
+        except Exception as error:  # anything a model may raise must reach the supervisor
+            log.exception("model step failed")
+            pipe.send(_Raised(type(error).__name__))
+
+
+def _step_in(
+    memory: SharedMemory, shape: tuple[int, int, int], segmenter: LiveSegmenter
+) -> tuple[ClassResult, ...]:
+    image = np.ndarray(shape, np.uint8, memory.buf).copy()
+    result = segmenter.step(image)
+    size = shape[0] * shape[1] * 3
+    np.ndarray(shape[:2], np.uint8, memory.buf, size)[:] = result.class_map
+    return result.results

@@ -1,0 +1,97 @@
+"""phantom://?seed=7&size=640x480&fps=25&mark=1 : the procedural laparoscope as a live source."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from fractions import Fraction
+from urllib.parse import parse_qs, urlsplit
+
+import cv2
+import numpy as np
+
+from models.phantom import Clip, PhantomFrame, Procedure
+from models.types import UInt8Array
+from streaming.errors import SourceError
+from streaming.sources import RenderedSource
+
+DEMO_SEED = 11  # the procedure that the embedded profile `phantom` was fitted on (other clips)
+SCENE_S = 20.0  # a clip's length; then the next one
+FIRST_CLIP = 100  # clips below are for fitting
+
+
+@dataclass(frozen=True)
+class PhantomUrl:
+    """A phantom:// URL taken apart. size: (height, width)"""
+
+    seed: int = DEMO_SEED
+    size: tuple[int, int] = (480, 640)
+    fps: Fraction = Fraction(25)
+    mark: bool = False
+
+    @classmethod
+    def parse(cls, url: str) -> PhantomUrl:
+        """Raises SourceError naming the part that is off."""
+        query = parse_qs(urlsplit(url).query)
+        unknown = sorted(query.keys() - {"seed", "size", "fps", "mark"})
+        if unknown:
+            raise SourceError(f"phantom:// knows seed, size, fps and mark, got {unknown[0]}")
+        given = {key: values[-1] for key, values in query.items()}
+        try:
+            width, height = (int(side) for side in given.get("size", "640x480").split("x"))
+            parsed = cls(
+                seed=int(given.get("seed", DEMO_SEED)),
+                size=(height, width),
+                fps=Fraction(given.get("fps", "25")),
+                mark=given.get("mark", "0") == "1",
+            )
+        except (ValueError, ZeroDivisionError) as error:
+            raise SourceError(f"phantom://: expected seed=7&size=640x480&fps=25 ({error})") from error
+        if not (64 <= width <= 1920 and 64 <= height <= 1920 and 1 <= parsed.fps <= 60):
+            raise SourceError("phantom://: size must be 64 to 1920 a side and fps 1 to 60")
+        return parsed
+
+
+class PhantomScenes:
+    """The phantom by frame number: one procedure, a new clip every twenty seconds.
+
+    Rendered at half the size and enlarged, so that the demo leaves the cores to the model.
+    """
+
+    def __init__(self, url: PhantomUrl) -> None:
+        self.url = url
+        self._procedure = Procedure(url.seed)
+        self._clips: OrderedDict[int, Clip] = OrderedDict()
+
+    def frame(self, number: int) -> PhantomFrame:
+        """Picture and truth of frame `number`, at the URL's size."""
+        t = number / float(self.url.fps)
+        clip = self._clip(FIRST_CLIP + int(t // SCENE_S))
+        small = clip.render(t % SCENE_S)
+        height, width = self.url.size
+        return PhantomFrame(
+            _enlarge(small.image_rgb, (width, height), cv2.INTER_LINEAR),
+            _enlarge(small.class_mask, (width, height), cv2.INTER_NEAREST),
+            _enlarge(small.instance_mask, (width, height), cv2.INTER_NEAREST),
+        )
+
+    def image(self, number: int) -> UInt8Array:
+        """The picture alone. (H, W, 3) uint8"""
+        return self.frame(number).image_rgb
+
+    def source(self) -> RenderedSource:
+        """The scenes as a live source."""
+        return RenderedSource(self.image, self.url.size, self.url.fps)
+
+    def _clip(self, index: int) -> Clip:
+        if index not in self._clips:
+            height, width = self.url.size
+            size = (max(32, height // 2), max(32, width // 2))
+            self._clips[index] = self._procedure.clip(index, size=size)
+            while len(self._clips) > 2:
+                self._clips.popitem(last=False)
+        return self._clips[index]
+
+
+def _enlarge(image: UInt8Array, size: tuple[int, int], way: int) -> UInt8Array:
+    return np.asarray(cv2.resize(image, size, interpolation=way), dtype=np.uint8)

@@ -1,0 +1,354 @@
+"""One live session: source -> newest frame -> one model step -> overlay -> every viewer.
+
+A mask is drawn on the frame it was computed from and on no other. While the model is late or gone,
+viewers get the newest frame without masks, under a badge that says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import cv2
+import numpy as np
+
+from models.types import ClassSpec, Segmentation, UInt8Array
+from service.model_process import ModelFailure, ModelProcess
+from service.settings import Settings
+from streaming.frame import Frame
+from streaming.mark import draw_mark
+from streaming.overlay import OverlayStyle, draw_badge, draw_overlay, parse_color
+from streaming.peers import Peers
+from streaming.pump import Pump, PumpState
+from streaming.slot import Broadcast, LatestSlot, SlotClosed
+from streaming.sources import Source
+from streaming.webrtc import Picture
+
+log = logging.getLogger(__name__)
+
+WINDOW = 250  # samples of a running statistic
+LONGEST_DEADLINE_S = 0.5
+RESTART_S = (0.5, 5.0)  # first and longest pause before a model is started again
+SILENCE_S = 1.0  # without a frame for this long, a source counts as lost
+
+
+class Badge(StrEnum):
+    """What the picture is, in the viewer's words."""
+
+    LIVE = "LIVE"
+    DEMO = "DEMO"
+    SLOW = "LIVE, MODEL RATE"  # the model is slower than the video; every mask is still exact
+    LATE = "AI LATE"
+    OFF = "AI OFF"
+    LOST = "SOURCE LOST"
+    STARTING = "STARTING"
+
+
+BADGE_COLORS = {Badge.LATE: (242, 204, 96), Badge.OFF: (248, 81, 73), Badge.LOST: (248, 81, 73)}
+
+
+@dataclass(frozen=True)
+class SessionPlan:
+    """What a session shows: how to open its source, its names, whether it is the demo."""
+
+    open_source: Callable[[], Source]
+    shown_source: str
+    shown_profile: str
+    demo: bool
+    mark: bool
+
+
+class Session:
+    """Owns the source's pump, the model process, the viewers and the numbers about them."""
+
+    def __init__(self, plan: SessionPlan, model: ModelProcess, settings: Settings) -> None:
+        self._plan, self._model, self._settings = plan, model, settings
+        self._incoming: LatestSlot[Frame] = LatestSlot()
+        self._pump = Pump(plan.open_source, self._incoming)
+        self._broadcast: Broadcast[Picture] = Broadcast(settings.viewers)
+        self.peers = Peers(self._broadcast)
+        self._drawing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="draw")
+        self._tasks: list[asyncio.Task[None]] = []
+        self._pending: asyncio.Task[Segmentation] | None = None
+        self._restart: asyncio.Task[None] | None = None
+        self._frozen = not settings.online
+        self._interval_s = 0.04
+        self._numbers = _Numbers()
+        self._last: Segmentation | None = None
+        self._badge = Badge.STARTING
+        self._model_up = False
+
+    async def start(self) -> None:
+        """Open source and model. Raises SourceError, ModelError, ModelFailure."""
+        source = self._plan.open_source()
+        self._interval_s = float(1 / source.fps)
+        try:
+            await self._model.start()
+        except BaseException:
+            source.close()
+            raise
+        self._model_up = True
+        self._pump.start(source)
+        self._tasks = [asyncio.create_task(self._run(), name="session")]
+
+    @property
+    def full(self) -> bool:
+        """No further viewer is admitted."""
+        return self._broadcast.full
+
+    @property
+    def ready(self) -> bool:
+        """Is the model answering?"""
+        return self._model_up
+
+    async def close(self) -> None:
+        """Stop everything and wait for it; may be called twice."""
+        self._incoming.close()
+        for task in self._tasks:
+            task.cancel()
+        if self._restart is not None:
+            self._restart.cancel()
+        await asyncio.get_running_loop().run_in_executor(None, self._pump.close)
+        await self._model.close()
+        waiting = [t for t in (*self._tasks, self._restart, self._pending) if t is not None]
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await self.peers.close()
+        self._drawing.shutdown(wait=True)
+
+    async def learner(self, action: str) -> None:
+        """freeze, unfreeze, rollback or reset. Raises ModelFailure while the model is down."""
+        if action in ("freeze", "unfreeze"):
+            await self._model.freeze(action == "freeze")
+            self._frozen = action == "freeze"
+        elif action == "rollback":
+            await self._model.rollback()
+        else:
+            await self._model.reset()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                frame = await self._incoming.get()
+            except SlotClosed:
+                return
+            self._numbers.note_arrival()
+            if self._pending is not None and not self._pending.done():
+                await self._show_plain(frame, Badge.LATE)
+                continue
+            if not self._model_up:
+                await self._show_plain(frame, Badge.OFF)
+                continue
+            await self._segment_and_show(frame)
+
+    async def _segment_and_show(self, frame: Frame) -> None:
+        self._pending = asyncio.create_task(self._model.step(frame.image_rgb), name="step")
+        deadline_s = self._deadline_s()
+        done, _ = await asyncio.wait({self._pending}, timeout=deadline_s)
+        if not done:
+            self._numbers.drops["late"] += 1
+            self._pending.add_done_callback(self._collect)
+            newest = self._incoming.take() or frame
+            await self._show_plain(newest, Badge.LATE)
+            return
+        try:
+            result = self._pending.result()
+        except ModelFailure as failure:
+            self._model_failed(failure)
+            await self._show_plain(self._incoming.take() or frame, Badge.OFF)
+            return
+        self._take_result(result)
+        await self._show(frame, result, self._live_badge(deadline_s))
+
+    def _collect(self, task: asyncio.Task[Segmentation]) -> None:
+        """A step that came after its deadline: its mask is never shown, its numbers count."""
+        if task.cancelled():
+            return
+        error = task.exception()
+        if isinstance(error, ModelFailure):
+            self._model_failed(error)
+        elif error is None:
+            self._take_result(task.result())
+
+    def _take_result(self, result: Segmentation) -> None:
+        self._last = result
+        self._numbers.note_step(result)
+
+    def _deadline_s(self) -> float:
+        """Two frame intervals; twice the model's own pace where it is slower than the video."""
+        allowed = self._settings.deadline_intervals * self._interval_s
+        usual = self._numbers.usual_step_s()
+        return min(LONGEST_DEADLINE_S, max(allowed, 2 * usual)) if usual else LONGEST_DEADLINE_S
+
+    def _live_badge(self, _: float) -> Badge:
+        usual = self._numbers.usual_step_s()
+        if usual > self._interval_s:
+            return Badge.DEMO if self._plan.demo else Badge.SLOW
+        return Badge.DEMO if self._plan.demo else Badge.LIVE
+
+    def _model_failed(self, failure: ModelFailure) -> None:
+        log.warning("model failed: %s", failure)
+        self._numbers.failures += 1
+        if self._model_up:
+            self._model_up = False
+            self._restart = asyncio.create_task(self._restart_model(), name="restart")
+
+    async def _restart_model(self) -> None:
+        pause_s = RESTART_S[0]
+        while True:
+            try:
+                if not self._model.alive:
+                    await self._model.start()
+                    await self._model.freeze(self._frozen)
+                self._model_up = True
+            except ModelFailure as failure:
+                log.warning("model does not start: %s", failure)
+            else:
+                return
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, RESTART_S[1])
+
+    async def _show(self, frame: Frame, result: Segmentation, badge: Badge) -> None:
+        self._badge = badge
+        await self._send(frame, lambda: self._drawn(frame.image_rgb, result))
+
+    async def _show_plain(self, frame: Frame, badge: Badge) -> None:
+        self._badge = badge
+        self._numbers.drops["plain"] += 1
+
+        def draw() -> UInt8Array:
+            image = frame.image_rgb.copy()
+            draw_badge(image, badge.value, BADGE_COLORS.get(badge, (240, 240, 240)))
+            return image
+
+        await self._send(frame, draw)
+
+    async def _send(self, frame: Frame, draw: Callable[[], UInt8Array]) -> None:
+        def compose() -> Picture:
+            image = draw()
+            if self._plan.mark:
+                draw_mark(image, frame.index)
+            return Picture(_planes(image), frame.captured_ns)
+
+        loop = asyncio.get_running_loop()
+        picture = await loop.run_in_executor(self._drawing, compose)
+        self._broadcast.publish(picture)
+        self._numbers.note_sent(frame)
+
+    def _drawn(self, image_rgb: UInt8Array, result: Segmentation) -> UInt8Array:
+        classes = self._model.classes
+        palette = {spec.class_id: parse_color(spec.color) for spec in classes}
+        style = OverlayStyle(names={spec.class_id: spec.name for spec in classes})
+        return draw_overlay(image_rgb, result.class_map, palette, style)
+
+    def badge(self) -> Badge:
+        """What the viewer sees now, the source's silence included."""
+        silent = self._numbers.silent_s() > max(SILENCE_S, 5 * self._interval_s)
+        if self._badge is not Badge.STARTING and (silent or self._pump.state is PumpState.LOST):
+            return Badge.LOST
+        return self._badge
+
+    def status(self) -> dict[str, Any]:
+        """Numbers for the page and for monitoring."""
+        numbers = self._numbers
+        return {
+            "badge": self.badge().value,
+            "source": self._plan.shown_source,
+            "source_state": self._pump.state.value,
+            "profile": self._plan.shown_profile,
+            "demo": self._plan.demo,
+            "source_fps": round(1 / self._interval_s, 3),
+            "fps_in": round(numbers.rate(numbers.arrivals), 1),
+            "fps_out": round(numbers.rate(numbers.sent), 1),
+            "step_ms": _quantiles(numbers.step_ms),
+            "capture_to_send_ms": _quantiles(numbers.latency_ms),
+            "deadline_ms": round(self._deadline_s() * 1e3, 1),
+            "frames_dropped": {
+                "newer_frame_came": self._incoming.replaced,
+                "model_late": numbers.drops["late"],
+            },
+            "frames_shown_plain": numbers.drops["plain"],
+            "updates": dict(numbers.updates),
+            "learner_frozen": self._frozen,
+            "model_failures": numbers.failures,
+            "model_starts": self._model.starts,
+            "viewers": len(self._broadcast),
+            "classes": self._classes_status(),
+        }
+
+    def _classes_status(self) -> list[dict[str, Any]]:
+        results = {one.class_id: one for one in self._last.results} if self._last else {}
+        return [_class_status(spec, results.get(spec.class_id)) for spec in self._model.classes]
+
+
+def _class_status(spec: ClassSpec, result: Any) -> dict[str, Any]:
+    return {
+        "id": spec.class_id,
+        "name": spec.name,
+        "color": spec.color,
+        "present": bool(result and result.present),
+        "confidence": round(result.confidence, 3) if result else 0.0,
+        "update": str(result.update) if result else "",
+    }
+
+
+class _Numbers:
+    """Running statistics, each over a window of fixed length."""
+
+    def __init__(self) -> None:
+        self.arrivals: deque[float] = deque(maxlen=WINDOW)
+        self.sent: deque[float] = deque(maxlen=WINDOW)
+        self.step_ms: deque[float] = deque(maxlen=WINDOW)
+        self.latency_ms: deque[float] = deque(maxlen=WINDOW)
+        self.updates: Counter[str] = Counter()
+        self.drops: Counter[str] = Counter()
+        self.failures = 0
+
+    def note_arrival(self) -> None:
+        """A frame came out of the source."""
+        self.arrivals.append(time.monotonic())
+
+    def note_step(self, result: Segmentation) -> None:
+        """The model answered."""
+        self.step_ms.append(result.step_ms)
+        for one in result.results:
+            self.updates[str(one.update)] += 1
+
+    def note_sent(self, frame: Frame) -> None:
+        """A picture went to the viewers."""
+        self.sent.append(time.monotonic())
+        self.latency_ms.append((time.monotonic_ns() - frame.captured_ns) / 1e6)
+
+    def usual_step_s(self) -> float:
+        """Median step of the window, seconds; zero before the first."""
+        return float(np.median(self.step_ms)) / 1e3 if self.step_ms else 0.0
+
+    def silent_s(self) -> float:
+        """Seconds since the last frame came."""
+        return time.monotonic() - self.arrivals[-1] if self.arrivals else 0.0
+
+    def rate(self, times: deque[float]) -> float:
+        """Events a second over the last two seconds."""
+        now = time.monotonic()
+        recent = [t for t in times if now - t <= 2.0]
+        return len(recent) / 2.0
+
+
+def _quantiles(samples: deque[float]) -> dict[str, float]:
+    if not samples:
+        return {"p50": 0.0, "p95": 0.0}
+    p50, p95 = np.percentile(samples, [50, 95])
+    return {"p50": round(float(p50), 1), "p95": round(float(p95), 1)}
+
+
+def _planes(image_rgb: UInt8Array) -> UInt8Array:
+    """RGB -> I420 planes, cropped to even sides as the codecs want. (H * 3 / 2, W)"""
+    height, width = image_rgb.shape[0] // 2 * 2, image_rgb.shape[1] // 2 * 2
+    even = np.ascontiguousarray(image_rgb[:height, :width])
+    return np.asarray(cv2.cvtColor(even, cv2.COLOR_RGB2YUV_I420), dtype=np.uint8)

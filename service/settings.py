@@ -1,0 +1,43 @@
+"""Settings of the service; the only place that reads the environment."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+
+from service.errors import UsageError
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `trocar serve` was asked to do.
+
+    profile: None picks `phantom` for the demo's own scene, `instrument` for anything else
+    viewers: peers admitted at once; deadline_intervals: frame intervals the picture waits at most
+    """
+
+    source: str = "phantom://"
+    profile: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8000
+    online: bool = True
+    gamma: float | None = None
+    loop: bool = True
+    viewers: int = 8
+    deadline_intervals: float = 2.0
+
+    @classmethod
+    def from_environment(cls, **given: object) -> Settings:
+        """Settings from the command line. Raises UsageError for an address that is not allowed.
+
+        TROCAR_ALLOW_REMOTE=1 lets the page be served beyond this machine.
+        """
+        settings = replace(cls(), **given)  # type: ignore[arg-type]
+        if settings.host not in LOOPBACK and os.environ.get("TROCAR_ALLOW_REMOTE") != "1":
+            raise UsageError(
+                f"expected a loopback address, got {settings.host}: there is no access control "
+                "yet; set TROCAR_ALLOW_REMOTE=1 to serve on a trusted network all the same"
+            )
+        return settings

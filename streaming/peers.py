@@ -1,0 +1,85 @@
+"""Viewers' peer connections: offer in, answer out, closed when either side is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+
+from streaming.encoding import prefer_vp8, set_bitrates
+from streaming.errors import StreamingError
+from streaming.slot import Broadcast
+from streaming.webrtc import Picture, PictureTrack
+
+log = logging.getLogger(__name__)
+
+
+class OfferError(StreamingError):
+    """An offer cannot be answered."""
+
+
+class Peers:
+    """The peer connections of one session, at most as many as the broadcast admits."""
+
+    def __init__(self, broadcast: Broadcast[Picture]) -> None:
+        set_bitrates()
+        self._broadcast = broadcast
+        self._connections: set[RTCPeerConnection] = set()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        """Connections now."""
+        return len(self._connections)
+
+    async def answer(self, sdp: str) -> str:
+        """Answer an offer that wants to receive video. Raises OfferError."""
+        try:
+            offer = RTCSessionDescription(sdp=sdp, type="offer")
+        except ValueError as error:
+            raise OfferError(f"expected an SDP offer ({error})") from error
+        # An empty list: with None, aiortc would ask a public STUN server.
+        connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self._connections.add(connection)
+        try:
+            return await self._negotiate(connection, offer)
+        except OfferError:
+            await self._drop(connection)
+            raise
+        except (ValueError, KeyError, IndexError, AttributeError, AssertionError) as error:
+            await self._drop(connection)
+            raise OfferError("expected an SDP offer that WebRTC can answer") from error
+
+    async def _negotiate(self, connection: RTCPeerConnection, offer: RTCSessionDescription) -> str:
+        await connection.setRemoteDescription(offer)
+        wanted = [t for t in connection.getTransceivers() if t.kind == "video"]
+        if not wanted:
+            raise OfferError("expected an offer to receive video, it has no video section")
+        slot = self._broadcast.subscribe()
+
+        @connection.on("connectionstatechange")
+        def changed() -> None:
+            if connection.connectionState in ("failed", "closed", "disconnected"):
+                self._broadcast.unsubscribe(slot)
+                task = asyncio.ensure_future(self._drop(connection))
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
+
+        try:
+            connection.addTrack(PictureTrack(slot))
+            prefer_vp8(wanted[0])
+            await connection.setLocalDescription(await connection.createAnswer())
+        except BaseException:
+            self._broadcast.unsubscribe(slot)
+            raise
+        return str(connection.localDescription.sdp)
+
+    async def _drop(self, connection: RTCPeerConnection) -> None:
+        self._connections.discard(connection)
+        await connection.close()
+
+    async def close(self) -> None:
+        """Close every connection; may be called twice."""
+        self._broadcast.close()
+        await asyncio.gather(*(self._drop(c) for c in list(self._connections)))
+        await asyncio.gather(*self._closing)

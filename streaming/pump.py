@@ -1,0 +1,81 @@
+"""A thread that moves a source's frames into a slot, and starts the source again if it is lost."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from enum import StrEnum
+
+from streaming.errors import StreamingError
+from streaming.frame import Frame
+from streaming.slot import LatestSlot
+from streaming.sources import Source
+
+log = logging.getLogger(__name__)
+
+FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 10.0
+
+
+class PumpState(StrEnum):
+    """What the source is doing."""
+
+    RUNNING = "running"
+    LOST = "lost"  # failed or ended; being opened again
+    CLOSED = "closed"
+
+
+class Pump:
+    """Iterates a source in a thread. Losing it is a state, not an end: back-off, then again."""
+
+    def __init__(self, open_source: Callable[[], Source], slot: LatestSlot[Frame]) -> None:
+        self._open, self._slot = open_source, slot
+        self._closed = threading.Event()
+        self._source: Source | None = None
+        self._thread = threading.Thread(target=self._run, name="pump", daemon=True)
+        self.state = PumpState.RUNNING
+        self.frames = 0
+        self.losses = 0
+
+    def start(self, source: Source) -> None:
+        """Begin with a source that is already open."""
+        self._source = source
+        self._thread.start()
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Interrupt a blocked read and wait for the thread; may be called twice."""
+        self._closed.set()
+        if self._source is not None:
+            self._source.close()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        self.state = PumpState.CLOSED
+
+    def _run(self) -> None:
+        retry_s = FIRST_RETRY_S
+        while not self._closed.is_set():
+            before = self.frames
+            self._pour()
+            if self._closed.is_set():
+                return
+            self.state, self.losses = PumpState.LOST, self.losses + 1
+            retry_s = FIRST_RETRY_S if self.frames > before else retry_s
+            self._closed.wait(retry_s)
+            retry_s = min(retry_s * 2, LONGEST_RETRY_S)
+
+    def _pour(self) -> None:
+        try:
+            if self._source is None:
+                self._source = self._open()
+            for frame in self._source:
+                if self._closed.is_set():
+                    return
+                self.state = PumpState.RUNNING
+                self.frames += 1
+                self._slot.put(frame)
+        except (StreamingError, OSError) as error:
+            log.warning("source lost: %s", type(error).__name__)
+        finally:
+            source, self._source = self._source, None
+            if source is not None:
+                source.close()

@@ -1,0 +1,133 @@
+"""Live sources: frames at the pace of the world, stamped when they come out."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from streaming.errors import SourceError
+from streaming.frame import Frame, UInt8Array
+from streaming.video_file import VideoFile
+
+
+class Source(Protocol):
+    """An iterator of frames that can be interrupted from another thread."""
+
+    fps: Fraction
+    size: tuple[int, int]
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames until the source ends or is closed."""
+
+    def close(self) -> None:
+        """Interrupt the iteration, wherever it waits; may be called twice."""
+
+
+class _Pace:
+    """Waits for moments of a schedule; close() ends a wait at once."""
+
+    def __init__(self) -> None:
+        self._closed = threading.Event()
+        self._started_ns: int | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Has close() been called?"""
+        return self._closed.is_set()
+
+    def wait_until(self, offset_ns: int) -> int:
+        """Sleep until offset_ns after the first call; returns how late it is, nanoseconds."""
+        now = time.monotonic_ns()
+        if self._started_ns is None:
+            self._started_ns = now - offset_ns
+        late = now - (self._started_ns + offset_ns)
+        if late < 0:
+            self._closed.wait(-late / 1e9)
+        return max(0, late)
+
+    def close(self) -> None:
+        """End every wait, now and later."""
+        self._closed.set()
+
+
+class LiveFile:
+    """A recording played as if it were live: at its own pace, from the start again at its end."""
+
+    def __init__(self, path: Path, *, loop: bool = True) -> None:
+        self._path, self._loop = path, loop
+        self._pace = _Pace()
+        first = VideoFile(path)
+        self.fps, self.size = first.fps, first.size
+        first.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames, numbered through the loops."""
+        index, offset_ns = 0, 0
+        interval_ns = int(1_000_000_000 / self.fps)
+        while not self._pace.closed:
+            video, last_ns = VideoFile(self._path), 0
+            try:
+                for frame in video:
+                    last_ns = offset_ns + frame.pts_ns
+                    self._pace.wait_until(last_ns)
+                    if self._pace.closed:
+                        return
+                    yield Frame(frame.image_rgb, index, last_ns, time.monotonic_ns())
+                    index += 1
+            finally:
+                video.close()
+            if not self._loop:
+                return
+            offset_ns = last_ns + interval_ns
+
+    def close(self) -> None:
+        """Stop; may be called twice."""
+        self._pace.close()
+
+
+class RenderedSource:
+    """Pictures made by a function of the frame number, at a steady rate.
+
+    render: frame number -> (H, W, 3) uint8 RGB; a number whose time has passed is left out
+    """
+
+    def __init__(
+        self, render: Callable[[int], UInt8Array], size: tuple[int, int], fps: Fraction
+    ) -> None:
+        self._render, self.size, self.fps = render, size, fps
+        self._pace = _Pace()
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames for ever."""
+        index = 0
+        interval_ns = int(1_000_000_000 / self.fps)
+        while True:
+            late_ns = self._pace.wait_until(index * interval_ns)
+            index += late_ns // interval_ns
+            if self._pace.closed:
+                return
+            captured_ns = time.monotonic_ns()
+            yield Frame(self._render(index), index, index * interval_ns, captured_ns)
+            index += 1
+
+    def close(self) -> None:
+        """Stop; may be called twice."""
+        self._pace.close()
+
+
+def open_source(url: str, *, loop: bool = True) -> Source:
+    """A live source by its URL: a path or file:// URL of a recording.
+
+    Raises SourceError: unknown scheme, no such file, not a video.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        return LiveFile(Path(unquote(parts.path)), loop=loop)
+    if parts.scheme and "://" in url:
+        raise SourceError(f"expected phantom://, file:// or a path, got a {parts.scheme}:// URL")
+    return LiveFile(Path(url), loop=loop)

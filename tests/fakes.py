@@ -1,0 +1,56 @@
+"""Small real objects with scriptable behaviour, in the place of the model."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from models.types import ClassResult, ClassSpec, Segmentation, Update, UInt8Array
+
+CLASSES = (ClassSpec(1, "bright", "#00ff00"), ClassSpec(2, "never", "#ff00ff"))
+
+
+@dataclass
+class FakeTracker:
+    """Finds bright pixels. Can be slow, and raise, hang or die at given steps."""
+
+    step_s: float = 0.0
+    raise_at: tuple[int, ...] = ()
+    hang_at: tuple[int, ...] = ()
+    die_at: tuple[int, ...] = ()
+    classes: tuple[ClassSpec, ...] = CLASSES
+    frozen: bool = False
+    steps: int = field(default=0)
+
+    def step(self, image_rgb: UInt8Array) -> Segmentation:
+        """Everything brighter than 150 is class 1."""
+        self.steps += 1
+        if self.steps in self.raise_at:
+            raise RuntimeError("scripted failure")
+        if self.steps in self.hang_at:
+            time.sleep(3600)
+        if self.steps in self.die_at:
+            os._exit(9)
+        time.sleep(self.step_s)
+        found = (image_rgb.mean(axis=2) > 150).astype(np.uint8)
+        share = float(found.mean())
+        update = Update.FROZEN if self.frozen else Update.REFUSED
+        results = (
+            ClassResult(1, share > 0, 0.9, share, update),
+            ClassResult(2, False, 0.1, 0.0, update),
+        )
+        return Segmentation(found, results, self.step_s * 1e3)
+
+    def freeze(self, frozen: bool = True) -> None:
+        """Remember it."""
+        self.frozen = frozen
+
+    def rollback(self) -> None:
+        """Nothing to go back to."""
+
+    def reset(self) -> None:
+        """Start counting again."""
+        self.steps = 0
