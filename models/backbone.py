@@ -11,7 +11,7 @@ that a bank of constant size may be partly empty). The prompt encoder is gone fr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -98,7 +98,7 @@ class Backbone(nn.Module):
     def freeze(self) -> Backbone:
         """Evaluation mode, no gradients."""
         self.eval()
-        return cast(Backbone, self.requires_grad_(False))
+        return self.requires_grad_(False)
 
     def normalize(self, image: Tensor) -> Tensor:
         """image: (B, 3, S, S) RGB 0 to 255 -> normalised as SAM2 was trained."""
@@ -113,7 +113,7 @@ class Backbone(nn.Module):
 
     def without_memory(self, features: Tensor) -> Tensor:
         """The feature of a frame that has no past. (C, D, h, w) -> (C, D, h, w)"""
-        return features + self.sam.no_mem_embed.view(1, -1, 1, 1)
+        return features + cast(Tensor, self.sam.no_mem_embed).view(1, -1, 1, 1)
 
     def attend_memory(self, features: Tensor, bank: BankTensors) -> Tensor:
         """Condition the frame on what each row remembers.
@@ -230,7 +230,7 @@ class Backbone(nn.Module):
 
     def _attention_layer(
         self,
-        layer: nn.Module,
+        layer: Any,
         tokens: Tensor,
         memory: Tensor,
         pos: tuple[Tensor, int],

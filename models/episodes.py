@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -44,7 +45,7 @@ def render_procedure(seed: int, size: int, rng: np.random.Generator) -> Rendered
         _frames(procedure, second, size, rng.uniform(0, 8, size=4)),
     )
     interval = float(rng.choice([0.04, 0.08, 0.16, 0.32]))
-    times = rng.uniform(0, 7) + interval * np.arange(4)
+    times = rng.uniform(0, 7) + interval * np.arange(4, dtype=np.float64)
     return RenderedProcedure(clips, _frames(procedure, third, size, times))
 
 
@@ -52,7 +53,7 @@ def _frames(
     procedure: Procedure,
     clip_index: int,
     size: int,
-    times: np.ndarray[tuple[int], np.dtype[np.float64]],
+    times: npt.NDArray[np.float64],
 ) -> Frames:
     clip = procedure.clip(clip_index, size=(size, size))
     rendered = [clip.render(float(t)) for t in times]
@@ -180,7 +181,8 @@ class _Rows:
 
 def episode(pool: ProcedurePool, procedures: int) -> Episode:
     """Per procedure: two of its kinds named from other clips, one instance followed from its first
-    frame, and any instrument found with supports from the other procedures."""
+    frame, and any instrument found with supports from the other procedures.
+    """
     rng = pool.rng
     picked = [_pick_frames(p, rng) for p in pool.draw(procedures)]
     rows = _Rows([], [], [], [], [], [])

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from models.backbone import BankTensors, DecodedMasks, ImageFeatures
 from models.checkpoint import LoadedWeights, load_embedded
-from models.config import LearnerConfig, MemoryConfig
+from models.config import BackboneConfig, LearnerConfig, MemoryConfig
 from models.datasets.folder import FolderDataset, read_image, read_mask
 from models.errors import DatasetError
 from models.learner import LearnerStart
@@ -359,12 +359,9 @@ def _leave_one_out(
 
 
 def _bank_without(
-    encoded: _Encoded, frame: int, backbone: object, memory: MemoryConfig
+    encoded: _Encoded, frame: int, backbone: BackboneConfig, memory: MemoryConfig
 ) -> BankTensors:
     """The bank a stream would start with on this frame, from the other frames' memories."""
-    from models.config import BackboneConfig
-
-    assert isinstance(backbone, BackboneConfig)
     rows = len(encoded.present)
     bank = MemoryBank(BankShape(rows, memory.support, 0, backbone), memory.max_pointer_distance)
     present = encoded.present.clone()
@@ -385,22 +382,21 @@ def _train_fusion(model: OflSam2, left_out: _LeftOut, config: FitConfig) -> int:
     validate, train = order[::4], [n for n in order if n not in order[::4]]
     optimizer = torch.optim.AdamW(model.fusion.parameters(), lr=config.rate)
     best, best_loss = _copy_state(model), _fusion_loss(model, left_out, validate)
-    waited = 0
-    for epoch in range(config.epochs):
+    waited, epochs = 0, 0
+    while epochs < config.epochs and waited < config.patience:
         for frame in train:
             optimizer.zero_grad(set_to_none=True)
             loss = _frame_loss(model, left_out, frame)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
         loss_now = _fusion_loss(model, left_out, validate)
         if loss_now < best_loss:
             best, best_loss, waited = _copy_state(model), loss_now, 0
         else:
             waited += 1
-        if waited >= config.patience:
-            break
+        epochs += 1
     model.fusion.load_state_dict(best)
-    return epoch + 1
+    return epochs
 
 
 def _copy_state(model: OflSam2) -> dict[str, Tensor]:
@@ -517,7 +513,7 @@ def soft_dsc(decoded: DecodedMasks, mask: Tensor) -> Tensor:
 
     mask: (C, S, S) float; returns (C,)
     """
-    truth = F.adaptive_avg_pool2d(mask[:, None], decoded.mask_logits.shape[-2:]) > 0.5
+    truth = F.adaptive_avg_pool2d(mask[:, None], decoded.mask_logits.shape[-1]) > 0.5
     found = decoded.gated() > 0
     sizes = found.sum(dim=(1, 2, 3)) + truth.sum(dim=(1, 2, 3))
     overlap = 2.0 * (found & truth).sum(dim=(1, 2, 3))

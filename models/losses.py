@@ -13,7 +13,7 @@ def mask_loss(mask_logits: Tensor, mask: Tensor) -> Tensor:
     mask_logits: (N, 1, h, w) real; mask: (N, 1, *, *) 0 to 1, averaged down to (h, w)
     returns: (N,)
     """
-    target = F.adaptive_avg_pool2d(mask, mask_logits.shape[-2:])
+    target = F.adaptive_avg_pool2d(mask, mask_logits.shape[-1])
     entropy = F.binary_cross_entropy_with_logits(mask_logits, target, reduction="none")
     prob = mask_logits.sigmoid()
     overlap = (prob * target).sum(dim=(1, 2, 3))
@@ -27,7 +27,7 @@ def quality_loss(iou: Tensor, object_logit: Tensor, mask_logits: Tensor, mask: T
 
     iou, object_logit: (N,); mask_logits, mask as in mask_loss; returns (N,)
     """
-    target = F.adaptive_avg_pool2d(mask, mask_logits.shape[-2:])
+    target = F.adaptive_avg_pool2d(mask, mask_logits.shape[-1])
     present = (target.amax(dim=(1, 2, 3)) > 0.5).float()
     with torch.no_grad():
         found, truth = mask_logits > 0, target > 0.5

@@ -146,13 +146,15 @@ class Statistics:
 def apply_mapper(tau: Tensor, described: Tensor) -> Tensor:
     """E2 = T_tau(x). tau: (R, D, d); described: (1 or R, d, h, w) -> (R, D, h, w)"""
     height, width = described.shape[-2:]
-    return (tau @ described.flatten(2)).unflatten(2, (height, width))
+    mapped: Tensor = (tau @ described.flatten(2)).unflatten(2, (height, width))
+    return mapped
 
 
 def ridge_solution(statistics: Statistics, ridge: float | Tensor) -> Tensor:
     """The minimiser of L in closed form. Returns (R, D, d)."""
     gram = _with_ridge(statistics.gram, ridge)
-    return torch.linalg.solve(gram, statistics.cross.transpose(1, 2)).transpose(1, 2)
+    solved: Tensor = torch.linalg.solve(gram, statistics.cross.transpose(1, 2))
+    return solved.transpose(1, 2)
 
 
 def descend(tau: Tensor, statistics: Statistics, ridge: float, iterations: int) -> Tensor:

@@ -142,7 +142,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         trained = [p for group in self.optimizer.param_groups for p in group["params"]]
         norm = nn.utils.clip_grad_norm_(trained, 1.0)
         if torch.isfinite(norm):
@@ -173,7 +173,8 @@ class Trainer:
         size = logits.shape[-2:]
         small = F.interpolate(class_mask[:, None].float(), size, mode="nearest")[:, 0].long()
         target = torch.where(small > 0, small - 1, -100)
-        return F.cross_entropy(logits, target, ignore_index=-100)
+        loss: Tensor = F.cross_entropy(logits, target, ignore_index=-100)
+        return loss
 
     def _contrast(self, stride16: Tensor, batch: ClipPairs) -> Tensor:
         described = self.heads.description(stride16)
@@ -189,7 +190,8 @@ class Trainer:
                 groups.append(int(batch.group[index]))
                 labels.append(int(kind))
         if len(vectors) < 2:
-            return described.sum() * 0
+            nothing: Tensor = described.sum() * 0
+            return nothing
         unit = F.normalize(torch.stack(vectors), dim=1)
         return region_contrast(unit, torch.tensor(groups), torch.tensor(labels), 0.1)
 
@@ -239,7 +241,7 @@ class Trainer:
 
 
 def follow_losses(model: OflSam2, ridge: Tensor, batch: Episode) -> tuple[Tensor, dict[str, float]]:
-    """One pass of episodes through memory, learner, fusion and decoder, as the tracker runs them."""
+    """One pass of episodes through memory, learner, fusion and decoder, as a tracker runs them."""
     backbone = model.backbone
     image = backbone.normalize(batch.image)
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
@@ -323,13 +325,13 @@ def _bank(support: Entries, recent: list[Entries], config: Any) -> BankTensors:
 
 
 def _iou(logits: Tensor, mask: Tensor) -> Tensor:
-    target = F.adaptive_avg_pool2d(mask, logits.shape[-2:]) > 0.5
+    target = F.adaptive_avg_pool2d(mask, logits.shape[-1]) > 0.5
     found = logits > 0
     return (found & target).sum() / (found | target).sum().clamp_min(1)
 
 
 def _iou_rows(decoded: DecodedMasks, mask: Tensor) -> Tensor:
-    target = F.adaptive_avg_pool2d(mask, decoded.mask_logits.shape[-2:]) > 0.5
+    target = F.adaptive_avg_pool2d(mask, decoded.mask_logits.shape[-1]) > 0.5
     found = decoded.gated() > 0
     union = (found | target).sum(dim=(1, 2, 3))
     return torch.where(union > 0, (found & target).sum(dim=(1, 2, 3)) / union.clamp_min(1), 1.0)

@@ -26,7 +26,7 @@ EMBEDDED_NAMES = ("instrument", "phantom")
 
 @dataclass(frozen=True)
 class Calibration:
-    """confidence = sigmoid(slope * logit(raw) + offset), raw = predicted IoU x sigmoid(object score).
+    """confidence = sigmoid(slope * logit(raw) + offset), raw = predicted IoU times object.
 
     slope, offset: (C,)
     """

@@ -27,19 +27,20 @@ from models.memory_bank import BankShape, MemoryBank
 from models.ofl_sam2 import Entries, OflSam2
 from models.preprocess import class_map, to_input
 from models.profile import Profile, load_profile
-from models.types import ClassResult, ClassSpec, Segmentation, Update, UInt8Array
+from models.types import ClassResult, ClassSpec, Segmentation, UInt8Array, Update
 
 
 @dataclass(frozen=True)
 class Parts:
     """What of the method is on; the ablations of the paper turn parts off.
 
-    memory: use E1; learner: use E2; online: update on confident frames; gamma: None keeps the
-    profile's; guard: undo harmful updates
+    memory: use E1; learner: use E2; fusion: weigh them by the fitted gate, otherwise average them
+    online: update on confident frames; gamma: None keeps the profile's
     """
 
     memory: bool = True
     learner: bool = True
+    fusion: bool = True
     online: bool = True
     gamma: float | None = None
 
@@ -187,6 +188,8 @@ class Tracker:
         attended = self._model.backbone.attend_memory(features.stride16, bank)
         if not parts.learner:
             return attended
+        if not parts.fusion:
+            return (attended + mapped) / 2
         return self._model.fusion.forward(attended, mapped)
 
     def _choose_support(self, features: ImageFeatures) -> None:

@@ -119,7 +119,9 @@ def _add_bench(commands: Commands) -> None:  # type: ignore[valid-type]
 
 def _add_pretrain(commands: Commands) -> None:  # type: ignore[valid-type]
     parser = commands.add_parser("pretrain", help="train the embedded backbone")  # type: ignore[attr-defined]
-    parser.add_argument("-o", "--out", type=Path, required=True, help="run folder, resumed if there")
+    parser.add_argument(
+        "-o", "--out", type=Path, required=True, help="run folder, resumed if there"
+    )
     parser.add_argument("--find-steps", type=_count, default=1500)
     parser.add_argument("--follow-steps", type=_count, default=740)
     parser.add_argument("--threads", type=_count, default=1)

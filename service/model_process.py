@@ -26,7 +26,7 @@ from service.errors import ServiceError
 log = logging.getLogger(__name__)
 
 
-class ModelFailure(ServiceError):
+class ModelFailedError(ServiceError):
     """A step failed, hung, or the process is gone."""
 
 
@@ -106,12 +106,13 @@ class ModelProcess:
         return None if self._process is None else int(self._process.pid)
 
     async def start(self) -> None:
-        """Start, or start again. Raises ModelFailure; a ModelError of opening is raised as it is."""
+        """Start, or start again. Raises ModelFailedError, or the ModelError of opening."""
         await self._do(self._start)
 
     async def step(self, image_rgb: UInt8Array) -> Segmentation:
-        """Segment a frame. Raises ModelFailure; after it, `start` again."""
-        return await self._do(self._step, image_rgb)
+        """Segment a frame. Raises ModelFailedError; after it, `start` again."""
+        result: Segmentation = await self._do(self._step, image_rgb)
+        return result
 
     async def freeze(self, frozen: bool) -> None:
         """Stop learning, or go on."""
@@ -170,28 +171,28 @@ class ModelProcess:
 
     def _send(self, message: _Step | _Call) -> None:
         if self._pipe is None:
-            raise ModelFailure("model process is not running")
+            raise ModelFailedError("model process is not running")
         try:
             self._pipe.send(message)
         except OSError as error:
             self._stop()
-            raise ModelFailure("model process is gone") from error
+            raise ModelFailedError("model process is gone") from error
 
     def _answer(self, limit_s: float) -> Any:
         assert self._pipe is not None
         try:
             if not self._pipe.poll(limit_s):
                 self._stop()
-                raise ModelFailure(f"model did not answer within {limit_s:g} s")
+                raise ModelFailedError(f"model did not answer within {limit_s:g} s")
             answer = self._pipe.recv()
         except (EOFError, OSError) as error:
             self._stop()
-            raise ModelFailure("model process died") from error
+            raise ModelFailedError("model process died") from error
         if isinstance(answer, ModelError):
             self._stop()
             raise answer
         if isinstance(answer, _Raised):
-            raise ModelFailure(f"step failed: {answer.kind}")
+            raise ModelFailedError(f"step failed: {answer.kind}")
         return answer
 
     def _room_for(self, size: int) -> SharedMemory:

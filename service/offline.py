@@ -208,9 +208,7 @@ def _run(request: SegmentRequest, source: Recording, segmenter: Segmenter) -> di
     tally, started = _Tally(), time.perf_counter()
     reason: str | None = "failed"
     ahead = Prefetch(source)
-    bar = tqdm(
-        total=source.frame_count, unit="frame", desc="segment", disable=not request.progress
-    )
+    bar = tqdm(total=source.frame_count, unit="frame", desc="segment", disable=not request.progress)
     try:
         _step_all(ahead, segmenter, writer, tally, bar)
         reason = source.problem

@@ -46,7 +46,9 @@ class PhantomUrl:
                 mark=given.get("mark", "0") == "1",
             )
         except (ValueError, ZeroDivisionError) as error:
-            raise SourceError(f"phantom://: expected seed=7&size=640x480&fps=25 ({error})") from error
+            raise SourceError(
+                f"phantom://: expected seed=7&size=640x480&fps=25 ({error})"
+            ) from error
         if not (64 <= width <= 1920 and 64 <= height <= 1920 and 1 <= parsed.fps <= 60):
             raise SourceError("phantom://: size must be 64 to 1920 a side and fps 1 to 60")
         return parsed

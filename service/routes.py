@@ -9,7 +9,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
-from service.model_process import ModelFailure
+from service.model_process import ModelFailedError
 from service.session import Session
 from streaming.peers import OfferError
 
@@ -86,6 +86,6 @@ async def learner(
     """Control the online learner."""
     try:
         await _session(request).learner(action)
-    except ModelFailure as error:
+    except ModelFailedError as error:
         raise HTTPException(503, "the model is not answering") from error
     return {"done": action}

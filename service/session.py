@@ -20,14 +20,14 @@ import cv2
 import numpy as np
 
 from models.types import ClassSpec, Segmentation, UInt8Array
-from service.model_process import ModelFailure, ModelProcess
+from service.model_process import ModelFailedError, ModelProcess
 from service.settings import Settings
 from streaming.frame import Frame
 from streaming.mark import draw_mark
 from streaming.overlay import OverlayStyle, draw_badge, draw_overlay, parse_color
 from streaming.peers import Peers
 from streaming.pump import Pump, PumpState
-from streaming.slot import Broadcast, LatestSlot, SlotClosed
+from streaming.slot import Broadcast, LatestSlot, SlotClosedError
 from streaming.sources import Source
 from streaming.webrtc import Picture
 
@@ -86,7 +86,7 @@ class Session:
         self._model_up = False
 
     async def start(self) -> None:
-        """Open source and model. Raises SourceError, ModelError, ModelFailure."""
+        """Open source and model. Raises SourceError, ModelError, ModelFailedError."""
         source = self._plan.open_source()
         self._interval_s = float(1 / source.fps)
         try:
@@ -123,7 +123,7 @@ class Session:
         self._drawing.shutdown(wait=True)
 
     async def learner(self, action: str) -> None:
-        """freeze, unfreeze, rollback or reset. Raises ModelFailure while the model is down."""
+        """freeze, unfreeze, rollback or reset. Raises ModelFailedError while the model is down."""
         if action in ("freeze", "unfreeze"):
             await self._model.freeze(action == "freeze")
             self._frozen = action == "freeze"
@@ -136,7 +136,7 @@ class Session:
         while True:
             try:
                 frame = await self._incoming.get()
-            except SlotClosed:
+            except SlotClosedError:
                 return
             self._numbers.note_arrival()
             if self._pending is not None and not self._pending.done():
@@ -159,7 +159,7 @@ class Session:
             return
         try:
             result = self._pending.result()
-        except ModelFailure as failure:
+        except ModelFailedError as failure:
             self._model_failed(failure)
             await self._show_plain(self._incoming.take() or frame, Badge.OFF)
             return
@@ -171,7 +171,7 @@ class Session:
         if task.cancelled():
             return
         error = task.exception()
-        if isinstance(error, ModelFailure):
+        if isinstance(error, ModelFailedError):
             self._model_failed(error)
         elif error is None:
             self._take_result(task.result())
@@ -192,7 +192,7 @@ class Session:
             return Badge.DEMO if self._plan.demo else Badge.SLOW
         return Badge.DEMO if self._plan.demo else Badge.LIVE
 
-    def _model_failed(self, failure: ModelFailure) -> None:
+    def _model_failed(self, failure: ModelFailedError) -> None:
         log.warning("model failed: %s", failure)
         self._numbers.failures += 1
         if self._model_up:
@@ -207,7 +207,7 @@ class Session:
                     await self._model.start()
                     await self._model.freeze(self._frozen)
                 self._model_up = True
-            except ModelFailure as failure:
+            except ModelFailedError as failure:
                 log.warning("model does not start: %s", failure)
             else:
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,7 +25,7 @@ class OverlayStyle:
 
 
 def parse_color(text: str) -> Color:
-    """"#rrggbb" -> (r, g, b)"""
+    """Turn "#rrggbb" into (r, g, b)."""
     return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
 
 
@@ -53,7 +54,7 @@ def draw_overlay(
     out[rows, columns] = cv2.copyTo(mixed, ids, np.ascontiguousarray(region))
     scale = max(image_rgb.shape[:2]) / 1000
     for class_id, color in palette.items():
-        mask = np.asarray(cv2.compare(ids, class_id, cv2.CMP_EQ), dtype=np.uint8)
+        mask = (ids == class_id).astype(np.uint8)
         found, _ = cv2.findContours(
             mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(left, top)
         )
@@ -64,7 +65,7 @@ def draw_overlay(
     return out
 
 
-def _label(out: UInt8Array, contours: Sequence[UInt8Array], name: str, color: Color) -> None:
+def _label(out: UInt8Array, contours: Sequence[Any], name: str, color: Color) -> None:
     """The name beside the largest region of a class, where it is large enough to point at."""
     largest = max(contours, key=cv2.contourArea, default=None)
     height, width = out.shape[:2]
@@ -76,7 +77,9 @@ def _label(out: UInt8Array, contours: Sequence[UInt8Array], name: str, color: Co
     x = round(moments["m10"] / moments["m00"]) - text_width // 2
     y = round(moments["m01"] / moments["m00"]) + text_height // 2
     x, y = max(2, min(x, width - text_width - 2)), max(text_height + 2, min(y, height - 4))
-    cv2.rectangle(out, (x - 4, y - text_height - 4), (x + text_width + 4, y + base), (16, 18, 22), -1)
+    cv2.rectangle(
+        out, (x - 4, y - text_height - 4), (x + text_width + 4, y + base), (16, 18, 22), -1
+    )
     cv2.putText(out, name, (x, y), FONT, scale, color, max(1, round(scale * 1.6)), cv2.LINE_AA)
 
 

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class SlotClosed(Exception):
+class SlotClosedError(Exception):
     """The slot was closed; nothing will come any more."""
 
 
@@ -38,7 +38,7 @@ class LatestSlot(Generic[T]):
         self._wake()
 
     async def get(self) -> T:
-        """Take the newest item, waiting for one. Raises SlotClosed."""
+        """Take the newest item, waiting for one. Raises SlotClosedError."""
         self._loop = asyncio.get_running_loop()
         while True:
             with self._lock:
@@ -48,7 +48,7 @@ class LatestSlot(Generic[T]):
             if item is not None:
                 return item
             if closed:
-                raise SlotClosed
+                raise SlotClosedError
             await self._ready.wait()
 
     def take(self) -> T | None:

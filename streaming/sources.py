@@ -35,8 +35,7 @@ class _Pace:
         self._closed = threading.Event()
         self._started_ns: int | None = None
 
-    @property
-    def closed(self) -> bool:
+    def is_closed(self) -> bool:
         """Has close() been called?"""
         return self._closed.is_set()
 
@@ -69,13 +68,13 @@ class LiveFile:
         """Frames, numbered through the loops."""
         index, offset_ns = 0, 0
         interval_ns = int(1_000_000_000 / self.fps)
-        while not self._pace.closed:
+        while not self._pace.is_closed():
             video, last_ns = VideoFile(self._path), 0
             try:
                 for frame in video:
                     last_ns = offset_ns + frame.pts_ns
                     self._pace.wait_until(last_ns)
-                    if self._pace.closed:
+                    if self._pace.is_closed():
                         return
                     yield Frame(frame.image_rgb, index, last_ns, time.monotonic_ns())
                     index += 1
@@ -109,7 +108,7 @@ class RenderedSource:
         while True:
             late_ns = self._pace.wait_until(index * interval_ns)
             index += late_ns // interval_ns
-            if self._pace.closed:
+            if self._pace.is_closed():
                 return
             captured_ns = time.monotonic_ns()
             yield Frame(self._render(index), index, index * interval_ns, captured_ns)

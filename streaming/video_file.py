@@ -33,7 +33,9 @@ class VideoFile:
             self._container = av.open(str(path))
         except av.error.FFmpegError as error:
             reason = error.strerror or type(error).__name__
-            raise SourceError(f"{path.name}: expected a video, cannot read it ({reason})") from error
+            raise SourceError(
+                f"{path.name}: expected a video, cannot read it ({reason})"
+            ) from error
         self._path = path
         self.problem: str | None = None
         self._first: Frame | None
@@ -113,7 +115,7 @@ def _pts_ns(picture: av.video.frame.VideoFrame, index: int, fps: Fraction) -> in
 
 
 def _upright(picture: av.video.frame.VideoFrame) -> UInt8Array:
-    image = picture.to_ndarray(format="rgb24")
+    image = np.asarray(picture.to_ndarray(format="rgb24"), dtype=np.uint8)
     turns = round(picture.rotation / 90) % 4
     if turns:
         image = np.ascontiguousarray(np.rot90(image, turns))

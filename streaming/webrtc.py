@@ -10,7 +10,7 @@ from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
 
 from streaming.frame import UInt8Array
-from streaming.slot import LatestSlot, SlotClosed
+from streaming.slot import LatestSlot, SlotClosedError
 
 CLOCK = 90_000
 
@@ -42,7 +42,7 @@ class PictureTrack(MediaStreamTrack):
         """The next picture as a frame of its own (the encoder writes into it)."""
         try:
             picture = await self._slot.get()
-        except SlotClosed:
+        except SlotClosedError:
             self.stop()
             raise MediaStreamError from None
         if self._start_ns is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from models.types import ClassResult, ClassSpec, Segmentation, Update, UInt8Array
+from models.types import ClassResult, ClassSpec, Segmentation, UInt8Array, Update
 
 CLASSES = (ClassSpec(1, "bright", "#00ff00"), ClassSpec(2, "never", "#ff00ff"))
 

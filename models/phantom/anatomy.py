@@ -90,9 +90,9 @@ def _vessels(albedo: Float, rng: np.random.Generator, tint: npt.NDArray[np.float
         width = int(rng.integers(1, max(2, side // 130)))
         strength = int(rng.integers(70, 220))
         cv2.polylines(layer, [path.astype(np.int32)], False, strength, width, cv2.LINE_AA)
-    layer = cv2.GaussianBlur(layer, (0, 0), side / 500)
+    soft = np.asarray(cv2.GaussianBlur(layer, (0, 0), side / 500), np.float32)
     colour = np.array([120, 20, 30] if rng.random() < 0.7 else [70, 40, 80]) * tint
-    albedo += (layer[..., None] / 255.0 * rng.uniform(0.35, 0.8)) * (colour - albedo)
+    albedo += (soft[..., None] / 255.0 * rng.uniform(0.35, 0.8)) * (colour - albedo)
 
 
 def _recesses(albedo: Float, rng: np.random.Generator) -> None:
@@ -154,7 +154,7 @@ def _fold(rng: np.random.Generator, side: int) -> Float:
     x, y = (place[None] - centre[0]) / axes[0], (place[:, None] - centre[1]) / axes[1]
     skew = float(rng.uniform(-0.8, 0.8))
     inside = 1 - np.sqrt(x * x + y * y + skew * x * y) + 0.9 * field(rng, side, 7, 3)
-    return np.clip(inside * 3, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(inside * 3, 0, 1), np.float32)
 
 
 def _bleed(
@@ -164,7 +164,8 @@ def _bleed(
     pool = field(rng, len(albedo), int(rng.integers(3, 8)), 3) - 0.35 * height
     cover = np.clip((pool - rng.uniform(0.0, 0.4)) * 7, 0, 1) * rng.uniform(0.5, 0.95)
     blood = np.array([rng.uniform(90, 165), rng.uniform(4, 22), rng.uniform(6, 24)], np.float32)
-    return albedo + cover[..., None] * (blood - albedo), np.maximum(wet, cover)
+    bloody: Float = albedo + cover[..., None] * (blood - albedo)
+    return bloody, np.maximum(wet, cover)
 
 
 def _gauze(albedo: Float, rng: np.random.Generator) -> Float:
@@ -176,4 +177,5 @@ def _gauze(albedo: Float, rng: np.random.Generator) -> Float:
     white = np.array([226, 218, 206], np.float32) * weave[..., None]
     stain = np.clip(field(rng, side, 6, 2) * 2, 0, 0.8)[..., None]
     stained = white + stain * (np.array([170, 50, 40], np.float32) - white)
-    return albedo + where[..., None] * (stained - albedo)
+    covered: Float = albedo + where[..., None] * (stained - albedo)
+    return covered

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -96,12 +97,13 @@ class Camera:
     def tissue(self, stage: Stage, to_frame: npt.NDArray[np.float64], t: float) -> UInt8Array:
         """The tissue as the scope sees it. (H, W, 3) uint8"""
         height, width = self.size
-        flags = {"flags": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_REFLECT_101}
-        image = cv2.warpAffine(stage.image, to_frame, (width, height), **flags)
-        sparkle = cv2.warpAffine(stage.sparkle, to_frame, (width, height), **flags)
+        image, sparkle = (
+            cv2.warpAffine(layer, to_frame, (width, height), borderMode=cv2.BORDER_REFLECT_101)
+            for layer in (stage.image, stage.sparkle)
+        )
         strength = 0.55 + 0.45 * self.sway[4](t * 3)
         glint = cv2.convertScaleAbs(cv2.merge([sparkle] * 3), alpha=strength)
-        return np.asarray(cv2.add(image, glint), dtype=np.uint8)
+        return _u8(cv2.add(image, glint))
 
     def vignette(self, canvas: Canvas) -> None:
         """Fall-off of the light, and the round edge of the scope, which hides what is behind it."""
@@ -121,16 +123,15 @@ class Camera:
         if shift is not None and amount * shift.blood > 0:
             film = np.empty_like(image)
             film[:] = (110, 8, 10)
-            image = cv2.addWeighted(image, 1 - amount * shift.blood, film, amount * shift.blood, 0)
+            share = amount * shift.blood
+            image = _u8(cv2.addWeighted(image, 1 - share, film, share, 0))
         if self.defocus:
-            sigma = self.defocus * min(self.size) / 256
-            image = cv2.GaussianBlur(image, (0, 0), sigma)
+            image = _u8(cv2.GaussianBlur(image, (0, 0), self.defocus * min(self.size) / 256))
         if self.streak:
             length = max(3, round(self.streak * min(self.size) / 256))
             across = self.sway[1](0.0) > 0
-            image = cv2.blur(image, (length, 1) if across else (1, length))
-        image = cv2.LUT(image, self._tone(t, shift, amount))
-        image = self._sense(image, t, seed)
+            image = _u8(cv2.blur(image, (length, 1) if across else (1, length)))
+        image = self._sense(_u8(cv2.LUT(image, self._tone(t, shift, amount))), t, seed)
         if self.scope is not None:
             cv2.multiply(image, cv2.merge([self.scope] * 3), dst=image, scale=1 / 255)
         return _compress(image, self.quality)
@@ -144,7 +145,7 @@ class Camera:
         alpha = cv2.merge([cv2.convertScaleAbs(plume, alpha=min(density * 1.6, 1.0))] * 3)
         clear = cv2.multiply(image, 255 - alpha, scale=1 / 255)
         haze = cv2.convertScaleAbs(alpha, alpha=0.72)
-        return np.asarray(cv2.add(clear, haze), dtype=np.uint8)
+        return _u8(cv2.add(clear, haze))
 
     def _tone(self, t: float, shift: Shift | None, amount: float) -> UInt8Array:
         """Exposure, white balance and gamma as a table, (256, 1, 3)."""
@@ -153,19 +154,24 @@ class Camera:
             warm = np.array([shift.warmth, 1.0, 1 / shift.warmth]) * shift.light
             gain = gain * (1 + amount * (warm - 1))
         levels = (np.arange(256) / 255.0) ** self.gamma
-        return np.clip(levels[:, None, None] * gain * 255, 0, 255).astype(np.uint8)
+        return _u8(np.clip(levels[:, None, None] * gain * 255, 0, 255))
 
     def _sense(self, image: UInt8Array, t: float, seed: list[int]) -> UInt8Array:
         height, width = self.size
         place = np.random.default_rng([*seed, 6, round(t * 1e4)]).integers(0, 32, 2)
         grain = self.noise[place[0] : place[0] + height, place[1] : place[1] + width]
         noisy = cv2.add(image, cv2.merge([grain] * 3), dtype=cv2.CV_8U)  # saturates
-        return np.asarray(noisy, dtype=np.uint8)
+        return _u8(noisy)
+
+
+def _u8(image: Any) -> UInt8Array:
+    """OpenCV's result as what it is: its stubs do not say."""
+    return np.asarray(image, dtype=np.uint8)
 
 
 def _smoke_map(rng: np.random.Generator) -> UInt8Array:
     plume = field(rng, 192, 5, 3) * 0.5 + 0.55
-    return (np.clip(plume, 0, 1) * 255).astype(np.uint8)
+    return _u8(np.clip(plume, 0, 1) * 255)
 
 
 def _shading(rng: np.random.Generator, size: tuple[int, int]) -> UInt8Array:
@@ -176,7 +182,7 @@ def _shading(rng: np.random.Generator, size: tuple[int, int]) -> UInt8Array:
     radius = x * x + y * y
     fall = rng.uniform(0.9, 1.25) - rng.uniform(0.05, 0.42) * radius
     level = np.clip(fall * 200, 30, 255).astype(np.uint8)
-    return np.asarray(cv2.merge([level] * 3), dtype=np.uint8)
+    return _u8(cv2.merge([level] * 3))
 
 
 def _scope(rng: np.random.Generator, size: tuple[int, int]) -> UInt8Array:
@@ -195,4 +201,4 @@ def _compress(image: UInt8Array, quality: int) -> UInt8Array:
         raise RuntimeError("JPEG encoder refused a frame")
     decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
     assert decoded is not None
-    return np.asarray(decoded, dtype=np.uint8)
+    return _u8(decoded)

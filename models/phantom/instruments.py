@@ -1,4 +1,4 @@
-"""Instruments: seven kinds, each with a look for the procedure, drawn at a pose with exact masks."""
+"""Instruments: seven kinds, each with a look, drawn at a pose with exact masks."""
 
 from __future__ import annotations
 
@@ -176,9 +176,9 @@ class Canvas:
         self, start: Points, end: Points, colour: npt.NDArray[np.float64], width: float
     ) -> None:
         """A stroke inside what is already drawn; the mask does not change."""
-        ends = [tuple(int(v) for v in np.round(p * 16)) for p in (start, end)]
+        first, last = fixed(start), fixed(end)
         shade = tuple(float(c) for c in np.clip(colour, 0, 255))
-        cv2.line(self.image, ends[0], ends[1], shade, max(1, round(width)), cv2.LINE_AA, 4)
+        cv2.line(self.image, first, last, shade, max(1, round(width)), cv2.LINE_AA, 4)
 
 
 def draw(canvas: Canvas, look: Look, pose: Pose, instance: int) -> None:
@@ -267,7 +267,8 @@ def _jaw_outline(look: Look, sign: float) -> Points:
 
 def _shrink(outline: Points) -> Points:
     centre = outline.mean(0)
-    return centre + (outline - centre) * np.array([0.94, 0.72])
+    inner: Points = centre + (outline - centre) * np.array([0.94, 0.72])
+    return inner
 
 
 def _jaw_marks(
@@ -339,10 +340,16 @@ def _disc(canvas: Canvas, centre: Points, radius: float, colour: npt.NDArray[np.
     cv2.circle(canvas.image, fixed, max(8, int(radius * 16)), shade, -1, cv2.LINE_AA, 4)
 
 
+def fixed(point: Points) -> tuple[int, int]:
+    """In sixteenths of a pixel."""
+    return round(float(point[0]) * 16), round(float(point[1]) * 16)
+
+
 def _unit(angle: float) -> Points:
     return np.array([np.cos(angle), np.sin(angle)])
 
 
 def _turn(points: Points, angle: float) -> Points:
     cos, sin = np.cos(angle), np.sin(angle)
-    return points @ np.array([[cos, sin], [-sin, cos]])
+    turned: Points = points @ np.array([[cos, sin], [-sin, cos]])
+    return turned

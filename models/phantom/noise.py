@@ -21,7 +21,7 @@ def field(rng: np.random.Generator, side: int, cells: int, octaves: int = 1) -> 
         large = cv2.resize(grid, (side, side), interpolation=cv2.INTER_CUBIC)
         total += weight * large
         weight *= 0.5
-    return total / np.float32(2 - 0.5 ** (octaves - 1))
+    return np.asarray(total / (2 - 0.5 ** (octaves - 1)), np.float32)
 
 
 def lobules(rng: np.random.Generator, side: int, count: int) -> Float:

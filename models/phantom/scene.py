@@ -10,8 +10,17 @@ import numpy as np
 
 from models.phantom.anatomy import Anatomy, Stage, grow, light
 from models.phantom.camera import Camera, Shift
-from models.phantom.instruments import CLASSES, DARK_SHAFTS, SHAFTS, Canvas, Look, Pose, draw
-from models.phantom.instruments import random_look as _random_look
+from models.phantom.instruments import (
+    CLASSES,
+    DARK_SHAFTS,
+    SHAFTS,
+    Canvas,
+    Look,
+    Pose,
+    draw,
+    fixed,
+    random_look,
+)
 from models.phantom.noise import Wobble
 from models.types import UInt8Array
 
@@ -51,7 +60,7 @@ class Procedure:
         if rng.random() < 0.3:
             shafts[:] = shafts[0]
         self.looks: dict[int, Look] = {
-            kind: _random_look(kind, int(shaft), np.random.default_rng([seed, 2, kind]))
+            kind: random_look(kind, int(shaft), np.random.default_rng([seed, 2, kind]))
             for kind, shaft in zip(self.kinds, shafts, strict=True)
         }
         self._anatomy: dict[int, Anatomy] = {}
@@ -234,8 +243,7 @@ def _cast_shadow(canvas: Canvas, actor: _Actor, pose: Pose) -> None:
     offset = np.array([0.35, 0.5]) * pose.width / actor.depth
     tip = (pose.base + direction * actor.look.jaw * pose.width * 0.8 + offset) / 4
     back = (pose.base - direction * 2 * (height + width) + offset) / 4
-    ends = [tuple(int(v) for v in np.round(point * 16)) for point in (tip, back)]
-    cv2.line(small, ends[0], ends[1], 110, max(1, round(pose.width / 4)), cv2.LINE_8, 4)
+    cv2.line(small, fixed(tip), fixed(back), 110, max(1, round(pose.width / 4)), cv2.LINE_8, 4)
     small = cv2.blur(small, (2 * max(1, round(pose.width / 10)) + 1,) * 2)
     shadow = cv2.resize(255 - small, (width, height), interpolation=cv2.INTER_LINEAR)
     cv2.multiply(canvas.image, cv2.merge([shadow] * 3), dst=canvas.image, scale=1 / 255)

@@ -1,0 +1,140 @@
+"""`trocar bench accuracy`: the method and its parts on a folder data set of one's own.
+
+Per seed: `shots` annotated frames are drawn for fitting, from as few clips as hold them; all
+other clips are the test, as sequences in order. With a single clip, its first half is for fitting.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.environment import environment
+from benchmarks.figures import bar_figure
+from benchmarks.metrics import Spread
+from benchmarks.variants import FOREGROUND, VARIANTS, Pair, Tally, run_sequence
+from models.checkpoint import load_embedded
+from models.datasets.folder import (
+    AnnotatedPath,
+    ClipFolder,
+    FolderDataset,
+    open_folder,
+    read_image,
+    read_mask,
+)
+from models.errors import DatasetError
+from models.fit import AnnotatedFrames, FitConfig, draw_shots, fit_frames
+from models.tracker import Tracker
+
+
+@dataclass(frozen=True)
+class Split:
+    """Clips to draw annotated frames from, and clips to test on."""
+
+    fit: FolderDataset
+    test: tuple[ClipFolder, ...]
+
+
+def split_clips(dataset: FolderDataset, seed: int) -> Split:
+    """Half of the clips (at least one) for fitting, drawn by seed; one clip is cut in half.
+
+    Raises DatasetError when there are too few annotated frames to test on.
+    """
+    clips = [clip for clip in dataset.clips if any(frame.mask for frame in clip.frames)]
+    if len(clips) == 1:
+        middle = len(clips[0].frames) // 2
+        first, second = clips[0].frames[:middle], clips[0].frames[middle:]
+        fit: tuple[ClipFolder, ...] = (ClipFolder(clips[0].name, first),)
+        test: tuple[ClipFolder, ...] = (ClipFolder(clips[0].name, second),)
+    else:
+        order = np.random.default_rng(seed).permutation(len(clips))
+        half = max(1, len(clips) // 2)
+        fit = tuple(clips[int(i)] for i in order[:half])
+        test = tuple(clips[int(i)] for i in order[half:])
+    if not any(frame.mask for clip in test for frame in clip.frames):
+        raise DatasetError("expected annotated frames beyond those for fitting, found none to test")
+    return Split(replace(dataset, clips=fit), test)
+
+
+def run_folder(data: Path, shots: int, seeds: int, out: Path) -> int:
+    """Measure, print the table, write JSON and a figure beside it. Returns the exit code."""
+    dataset = open_folder(data)
+    weights = load_embedded()
+    tallies: dict[str, list[Tally]] = {key: [] for key in VARIANTS}
+    bar = tqdm(total=seeds * len(VARIANTS), desc="accuracy", unit="run")
+    for seed in range(seeds):
+        split = split_clips(dataset, seed)
+        pairs = draw_shots(split.fit, shots, seed)
+        ids = [spec.class_id for spec in dataset.classes]
+        frames = AnnotatedFrames.of(pairs, ids, weights.model.config.backbone.image_size)
+        profile, _ = fit_frames(weights, dataset.classes, frames, FitConfig(seed=seed))
+        for key, parts in VARIANTS.items():
+            tracker, tally = Tracker(weights, profile, parts), Tally()
+            for clip in split.test:
+                run_sequence(tracker, _pairs(dataset, clip.frames), tally)
+            tallies[key].append(tally)
+            bar.update()
+    bar.close()
+    result = _result(dataset, tallies, {"shots": shots, "seeds": seeds, "data": data.name})
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=2) + "\n")
+    bars = {key: value["mean"]["dsc"] for key, value in result["variants"].items()}
+    bar_figure(bars, f"class DSC, {shots} annotated frames, {seeds} seeds", out.with_suffix(".png"))
+    print_table(result)
+    return 0
+
+
+def _pairs(dataset: FolderDataset, frames: tuple[AnnotatedPath, ...]) -> Iterator[Pair]:
+    for frame in frames:
+        if frame.mask is not None:
+            image = read_image(frame.image)
+            yield image, read_mask(frame.mask, dataset.classes, image.shape)
+
+
+def _result(
+    dataset: FolderDataset, tallies: dict[str, list[Tally]], settings: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "environment": environment(),
+        "settings": settings,
+        "rules": "scores where the class is visible; absent classes count as false alarms",
+        "variants": {key: _variant(dataset, runs) for key, runs in tallies.items()},
+    }
+
+
+def _variant(dataset: FolderDataset, runs: list[Tally]) -> dict[str, Any]:
+    named = [(spec.name, spec.class_id) for spec in dataset.classes]
+    scores = {
+        name: {
+            metric: asdict(Spread.of([_mean(getattr(run, metric), class_id) for run in runs]))
+            for metric in ("dsc", "iou", "hd95")
+        }
+        for name, class_id in [*named, ("foreground", FOREGROUND)]
+    }
+    return {
+        "classes": scores,
+        "mean": {"dsc": asdict(Spread.of([run.class_dsc() for run in runs]))},
+        "false_alarms": asdict(Spread.of([run.alarm_share() for run in runs])),
+        "gate_share": asdict(Spread.of([run.gate_share() for run in runs])),
+    }
+
+
+def _mean(scores: dict[int, list[float]], class_id: int) -> float:
+    values = scores.get(class_id, [])
+    return float(np.mean(values)) if values else float("nan")
+
+
+def print_table(result: dict[str, Any]) -> None:
+    """Variants in rows; mean and standard deviation over seeds."""
+    print(f"{'':24}{'class DSC':>16}{'any DSC':>16}{'any IoU':>16}{'any HD95 px':>16}{'gate':>8}")
+    for key, row in result["variants"].items():
+        whole = row["classes"]["foreground"]
+        cells = [row["mean"]["dsc"], whole["dsc"], whole["iou"], whole["hd95"]]
+        text = "".join(f"{c['mean']:.3f} ± {c['std']:.3f}".rjust(16) for c in cells)
+        print(f"{key:24}{text}{row['gate_share']['mean']:>8.1%}")

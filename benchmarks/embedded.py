@@ -1,0 +1,271 @@
+"""`trocar bench embedded`: what the embedded default reaches on phantoms it has never seen.
+
+Four questions: does it find instruments with nothing annotated; does it follow an instance from
+its first mask; does it name kinds from eight frames of other clips, and what does each part of the
+method give; do online updates help, also when the appearance shifts in mid-clip. Training used
+procedures from seed 1,000,000 on; these are below 100,000.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.environment import environment
+from benchmarks.figures import bar_figure
+from benchmarks.metrics import Spread, iou
+from benchmarks.variants import VARIANTS, Pair, Tally, run_sequence
+from models.checkpoint import LoadedWeights, load_embedded
+from models.fit import AnnotatedFrames, FitConfig, fit_frames
+from models.phantom import CLASSES, Procedure, Shift
+from models.profile import Profile, load_profile
+from models.tracker import Parts, Tracker
+from models.types import ClassSpec, UInt8Array
+
+FIRST_SEED = 20_000
+SIZE = (256, 256)
+SHOTS, SUPPORT_CLIPS = 8, range(4)
+TEST_CLIPS = (10, 11)
+FPS = 25.0
+SHIFT = Shift(at_s=1.0)
+
+
+def run_embedded(procedures: int, clips: int, out: Path) -> int:
+    """Measure, print tables, write JSON and a figure beside it. Returns the exit code."""
+    weights = load_embedded()
+    result: dict[str, Any] = {"environment": environment(), "weights_sha256": weights.sha256}
+    result["find"] = find(weights, clips)
+    print_find(result["find"])
+    result["track"] = track(weights, clips)
+    print_track(result["track"])
+    result["name"] = name(weights, procedures)
+    print_name(result["name"])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=2) + "\n")
+    bars = {key: value["class_dsc"] for key, value in result["name"]["variants"].items()}
+    bar_figure(bars, "class DSC, 8 annotated frames of other clips", out.with_suffix(".png"))
+    return 0
+
+
+def find(weights: LoadedWeights, clips: int, frames: int = 16) -> dict[str, Any]:
+    """Any instrument, embedded profile `instrument`, one clip of each unseen procedure."""
+    tracker = Tracker(weights, load_profile("instrument"))
+    scores, alarms, gates = [], [], []
+    for number in tqdm(range(clips), desc="find", unit="clip"):
+        tally = Tally()
+        sequence = phantom_sequence(FIRST_SEED + number, 0, frames, step_s=0.08)
+        run_sequence(tracker, ((image, _any(truth)) for image, truth in sequence), tally)
+        scores.append(tally.foreground_dsc())
+        alarms.extend(tally.alarms.get(1, []))
+        gates.append(tally.gate_share())
+    return {
+        "clips": clips,
+        "frames_per_clip": frames,
+        "foreground_dsc": asdict(Spread.of(scores)),
+        "false_alarm_share_without_instrument": float(np.mean(alarms)) if alarms else None,
+        "frames_without_instrument": len(alarms),
+        "gate_share": float(np.mean(gates)),
+    }
+
+
+def _any(truth: UInt8Array) -> UInt8Array:
+    return (truth > 0).astype(np.uint8)
+
+
+def track(weights: LoadedWeights, clips: int, frames: int = 30) -> dict[str, Any]:
+    """Instances of the first frame, followed at 25 frames a second; J per instance."""
+    copied: list[float] = []
+    followed: list[float] = []
+    memory_only: list[float] = []
+    number = 0
+    bar = tqdm(total=clips, desc="track", unit="clip")
+    while len(followed) < clips:
+        number += 1
+        pairs = list(phantom_sequence(FIRST_SEED + 5_000 + number, 0, frames + 1, instances=True))
+        first = pairs[0][1]
+        kept = [int(i) for i in np.unique(first) if i and (first == i).mean() > 0.004]
+        if not kept:
+            continue
+        profile = instance_profile(weights, pairs[0], kept)
+        truths = [truth for _, truth in pairs[1:]]
+        copied.append(_mean_j([first] * frames, truths, kept))
+        for parts, scores in ((Parts(), followed), (Parts(learner=False), memory_only)):
+            tracker = Tracker(weights, profile, parts)
+            found = [tracker.step(image).class_map for image, _ in pairs]
+            scores.append(_mean_j(found[1:], truths, kept))
+        bar.update()
+    bar.close()
+    return {
+        "clips": clips,
+        "frames_per_clip": frames,
+        "fps": FPS,
+        "j": asdict(Spread.of(followed)),
+        "j_memory_alone": asdict(Spread.of(memory_only)),
+        "j_first_mask_copied": asdict(Spread.of(copied)),
+    }
+
+
+def instance_profile(weights: LoadedWeights, pair: Pair, instances: list[int]) -> Profile:
+    """A profile of one annotated frame with an instance per row."""
+    specs = tuple(ClassSpec(i, f"instance {i}", "#3fb950") for i in instances)
+    frames = AnnotatedFrames.of([pair], instances, weights.model.config.backbone.image_size)
+    profile, _ = fit_frames(weights, specs, frames, FitConfig())
+    return profile
+
+
+def _mean_j(found: list[UInt8Array], truths: list[UInt8Array], ids: list[int]) -> float:
+    scores = [
+        iou(mine == one, truth == one)
+        for mine, truth in zip(found, truths, strict=True)
+        for one in ids
+        if (truth == one).any()
+    ]
+    return float(np.mean(scores)) if scores else float("nan")
+
+
+def name(weights: LoadedWeights, procedures: int, frames: int = 50) -> dict[str, Any]:
+    """Kinds from SHOTS annotated frames of other clips; every variant on the same sequences."""
+    per_variant: dict[str, list[Tally]] = {key: [] for key in VARIANTS}
+    shifted: dict[str, list[Tally]] = {"full": [], "no update": []}
+    for number in tqdm(range(procedures), desc="name", unit="procedure"):
+        seed = FIRST_SEED + 10_000 + number
+        profile = few_shot_profile(weights, seed, SHOTS)
+        for key, parts in VARIANTS.items():
+            per_variant[key].append(_score(weights, profile, parts, seed, frames, None))
+        for key in shifted:
+            tally = _score(weights, profile, VARIANTS[key], seed, frames, SHIFT)
+            shifted[key].append(tally)
+    return {
+        "procedures": procedures,
+        "shots": SHOTS,
+        "frames_per_clip": frames,
+        "variants": {key: summary(tallies) for key, tallies in per_variant.items()},
+        "shifted": {key: summary(tallies) for key, tallies in shifted.items()},
+        "update_effect": _difference(per_variant),
+        "update_effect_shifted": _difference(shifted),
+    }
+
+
+def few_shot_profile(weights: LoadedWeights, seed: int, shots: int) -> Profile:
+    """A profile of `shots` annotated frames from the support clips of a procedure."""
+    procedure = Procedure(seed)
+    pairs = annotated_frames(procedure, shots)
+    visible = {int(i) for _, truth in pairs for i in np.unique(truth)}
+    specs = tuple(s for s in CLASSES if s.class_id in visible)
+    size = weights.model.config.backbone.image_size
+    frames = AnnotatedFrames.of(pairs, [spec.class_id for spec in specs], size)
+    profile, _ = fit_frames(weights, specs, frames, FitConfig(seed=seed))
+    return profile
+
+
+def annotated_frames(procedure: Procedure, shots: int) -> list[Pair]:
+    """Frames as a person would choose them: spread over the clips, each kind seen if it can be."""
+    rng = np.random.default_rng([procedure.seed, 99])
+    moments = [(clip, float(t)) for clip in SUPPORT_CLIPS for t in rng.uniform(0, 8, 6)]
+    clips = {index: procedure.clip(index, size=SIZE) for index in SUPPORT_CLIPS}
+    frames = [clips[index].render(t) for index, t in moments]
+    order = sorted(range(len(frames)), key=lambda i: (i % 6, i // 6))
+    chosen: list[int] = []
+    for kind in procedure.kinds:
+        area = {i: int((frames[i].class_mask == kind).sum()) for i in order if i not in chosen}
+        best = max(area, key=lambda i: area[i])
+        if area[best]:
+            chosen.append(best)
+    chosen += [i for i in order if i not in chosen and frames[i].class_mask.any()]
+    return [(frames[i].image_rgb, frames[i].class_mask) for i in chosen[:shots]]
+
+
+def _score(
+    weights: LoadedWeights,
+    profile: Profile,
+    parts: Parts,
+    seed: int,
+    frames: int,
+    shift: Shift | None,
+) -> Tally:
+    tracker, tally = Tracker(weights, profile, parts), Tally()
+    for clip in TEST_CLIPS:
+        run_sequence(tracker, phantom_sequence(seed, clip, frames, shift=shift), tally)
+    return tally
+
+
+def summary(tallies: list[Tally]) -> dict[str, Any]:
+    """Mean and spread over procedures."""
+    return {
+        "class_dsc": asdict(Spread.of([tally.class_dsc() for tally in tallies])),
+        "foreground_dsc": asdict(Spread.of([tally.foreground_dsc() for tally in tallies])),
+        "false_alarms": asdict(Spread.of([tally.alarm_share() for tally in tallies])),
+        "gate_share": asdict(Spread.of([tally.gate_share() for tally in tallies])),
+        "rolled_back": sum(tally.rolled_back for tally in tallies),
+    }
+
+
+def _difference(tallies: dict[str, list[Tally]]) -> dict[str, Any]:
+    pairs = zip(tallies["full"], tallies["no update"], strict=True)
+    return asdict(Spread.of([a.class_dsc() - b.class_dsc() for a, b in pairs]))
+
+
+def phantom_sequence(
+    seed: int,
+    clip: int,
+    frames: int,
+    *,
+    step_s: float = 1 / FPS,
+    shift: Shift | None = None,
+    instances: bool = False,
+) -> Iterator[Pair]:
+    """(image, class or instance map) of consecutive moments."""
+    scene = Procedure(seed).clip(clip, size=SIZE, shift=shift)
+    for index in range(frames):
+        frame = scene.render(index * step_s)
+        yield frame.image_rgb, frame.instance_mask if instances else frame.class_mask
+
+
+def print_find(result: dict[str, Any]) -> None:
+    """One line."""
+    alarms = result["false_alarm_share_without_instrument"]
+    print(
+        f"any instrument, {result['clips']} unseen clips: DSC {_spread(result['foreground_dsc'])}, "
+        f"false alarms {'none seen' if alarms is None else f'{alarms:.1%}'} of "
+        f"{result['frames_without_instrument']} frames without an instrument"
+    )
+
+
+def print_track(result: dict[str, Any]) -> None:
+    """One line."""
+    print(
+        f"first-frame mask over {result['frames_per_clip']} frames, {result['clips']} clips: "
+        f"J {_spread(result['j'])}; memory alone {_spread(result['j_memory_alone'])}; "
+        f"mask copied {_spread(result['j_first_mask_copied'])}"
+    )
+
+
+def print_name(result: dict[str, Any]) -> None:
+    """A table."""
+    print(f"kinds from {result['shots']} frames, {result['procedures']} unseen procedures")
+    print(f"{'':24}{'class DSC':>16}{'any DSC':>16}{'false alarms':>16}{'gate':>8}")
+    rows = dict(result["variants"])
+    rows.update({f"shift: {key}": value for key, value in result["shifted"].items()})
+    for key, row in rows.items():
+        print(
+            f"{key:24}{_spread(row['class_dsc']):>16}{_spread(row['foreground_dsc']):>16}"
+            f"{_spread(row['false_alarms']):>16}{row['gate_share']['mean']:>8.1%}"
+        )
+    print(
+        f"online updates: {_signed(result['update_effect'])} class DSC; "
+        f"under the shift {_signed(result['update_effect_shifted'])}"
+    )
+
+
+def _spread(values: dict[str, float]) -> str:
+    return f"{values['mean']:.3f} ± {values['std']:.3f}"
+
+
+def _signed(values: dict[str, float]) -> str:
+    return f"{values['mean']:+.4f} ± {values['std']:.4f}"
