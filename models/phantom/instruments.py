@@ -163,7 +163,7 @@ class Canvas:
 
     def __init__(self, image: UInt8Array) -> None:
         self.image = image
-        self.owner = np.zeros(image.shape[:2], np.uint8)
+        self.owner: UInt8Array = np.zeros(image.shape[:2], np.uint8)
 
     def polygon(self, points: Points, colour: npt.NDArray[np.float64], instance: int) -> None:
         """A filled polygon with sub-pixel corners, anti-aliased in the image, hard in the mask."""

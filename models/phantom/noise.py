@@ -31,7 +31,7 @@ def lobules(rng: np.random.Generator, side: int, count: int) -> Float:
     seeds[place[:, 0], place[:, 1]] = 0
     distance = cv2.distanceTransform(seeds, cv2.DIST_L2, 3)
     reach = side / np.sqrt(count) * 0.75
-    return np.clip(1 - (distance / reach) ** 2, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(1 - (distance / reach) ** 2, 0, 1), np.float32)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,46 @@
+# Set-up, demo and tests; each target does all it needs on a fresh clone.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SOURCE ?= phantom://
+PORT ?= 8000
+STAMP := $(VENV)/installed
+CHROMIUM := $(or $(TROCAR_CHROMIUM),$(shell command -v chromium || command -v chromium-browser || command -v google-chrome))
+
+.PHONY: install demo test lint tools clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml requirements/constraints.txt requirements/sam2.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -q pip==26.3 setuptools==84.2.1 wheel==0.48.0
+	$(PIP) install -q torch==2.13.0 -c requirements/constraints.txt
+	$(PIP) install -q --no-build-isolation -e '.[dev]' -c requirements/constraints.txt
+	SAM2_BUILD_CUDA=0 $(PIP) install -q --no-deps --no-build-isolation --require-hashes -r requirements/sam2.txt
+	touch $@
+
+demo: install
+	$(BIN)/trocar serve --source '$(SOURCE)' --port $(PORT)
+
+test: install tools lint
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Browser tests need Chromium, some media tests need ffmpeg. Neither is needed to run Trocar.
+tools:
+	@if [ -z "$(CHROMIUM)" ] || ! command -v ffmpeg >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium ffmpeg >/dev/null; \
+	  else \
+	    echo "Chromium or ffmpeg is missing: the tests marked 'browser' will not run."; \
+	    echo "Enable them: install chromium and ffmpeg, or set TROCAR_CHROMIUM to a Chromium."; \
+	  fi; \
+	fi
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info
