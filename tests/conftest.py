@@ -1,0 +1,52 @@
+"""Shared fixtures: the embedded model, a small phantom data set, a browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.checkpoint import LoadedWeights, load_embedded
+from models.datasets.phantom_folder import PhantomFolderConfig, write_phantom
+
+
+@pytest.fixture(scope="session")
+def weights() -> LoadedWeights:
+    """The embedded NANO."""
+    return load_embedded()
+
+
+@pytest.fixture(scope="session")
+def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three clips of one procedure as a folder data set."""
+    root = tmp_path_factory.mktemp("phantom")
+    config = PhantomFolderConfig(clips=3, frames=8, size=(120, 160), fps=4, seed=3)
+    for _ in write_phantom(root, config):
+        pass
+    return root
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: the same sums in the same order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a Chromium; without one the test skips, in CI it fails."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = os.environ.get("TROCAR_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if found:
+        return found
+    reason = "no Chromium: install it, or set TROCAR_CHROMIUM to one"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
