@@ -1,0 +1,214 @@
+"""The live path over real sockets and real WebRTC, with a model that can be made to fail."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import signal
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi import FastAPI
+
+from service.app import create_app
+from service.model_process import ModelTimes
+from service.phantom_source import PhantomScenes, PhantomUrl
+from service.settings import Settings
+from streaming.mark import read_mark
+from tests.clips import write_clip
+from tests.fakes import FakeTracker
+from tests.live import Server, Viewer, post_json, serving
+
+URL = "phantom://?seed=3&size=320x240&fps=20&mark=1"
+TIMES = ModelTimes(start_s=60, first_step_s=5, step_s=0.6)
+
+
+def app_with(source: str = URL, **script: object) -> FastAPI:
+    opener = functools.partial(FakeTracker, **script)  # type: ignore[arg-type]
+    return create_app(Settings(source=source), open_segmenter=opener, times=TIMES)
+
+
+async def frames(viewer: Viewer, count: int, seconds: float = 20) -> None:
+    """Wait until the viewer has so many frames."""
+    end = asyncio.get_running_loop().time() + seconds
+    while len(viewer.frames) < count:
+        assert asyncio.get_running_loop().time() < end, f"{len(viewer.frames)} of {count} frames"
+        await asyncio.sleep(0.05)
+
+
+def tinted(shown: np.ndarray, plain: np.ndarray) -> np.ndarray:
+    """Where the green of the fake's class was added. (H, W) bool"""
+    gain = shown[..., 1].astype(int) - plain[..., 1] - (shown[..., 0].astype(int) - plain[..., 0])
+    return gain > 25
+
+
+async def test_masks_are_drawn_on_the_frames_they_belong_to() -> None:
+    scenes = PhantomScenes(PhantomUrl.parse(URL))
+    async with serving(app_with()) as server, server.viewer() as viewer:
+        await frames(viewer, 60)
+        status = await server.status()
+    stamps = [pts for pts, _ in viewer.frames]
+    assert stamps == sorted(set(stamps)), "time only goes forward"
+    overlaps, numbers = [], []
+    for _, shown in viewer.frames[20:]:
+        number = read_mark(shown)
+        assert number is not None
+        numbers.append(number)
+        plain = scenes.image(number)
+        truth = plain.mean(axis=2) > 150
+        found = tinted(shown, plain)
+        truth[-40:, :200] = found[-40:, :200] = False  # under the mark
+        if truth.mean() > 0.02:
+            overlaps.append((found & truth).sum() / (found | truth).sum())
+    assert numbers == sorted(set(numbers)), "no frame is shown twice or late"
+    assert overlaps, "the scene must have bright places"
+    assert np.mean(overlaps) > 0.6
+    assert status["badge"] == "DEMO"
+    assert status["viewers"] == 1
+    assert status["frames_shown_plain"] == 0
+
+
+async def shows_plain_then_recovers(server: Server, viewer: Viewer, badge: str) -> None:
+    """The badge comes, the picture goes on meanwhile, the overlay comes back by itself."""
+    await server.until(badge)
+    before = len(viewer.frames)
+    await frames(viewer, before + 3)
+    status = await server.until("DEMO", seconds=30)
+    assert status["frames_shown_plain"] > 0
+    after = len(viewer.frames)
+    await frames(viewer, after + 10)
+
+
+async def test_model_killed() -> None:
+    async with serving(app_with()) as server, server.viewer() as viewer:
+        await frames(viewer, 10)
+        pid = server.session._model.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await shows_plain_then_recovers(server, viewer, "AI OFF")
+        assert (await server.status())["model_starts"] == 2
+
+
+async def test_model_hangs() -> None:
+    async with serving(app_with(hang_at=(25,))) as server, server.viewer() as viewer:
+        await frames(viewer, 10)
+        await shows_plain_then_recovers(server, viewer, "AI LATE")
+        assert (await server.status())["model_starts"] >= 2
+
+
+async def test_model_dies_by_itself() -> None:
+    async with serving(app_with(die_at=(25,))) as server, server.viewer() as viewer:
+        await frames(viewer, 10)
+        await shows_plain_then_recovers(server, viewer, "AI OFF")
+
+
+async def test_model_raises_and_goes_on() -> None:
+    async with serving(app_with(raise_at=(25,))) as server, server.viewer() as viewer:
+        await frames(viewer, 60)
+        status = await server.status()
+    assert status["model_failures"] == 1
+    assert status["model_starts"] == 1
+    assert status["badge"] == "DEMO"
+
+
+async def test_slow_model_is_never_shown_on_newer_frames() -> None:
+    """Slower than the video: fewer pictures, each with its own mask, and drops are counted."""
+    scenes = PhantomScenes(PhantomUrl.parse(URL))
+    async with serving(app_with(step_s=0.12)) as server, server.viewer() as viewer:
+        await frames(viewer, 30, seconds=30)
+        status = await server.status()
+    assert status["frames_dropped"]["newer_frame_came"] > 0
+    assert status["capture_to_send_ms"]["p95"] < 600, "latency does not grow"
+    checked = 0
+    for _, shown in viewer.frames[15:]:
+        number = read_mark(shown)
+        assert number is not None
+        plain = scenes.image(number)
+        truth = plain.mean(axis=2) > 150
+        found = tinted(shown, plain)
+        truth[-40:, :200] = found[-40:, :200] = False
+        truth[:40, :] = found[:40, :] = False  # under a badge
+        if found.mean() > 0.02:
+            assert (found & truth).sum() / (found | truth).sum() > 0.4
+            checked += 1
+    assert checked > 5
+
+
+async def test_learner_controls() -> None:
+    async with serving(app_with()) as server:
+        for action, frozen in (("freeze", True), ("unfreeze", False)):
+            await asyncio.to_thread(post_json, f"{server.url}/api/learner/{action}", {})
+            assert (await server.status())["learner_frozen"] is frozen
+        for action in ("rollback", "reset"):
+            await asyncio.to_thread(post_json, f"{server.url}/api/learner/{action}", {})
+
+
+async def test_file_source_and_its_badge(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "private name.mp4", frames=20, size=(240, 320))
+    async with serving(app_with(str(clip))) as server, server.viewer() as viewer:
+        await frames(viewer, 30)
+        status = await server.status()
+    assert status["badge"] == "LIVE"
+    assert not status["demo"]
+
+
+async def test_vanished_viewer_is_forgotten() -> None:
+    async with serving(app_with()) as server:
+        async with server.viewer() as viewer:
+            await frames(viewer, 5)
+            assert (await server.status())["viewers"] == 1
+        end = asyncio.get_running_loop().time() + 10
+        while (await server.status())["viewers"]:
+            assert asyncio.get_running_loop().time() < end
+            await asyncio.sleep(0.1)
+
+
+async def test_viewers_are_limited() -> None:
+    opener = functools.partial(FakeTracker)
+    app = create_app(Settings(source=URL, viewers=1), open_segmenter=opener, times=TIMES)
+    async with serving(app) as server, server.viewer() as viewer:
+        await frames(viewer, 3)
+        code, message = await asyncio.to_thread(
+            refusal, f"{server.url}/api/offer", b'{"sdp": "v=0", "type": "offer"}'
+        )
+        assert code == 503
+        assert "place is taken" in message
+
+
+def refusal(url: str, body: bytes, kind: str = "application/json") -> tuple[int, str]:
+    """Status and body of a request that is refused."""
+    request = urllib.request.Request(url, body, {"Content-Type": kind})
+    try:
+        urllib.request.urlopen(request, timeout=10).close()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+    raise AssertionError("the request was accepted")
+
+
+AUDIO_ONLY = "v=0\\r\\no=- 1 1 IN IP4 127.0.0.1\\r\\ns=-\\r\\nt=0 0\\r\\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "code"),
+    [
+        (b"not json", "application/json", 422),
+        (b'{"sdp": "v=0"}', "application/json", 422),
+        (b'{"sdp": "v=0", "type": "answer"}', "application/json", 422),
+        (b'{"sdp": "nonsense", "type": "offer"}', "application/json", 400),
+        (f'{{"sdp": "{AUDIO_ONLY}", "type": "offer"}}'.encode(), "application/json", 400),
+        (b'{"sdp": "v=0", "type": "offer"}', "text/plain", 422),
+        (b'{"sdp": "' + b"a" * 200_000 + b'", "type": "offer"}', "application/json", 422),
+    ],
+)
+async def test_bad_offers_are_refused_and_harm_nothing(body: bytes, kind: str, code: int) -> None:
+    async with serving(app_with()) as server:
+        found, message = await asyncio.to_thread(refusal, f"{server.url}/api/offer", body, kind)
+        assert found == code
+        assert "Traceback" not in message
+        async with server.viewer() as viewer:
+            await frames(viewer, 3)

@@ -1,0 +1,202 @@
+"""Slots, pump, sources, mark and overlay: newest first, nothing grows, nothing blocks a close."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from streaming.errors import SourceError
+from streaming.frame import Frame
+from streaming.mark import draw_mark, read_mark
+from streaming.overlay import OverlayStyle, draw_badge, draw_overlay, parse_color
+from streaming.prefetch import Prefetch
+from streaming.pump import Pump, PumpState
+from streaming.slot import Broadcast, LatestSlot, SlotClosedError
+from streaming.sources import LiveFile, RenderedSource, open_source
+from tests.clips import write_clip
+
+
+async def test_slot_keeps_the_newest_and_counts_the_rest() -> None:
+    slot: LatestSlot[int] = LatestSlot()
+    for number in range(100):
+        slot.put(number)
+    assert await slot.get() == 99
+    assert slot.replaced == 99
+    slot.close()
+    slot.close()
+    with pytest.raises(SlotClosedError):
+        await slot.get()
+
+
+async def test_slot_wakes_a_waiter_from_another_thread() -> None:
+    slot: LatestSlot[str] = LatestSlot()
+    threading.Timer(0.05, slot.put, ["item"]).start()
+    assert await asyncio.wait_for(slot.get(), 2) == "item"
+    threading.Timer(0.05, slot.close).start()
+    with pytest.raises(SlotClosedError):
+        await asyncio.wait_for(slot.get(), 2)
+
+
+async def test_a_stalled_viewer_delays_nobody() -> None:
+    broadcast: Broadcast[int] = Broadcast(limit=2)
+    stalled, live = broadcast.subscribe(), broadcast.subscribe()
+    assert broadcast.full
+    for number in range(50):
+        broadcast.publish(number)
+        assert await live.get() == number
+    assert stalled.replaced == 49
+    broadcast.unsubscribe(stalled)
+    broadcast.unsubscribe(stalled)
+    assert len(broadcast) == 1
+
+
+class Scripted:
+    """A source that yields some frames and then blocks, ends or fails."""
+
+    fps, size = Fraction(25), (4, 4)
+
+    def __init__(self, frames: int, then: str) -> None:
+        self.frames, self.then = frames, then
+        self.closed = threading.Event()
+
+    def __iter__(self) -> Iterator[Frame]:
+        for number in range(self.frames):
+            yield Frame(np.zeros((4, 4, 3), np.uint8), number, number, time.monotonic_ns())
+        if self.then == "block":
+            self.closed.wait()
+        if self.then == "fail":
+            raise SourceError("gone")
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_close_returns_while_the_source_is_blocked() -> None:
+    source = Scripted(1, "block")
+    pump = Pump(lambda: source, LatestSlot())
+    pump.start(source)
+    started = time.monotonic()
+    pump.close()
+    pump.close()
+    assert time.monotonic() - started < 2
+    assert pump.state is PumpState.CLOSED
+
+
+@pytest.mark.parametrize("then", ["end", "fail"])
+def test_a_lost_source_is_opened_again(then: str) -> None:
+    slot: LatestSlot[Frame] = LatestSlot()
+    opened: list[Scripted] = []
+
+    def reopen() -> Scripted:
+        opened.append(Scripted(5, "block"))
+        return opened[-1]
+
+    pump = Pump(reopen, slot)
+    pump.start(Scripted(2, then))
+    deadline = time.monotonic() + 5
+    while pump.frames < 7 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert pump.frames == 7
+    assert pump.losses == 1
+    assert len(opened) == 1
+    pump.close()
+
+
+def test_file_is_played_at_its_own_pace_and_looped(tmp_path: Path) -> None:
+    source = LiveFile(write_clip(tmp_path / "clip.mp4", frames=10))
+    started, frames = time.monotonic(), []
+    for frame in source:
+        frames.append(frame)
+        if len(frames) == 25:
+            source.close()
+    elapsed = time.monotonic() - started
+    assert [frame.index for frame in frames] == list(range(25))
+    assert 0.8 < elapsed < 2.5
+    assert np.abs(frames[0].image_rgb.astype(int) - frames[10].image_rgb).mean() < 1
+    steps = np.diff([frame.pts_ns for frame in frames]) / 1e6
+    assert steps == pytest.approx(np.full(24, 40), abs=1)
+
+
+def test_a_slow_renderer_leaves_frames_out_instead_of_falling_behind() -> None:
+    def render(number: int) -> np.ndarray:
+        time.sleep(0.05)
+        return np.full((2, 2, 3), number % 256, np.uint8)
+
+    source = RenderedSource(render, (2, 2), Fraction(100))
+    frames = [frame for frame, _ in zip(source, range(10), strict=False)]
+    steps = np.diff([frame.index for frame in frames])
+    assert steps.min() >= 1
+    assert np.median(steps) >= 4
+    assert all(frame.image_rgb[0, 0, 0] == frame.index for frame in frames)
+
+
+@pytest.mark.parametrize("url", ["http://localhost/x.mp4", "rtsp://host/1", "none.mp4"])
+def test_sources_that_cannot_be_opened(url: str) -> None:
+    with pytest.raises(SourceError, match="expected"):
+        open_source(url)
+
+
+def test_prefetch_keeps_order_and_passes_errors_on() -> None:
+    assert [f.index for f in Prefetch(Scripted(20, "end"))] == list(range(20))
+    seen = []
+    with pytest.raises(SourceError, match="gone"):
+        for frame in Prefetch(Scripted(3, "fail")):
+            seen.append(frame.index)
+    assert seen == [0, 1, 2]
+
+
+def test_mark_survives_a_poor_video_codec() -> None:
+    codec = av.CodecContext.create("libvpx", "w")
+    codec.width, codec.height, codec.pix_fmt = 640, 480, "yuv420p"
+    codec.bit_rate, codec.time_base = 400_000, Fraction(1, 25)
+    codec.options = {"deadline": "realtime", "cpu-used": "8"}
+    decoder = av.CodecContext.create("vp8", "r")
+    noise = np.random.default_rng(0).integers(0, 255, (480, 640, 3), dtype=np.uint8)
+    read = []
+    for number in range(0, 65536, 1311):
+        image = np.roll(noise, number // 1311 * 7, axis=1)
+        draw_mark(image, number)
+        frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+        frame.pts = number // 1311
+        for packet in codec.encode(frame):
+            for decoded in decoder.decode(packet):
+                read.append((read_mark(decoded.to_ndarray(format="rgb24")), number))
+    assert len(read) == 50
+    assert all(seen == number for seen, number in read)
+
+
+def test_no_mark_is_read_where_there_is_none() -> None:
+    generator = np.random.default_rng(1)
+    for _ in range(200):
+        coarse = generator.integers(0, 255, (15, 20, 3), dtype=np.uint8)
+        assert read_mark(np.kron(coarse, np.ones((32, 32, 1), np.uint8)).astype(np.uint8)) is None
+
+
+def test_overlay_colours_the_mask_and_nothing_else() -> None:
+    image = np.full((100, 160, 3), 100, np.uint8)
+    classes = np.zeros((100, 160), np.uint8)
+    classes[20:60, 30:90] = 7
+    drawn = draw_overlay(image, classes, {7: parse_color("#ff0000")}, OverlayStyle(contour=False))
+    changed = (drawn != image).any(axis=2)
+    assert np.array_equal(changed, classes > 0)
+    assert drawn[40, 60, 0] > 130 > 100 > drawn[40, 60, 1]
+    assert (image == 100).all(), "the picture itself is untouched"
+    empty = draw_overlay(image, np.zeros_like(classes), {7: (255, 0, 0)})
+    assert np.array_equal(empty, image)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (59, 40), (480, 640), (1080, 1920)])
+def test_overlay_and_badge_fit_any_size(shape: tuple[int, int]) -> None:
+    image = np.zeros((*shape, 3), np.uint8)
+    style = OverlayStyle(names={1: "needle_driver"})
+    drawn = draw_overlay(image, np.ones(shape, np.uint8), {1: (9, 200, 9)}, style)
+    draw_badge(drawn, "AI OFF", (255, 0, 0))
+    assert drawn.shape == image.shape

@@ -1,0 +1,162 @@
+"""The tracker on the embedded default, as its users see it."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import replace
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from models.checkpoint import LoadedWeights
+from models.phantom import Procedure
+from models.profile import Calibration, load_profile
+from models.tracker import Parts, Tracker
+from models.types import Update, UInt8Array
+
+
+def clip_frames(count: int, seed: int = 3, clip: int = 0) -> list[UInt8Array]:
+    scene = Procedure(seed).clip(clip, size=(128, 160))
+    return [scene.render(i / 25).image_rgb for i in range(count)]
+
+
+def always_sure(weights: LoadedWeights, gamma: float = 0.8) -> Tracker:
+    """A tracker whose confidence passes the gate in every frame with a mask."""
+    profile = load_profile("phantom")
+    rows = len(profile.classes)
+    sure = Calibration(torch.full((rows,), 0.01), torch.full((rows,), 8.0))
+    return Tracker(weights, replace(profile, calibration=sure), Parts(gamma=gamma))
+
+
+def test_finds_instruments_in_an_unseen_procedure(weights: LoadedWeights) -> None:
+    tracker = Tracker(weights, load_profile("instrument"))
+    overlap, union = 0, 0
+    for seed in range(40_000, 40_008):
+        frame = Procedure(seed).clip(0, size=(256, 256)).render(1.0)
+        tracker.reset()
+        found = tracker.step(frame.image_rgb).class_map > 0
+        overlap += int((found & (frame.class_mask > 0)).sum())
+        union += int((found | (frame.class_mask > 0)).sum())
+    assert overlap / union > 0.6
+
+
+def test_results_follow_the_profile_and_the_map(weights: LoadedWeights) -> None:
+    tracker = Tracker(weights, load_profile("phantom"))
+    for image in clip_frames(3):
+        result = tracker.step(image)
+        assert result.class_map.shape == image.shape[:2]
+        assert [one.class_id for one in result.results] == [s.class_id for s in tracker.classes]
+        for one in result.results:
+            share = float((result.class_map == one.class_id).mean())
+            assert one.area == pytest.approx(share)
+            assert one.present == (share > 0)
+
+
+def test_same_stream_same_result_after_reset(weights: LoadedWeights, one_thread: None) -> None:
+    tracker = always_sure(weights)
+    frames = clip_frames(6)
+    first = [tracker.step(image).class_map for image in frames]
+    tracker.reset()
+    again = [tracker.step(image).class_map for image in frames]
+    for one, other in zip(first, again, strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_gate_decides_who_learns(weights: LoadedWeights) -> None:
+    frames = clip_frames(4, clip=1)
+    learning = always_sure(weights)
+    updates = [one.update for image in frames for one in learning.step(image).results]
+    assert Update.ACCEPTED in updates
+    closed = Tracker(weights, load_profile("phantom"), Parts(gamma=1.0))
+    for image in frames:
+        assert all(one.update is Update.REFUSED for one in closed.step(image).results)
+
+
+def test_frozen_learns_nothing(weights: LoadedWeights, one_thread: None) -> None:
+    frames = clip_frames(8)
+    frozen = always_sure(weights)
+    frozen.freeze()
+    offline = Tracker(weights, load_profile("phantom"), Parts(online=False))
+    for image in frames:
+        result = frozen.step(image)
+        assert all(one.update is Update.FROZEN for one in result.results)
+        assert np.array_equal(result.class_map, offline.step(image).class_map)
+
+
+def test_rollback_before_any_snapshot_returns_to_the_profile(
+    weights: LoadedWeights, one_thread: None
+) -> None:
+    tracker, fresh = always_sure(weights), always_sure(weights)
+    frames = clip_frames(12)
+    expected = fresh.step(frames[0]).class_map
+    for image in frames:
+        tracker.step(image)
+    tracker.reset()
+    assert np.array_equal(tracker.step(frames[0]).class_map, expected)
+    tracker.rollback()
+    result = tracker.step(frames[1])
+    assert result.class_map.shape == frames[1].shape[:2]
+
+
+def test_a_poisoned_update_leaves_the_next_frame_as_good(
+    weights: LoadedWeights, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    """A wrong mask with full confidence, then features that are not numbers: both are undone."""
+    import models.tracker as module
+
+    clean, poisoned = always_sure(weights), always_sure(weights)
+    frames = clip_frames(5, clip=1)
+    for image in frames[:2]:
+        clean.step(image)
+        poisoned.step(image)
+    honest = module.lesson
+
+    def inverted(*arguments: object) -> object:
+        model, features, described, decoded, rows = arguments
+        wrong = replace(decoded, mask_logits=-8.0 * decoded.mask_logits.sign())  # type: ignore[type-var,attr-defined]
+        return honest(model, features, described, wrong, rows)  # type: ignore[arg-type]
+
+    def broken(*arguments: object) -> object:
+        entries, fresh = honest(*arguments)  # type: ignore[arg-type]
+        fresh.cross[:] = float("nan")
+        return entries, fresh
+
+    clean.freeze()
+    clean.step(frames[2])
+    clean.step(frames[3])
+    clean.freeze(False)
+    for lesson, image in ((inverted, frames[2]), (broken, frames[3])):
+        monkeypatch.setattr(module, "lesson", lesson)
+        updates = [one.update for one in poisoned.step(image).results]
+        assert Update.ROLLED_BACK in updates
+        assert Update.ACCEPTED not in updates
+    monkeypatch.setattr(module, "lesson", honest)
+    assert np.array_equal(clean.step(frames[4]).class_map, poisoned.step(frames[4]).class_map)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 300), (301, 199), (720, 1280)])
+def test_any_picture_size(weights: LoadedWeights, shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (*shape, 3), dtype=np.uint8)
+    assert Tracker(weights, load_profile("instrument")).step(image).class_map.shape == shape
+
+
+@pytest.mark.timeout(900)
+def test_memory_and_step_time_are_flat_over_two_thousand_frames(weights: LoadedWeights) -> None:
+    tracker = always_sure(weights)
+    frames = clip_frames(50, clip=1)
+    process, step_ms, resident, updates = psutil.Process(), [], [], 0
+    state = tracker.state_bytes
+    for number in range(2000):
+        result = tracker.step(frames[number % 50])
+        step_ms.append(result.step_ms)
+        updates += any(one.update is Update.ACCEPTED for one in result.results)
+        if number % 200 == 199:
+            gc.collect()
+            resident.append(process.memory_info().rss)
+    assert updates > 1000, "the stream must really have been learning"
+    assert tracker.state_bytes == state < 64e6
+    assert resident[-1] < resident[1] * 1.02 + 8e6
+    early, late = np.median(step_ms[200:600]), np.median(step_ms[-400:])
+    assert late < early * 1.3
