@@ -35,7 +35,7 @@ class Peers:
     async def answer(self, sdp: str) -> str:
         """Answer an offer that wants to receive video. Raises OfferError."""
         try:
-            offer = RTCSessionDescription(sdp=sdp, type="offer")
+            offer = RTCSessionDescription(sdp=_without_mdns(sdp), type="offer")
         except ValueError as error:
             raise OfferError(f"expected an SDP offer ({error})") from error
         # An empty list: with None, aiortc would ask a public STUN server.
@@ -83,3 +83,10 @@ class Peers:
         self._broadcast.close()
         await asyncio.gather(*(self._drop(c) for c in list(self._connections)))
         await asyncio.gather(*self._closing)
+
+
+def _without_mdns(sdp: str) -> str:
+    """Browsers hide their addresses behind .local names. Resolving them would be a multicast on
+    the hospital's network; the browser reaches us first, and its address is learnt from that."""
+    lines = sdp.splitlines(keepends=True)
+    return "".join(x for x in lines if not (x.startswith("a=candidate:") and ".local " in x))

@@ -17,6 +17,7 @@ CLASSES = (ClassSpec(1, "bright", "#00ff00"), ClassSpec(2, "never", "#ff00ff"))
 class FakeTracker:
     """Finds bright pixels. Can be slow, and raise, hang or die at given steps."""
 
+    open_s: float = 0.0
     step_s: float = 0.0
     raise_at: tuple[int, ...] = ()
     hang_at: tuple[int, ...] = ()
@@ -24,6 +25,9 @@ class FakeTracker:
     classes: tuple[ClassSpec, ...] = CLASSES
     frozen: bool = False
     steps: int = field(default=0)
+
+    def __post_init__(self) -> None:
+        time.sleep(self.open_s)
 
     def step(self, image_rgb: UInt8Array) -> Segmentation:
         """Everything brighter than 150 is class 1."""
