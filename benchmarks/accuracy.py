@@ -29,7 +29,7 @@ from models.datasets.folder import (
     read_mask,
 )
 from models.errors import DatasetError
-from models.fit import AnnotatedFrames, FitConfig, draw_shots, fit_frames
+from models.fit import AnnotatedFrames, FitConfig, draw_shots, fit_frames, visible_classes
 from models.tracker import Tracker
 
 
@@ -71,9 +71,10 @@ def run_folder(data: Path, shots: int, seeds: int, out: Path) -> int:
     for seed in range(seeds):
         split = split_clips(dataset, seed)
         pairs = draw_shots(split.fit, shots, seed)
-        ids = [spec.class_id for spec in dataset.classes]
+        classes = visible_classes(dataset.classes, pairs)
+        ids = [spec.class_id for spec in classes]
         frames = AnnotatedFrames.of(pairs, ids, weights.model.config.backbone.image_size)
-        profile, _ = fit_frames(weights, dataset.classes, frames, FitConfig(seed=seed))
+        profile, _ = fit_frames(weights, classes, frames, FitConfig(seed=seed))
         for key, parts in VARIANTS.items():
             tracker, tally = Tracker(weights, profile, parts), Tally()
             for clip in split.test:

@@ -33,6 +33,7 @@ SIZE = (256, 256)
 SHOTS, SUPPORT_CLIPS = 8, range(4)
 TEST_CLIPS = (10, 11)
 FPS = 25.0
+NAME_STEP_S = 0.08  # two seconds of video in 25 frames
 SHIFT = Shift(at_s=1.0)
 
 
@@ -129,7 +130,7 @@ def _mean_j(found: list[UInt8Array], truths: list[UInt8Array], ids: list[int]) -
     return float(np.mean(scores)) if scores else float("nan")
 
 
-def name(weights: LoadedWeights, procedures: int, frames: int = 50) -> dict[str, Any]:
+def name(weights: LoadedWeights, procedures: int, frames: int = 25) -> dict[str, Any]:
     """Kinds from SHOTS annotated frames of other clips; every variant on the same sequences."""
     per_variant: dict[str, list[Tally]] = {key: [] for key in VARIANTS}
     shifted: dict[str, list[Tally]] = {"full": [], "no update": []}
@@ -191,7 +192,8 @@ def _score(
 ) -> Tally:
     tracker, tally = Tracker(weights, profile, parts), Tally()
     for clip in TEST_CLIPS:
-        run_sequence(tracker, phantom_sequence(seed, clip, frames, shift=shift), tally)
+        sequence = phantom_sequence(seed, clip, frames, step_s=NAME_STEP_S, shift=shift)
+        run_sequence(tracker, sequence, tally)
     return tally
 
 

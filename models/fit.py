@@ -94,6 +94,7 @@ class FitReport:
     held_out_dsc: dict[str, float]
     fusion_epochs: int
     ridge: float
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,23 +120,40 @@ def fit_profile(
     """Fit the embedded backbone to a folder data set and write the profile.
 
     shots: use this many annotated frames, drawn by seed so that every class is seen; None uses all
-    Raises DatasetError: no annotated frame, or a class that is never visible.
+    A class that no drawn frame shows cannot be learnt: it is left out, and the report names it.
+    Raises DatasetError: no annotated frame, or none that shows anything.
     """
     weights = load_embedded()
     pairs = draw_shots(dataset, shots, seed)
     config = FitConfig(seed=seed, progress=progress)
     size = weights.model.config.backbone.image_size
-    frames = AnnotatedFrames.of(pairs, [spec.class_id for spec in dataset.classes], size)
-    profile, report = fit_frames(weights, dataset.classes, frames, config)
+    classes = visible_classes(dataset.classes, pairs)
+    frames = AnnotatedFrames.of(pairs, [spec.class_id for spec in classes], size)
+    profile, report = fit_frames(weights, classes, frames, config)
     out.parent.mkdir(parents=True, exist_ok=True)
     save_profile(profile, out)
-    return replace(report, path=out)
+    hidden = tuple(spec.name for spec in dataset.classes if spec not in classes)
+    return replace(report, path=out, left_out=hidden)
+
+
+def visible_classes(
+    classes: tuple[ClassSpec, ...], pairs: Sequence[tuple[UInt8Array, UInt8Array]]
+) -> tuple[ClassSpec, ...]:
+    """The classes that at least one class map shows. Raises DatasetError when there is none."""
+    shown = {int(class_id) for _, mask in pairs for class_id in np.unique(mask)}
+    visible = tuple(spec for spec in classes if spec.class_id in shown)
+    if not visible:
+        raise DatasetError("expected annotated frames that show a class, found only background")
+    return visible
 
 
 def draw_shots(
     dataset: FolderDataset, shots: int | None, seed: int
 ) -> list[tuple[UInt8Array, UInt8Array]]:
-    """Annotated (image, class map) pairs: a seeded draw, first such that each class is seen."""
+    """Annotated (image, class map) pairs: a seeded draw, first such that each class is seen.
+
+    Raises DatasetError when nothing is annotated.
+    """
     annotated = list(dataset.annotated())
     if not annotated:
         raise DatasetError("expected at least one annotated frame, found no masks at all")
@@ -155,12 +173,6 @@ def draw_shots(
         missing -= new
         (pairs if new else spare).append((image, mask))
         spare = spare[:wanted]
-    if missing:
-        names = ", ".join(s.name for s in dataset.classes if s.class_id in missing)
-        raise DatasetError(
-            f"expected every class in the annotated frames; never visible in the drawn {wanted}: "
-            f"{names}"
-        )
     return (pairs + spare)[:wanted]
 
 

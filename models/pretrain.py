@@ -24,6 +24,7 @@ from tqdm import tqdm
 from models.backbone import BankTensors, DecodedMasks, ImageFeatures
 from models.checkpoint import save_embedded
 from models.config import NANO
+from models.curve import draw_curve
 from models.episodes import ClipPairs, Episode, ProcedurePool, clip_pairs, episode
 from models.losses import mask_loss, quality_loss, region_contrast
 from models.mapper import Statistics, apply_mapper, describe, ridge_solution, token_weights
@@ -220,6 +221,7 @@ class Trainer:
         settings = {k: str(v) for k, v in asdict(self.config).items()}
         curve = {"settings": settings, "step": self.step, "history": self.history}
         (out / "curve.json").write_text(json.dumps(curve))
+        draw_curve(self.history, out / "curve.png")
 
     def resume(self) -> bool:
         """Continue from the state in the output folder, if there is one."""

@@ -14,10 +14,11 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
+from models.phantom import DEMO_SEED
 from models.tracker import Tracker
 from service.errors import ServiceError
 from service.model_process import ModelProcess, ModelTimes, OpenSegmenter
-from service.phantom_source import DEMO_SEED, PhantomScenes, PhantomUrl
+from service.phantom_source import PhantomScenes, PhantomUrl
 from service.routes import router
 from service.session import Session, SessionPlan
 from service.settings import Settings

@@ -181,6 +181,8 @@ def _fit(arguments: argparse.Namespace) -> int:
     for name, dsc in report.held_out_dsc.items():
         shown = "too few frames to hold any out" if dsc != dsc else f"{dsc:.3f}"
         print(f"{name}: DSC on held-out annotated frames {shown}")
+    for name in report.left_out:
+        print(f"{name}: never visible in the annotated frames, left out of the profile")
     print(f"{report.frames} annotated frames -> {arguments.out}")
     return 0
 

@@ -10,14 +10,13 @@ from urllib.parse import parse_qs, urlsplit
 import cv2
 import numpy as np
 
-from models.phantom import Clip, PhantomFrame, Procedure
+from models.phantom import DEMO_SEED, Clip, PhantomFrame, Procedure
 from models.types import UInt8Array
 from streaming.errors import SourceError
 from streaming.sources import RenderedSource
 
-DEMO_SEED = 11  # the procedure that the embedded profile `phantom` was fitted on (other clips)
 SCENE_S = 20.0  # a clip's length; then the next one
-FIRST_CLIP = 100  # clips below are for fitting
+FIRST_CLIP = 100  # the profile `phantom` was fitted on clips below
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,7 @@ class Peers:
 
 def _without_mdns(sdp: str) -> str:
     """Browsers hide their addresses behind .local names. Resolving them would be a multicast on
-    the hospital's network; the browser reaches us first, and its address is learnt from that."""
+    the hospital's network; the browser reaches us first, and its address is learnt from that.
+    """
     lines = sdp.splitlines(keepends=True)
     return "".join(x for x in lines if not (x.startswith("a=candidate:") and ".local " in x))

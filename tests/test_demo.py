@@ -61,7 +61,7 @@ def demo() -> Iterator[str]:
 
 @pytest.mark.browser
 async def test_coloured_pixels_lie_on_the_instruments(demo: str, chromium: str) -> None:
-    """Moving video with masks; against the phantom's truth, mean IoU at least 0.6 over 100 frames."""
+    """Moving video with masks: mean IoU with the phantom's truth at least 0.6 over 100 frames."""
     scenes, shown = PhantomScenes(PhantomUrl.parse(SOURCE)), {}
     async with open_page(chromium, demo) as browser:
         await browser.playing()

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -29,14 +29,14 @@ Run = Callable[..., int]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Run]:
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """`trocar segment` with a fake model."""
     monkeypatch.setattr(Tracker, "open", lambda *_, **__: FakeTracker())
 
     def command(source: Path, *more: str) -> int:
         return main(["segment", str(source), "-o", str(tmp_path / "out"), *more])
 
-    yield command
+    return command
 
 
 def refused(capsys: pytest.CaptureFixture[str], code: int, expected: str) -> None:

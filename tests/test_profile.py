@@ -13,7 +13,14 @@ import torch
 from models.checkpoint import LoadedWeights
 from models.datasets.folder import open_folder
 from models.errors import DatasetError, ProfileError
-from models.fit import AnnotatedFrames, FitConfig, draw_shots, fit_frames, fit_profile
+from models.fit import (
+    AnnotatedFrames,
+    FitConfig,
+    draw_shots,
+    fit_frames,
+    fit_profile,
+    visible_classes,
+)
 from models.phantom import Procedure
 from models.profile import EMBEDDED_NAMES, Profile, load_profile, save_profile
 from models.tracker import Tracker
@@ -50,19 +57,20 @@ def test_fitting_is_a_function_of_its_seed(
     phantom_folder: Path, weights: LoadedWeights, one_thread: None
 ) -> None:
     dataset = open_folder(phantom_folder)
-    ids = [spec.class_id for spec in dataset.classes]
     profiles: list[Profile] = []
     for _ in range(2):
-        frames = AnnotatedFrames.of(draw_shots(dataset, 5, 2), ids, 256)
-        profiles.append(fit_frames(weights, dataset.classes, frames, FitConfig(seed=2))[0])
+        pairs = draw_shots(dataset, 5, 2)
+        classes = visible_classes(dataset.classes, pairs)
+        frames = AnnotatedFrames.of(pairs, [s.class_id for s in classes], 256)
+        profiles.append(fit_frames(weights, classes, frames, FitConfig(seed=2))[0])
     assert torch.equal(profiles[0].start.tau, profiles[1].start.tau)
     assert torch.equal(profiles[0].calibration.slope, profiles[1].calibration.slope)
     for key, value in profiles[0].fusion.items():
         assert torch.equal(value, profiles[1].fusion[key])
 
 
-def test_no_masks_and_invisible_classes_are_refused(
-    phantom_folder: Path, weights: LoadedWeights
+def test_no_masks_are_refused_and_invisible_classes_left_out(
+    phantom_folder: Path, tmp_path: Path
 ) -> None:
     dataset = open_folder(phantom_folder)
     bare = replace(dataset, clips=())
@@ -70,8 +78,12 @@ def test_no_masks_and_invisible_classes_are_refused(
         draw_shots(bare, 4, 0)
     absent = replace(dataset.classes[0], class_id=200, name="unseen")
     more = replace(dataset, classes=(*dataset.classes, absent))
-    with pytest.raises(DatasetError, match="unseen"):
-        draw_shots(more, 8, 0)
+    report = fit_profile(more, shots=4, out=tmp_path / "p.safetensors", progress=False)
+    assert report.left_out[-1] == "unseen"
+    assert "unseen" not in report.classes
+    empty = [(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8))]
+    with pytest.raises(DatasetError, match="only background"):
+        visible_classes(dataset.classes, empty)
 
 
 def test_other_weights_and_other_backbones_are_refused(

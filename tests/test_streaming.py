@@ -147,9 +147,13 @@ def test_sources_that_cannot_be_opened(url: str) -> None:
 def test_prefetch_keeps_order_and_passes_errors_on() -> None:
     assert [f.index for f in Prefetch(Scripted(20, "end"))] == list(range(20))
     seen = []
-    with pytest.raises(SourceError, match="gone"):
+
+    def read() -> None:
         for frame in Prefetch(Scripted(3, "fail")):
             seen.append(frame.index)
+
+    with pytest.raises(SourceError, match="gone"):
+        read()
     assert seen == [0, 1, 2]
 
 

@@ -14,7 +14,7 @@ from models.checkpoint import LoadedWeights
 from models.phantom import Procedure
 from models.profile import Calibration, load_profile
 from models.tracker import Parts, Tracker
-from models.types import Update, UInt8Array
+from models.types import UInt8Array, Update
 
 
 def clip_frames(count: int, seed: int = 3, clip: int = 0) -> list[UInt8Array]:

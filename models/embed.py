@@ -1,0 +1,70 @@
+"""Ships a pretrained backbone: its weights, and the two profiles fitted on it.
+
+    python -m models.embed RUN/nano.safetensors
+
+`instrument`: one class, any instrument, from single frames of many procedures.
+`phantom`: the kinds of the demo's procedure, from frames of its clips that the demo never shows.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from models.checkpoint import EMBEDDED, load_embedded
+from models.config import NANO
+from models.fit import AnnotatedFrames, FitConfig, FitReport, fit_frames
+from models.phantom import CLASSES, DEMO_SEED, Procedure
+from models.profile import EMBEDDED as PROFILES
+from models.profile import save_profile
+from models.types import ClassSpec, UInt8Array
+
+FIT_SEED = 2_000_000  # procedures for fitting `instrument`; neither trained nor tested on
+INSTRUMENT_FRAMES, PHANTOM_FRAMES = 128, 24
+INSTRUMENT = ClassSpec(1, "instrument", "#3fb950")
+
+Pair = tuple[UInt8Array, UInt8Array]
+
+
+def fit_instrument() -> FitReport:
+    """Any instrument: one frame from each of many procedures, some without an instrument."""
+    pairs = []
+    for number in range(INSTRUMENT_FRAMES):
+        frame = Procedure(FIT_SEED + number).clip(0, size=(NANO.image_size,) * 2).render(2.0)
+        pairs.append((frame.image_rgb, (frame.class_mask > 0).astype(np.uint8)))
+    return _fit("instrument", (INSTRUMENT,), pairs)
+
+
+def fit_phantom() -> FitReport:
+    """The demo's kinds: frames spread over clips 0 to 7 of its procedure."""
+    procedure = Procedure(DEMO_SEED)
+    pairs = []
+    for number in range(PHANTOM_FRAMES):
+        clip = procedure.clip(number % 8, size=(NANO.image_size,) * 2)
+        frame = clip.render(1.0 + 2.7 * (number // 8))
+        pairs.append((frame.image_rgb, frame.class_mask))
+    used = tuple(spec for spec in CLASSES if spec.class_id in procedure.kinds)
+    return _fit("phantom", used, pairs)
+
+
+def _fit(name: str, classes: tuple[ClassSpec, ...], pairs: list[Pair]) -> FitReport:
+    frames = AnnotatedFrames.of(pairs, [spec.class_id for spec in classes], NANO.image_size)
+    profile, report = fit_frames(load_embedded(), classes, frames, FitConfig(progress=True))
+    save_profile(profile, PROFILES / f"{name}.safetensors")
+    return report
+
+
+def main(arguments: list[str]) -> None:
+    """Copy the weights into the package, if given, and fit both profiles."""
+    if arguments and Path(arguments[0]).resolve() != EMBEDDED.resolve():
+        shutil.copyfile(arguments[0], EMBEDDED)
+    for report in (fit_instrument(), fit_phantom()):
+        scores = ", ".join(f"{name} {dsc:.3f}" for name, dsc in report.held_out_dsc.items())
+        print(f"{report.frames} frames; held-out DSC: {scores}; ridge {report.ridge:.4f}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
