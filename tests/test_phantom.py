@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from models.phantom import CLASSES, Procedure, Shift
+from models.phantom.contact_sheet import main
 
 SIZE = (128, 128)
 
@@ -96,3 +98,32 @@ def test_any_shape(size: tuple[int, int]) -> None:
     frame = Procedure(2).clip(0, size=size).render(0.5)
     assert frame.image_rgb.shape == (*size, 3)
     assert frame.class_mask.shape == frame.instance_mask.shape == size
+
+
+@pytest.mark.parametrize("t", [-0.1, float("nan"), float("inf")])
+def test_a_time_that_is_none_is_refused_not_waited_for(t: float) -> None:
+    with pytest.raises(ValueError, match="expected a time of 0 s or more"):
+        Procedure(2).clip(0, size=(64, 64)).render(t)
+
+
+def test_impossible_seed_clip_and_size_are_named() -> None:
+    with pytest.raises(ValueError, match="expected a seed of 0 or more, got -1"):
+        Procedure(-1)
+    with pytest.raises(ValueError, match="expected a clip index of 0 or more, got -1"):
+        Procedure(2).clip(-1)
+    with pytest.raises(ValueError, match="got 0x5"):
+        Procedure(2).clip(0, size=(0, 5))
+
+
+@pytest.mark.parametrize("arguments", [["sheet.nothing"], ["sheet.png", "-1"], ["no/such/s.png"]])
+def test_contact_sheet_refuses_in_one_line(
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert "error: " in capsys.readouterr().err.splitlines()[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from collections.abc import Sequence
@@ -54,10 +55,24 @@ def _frames_per_second(size: int, frames: int = 200) -> tuple[float, float]:
     return frames / (time.perf_counter() - started), opened * 1e3
 
 
-if __name__ == "__main__":
-    out = Path(sys.argv[1] if len(sys.argv) > 1 else "contact_sheet.png")
-    first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    cv2.imwrite(str(out), contact_sheet(range(first, first + 7))[..., ::-1])
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write a sheet of seven procedures and print the speed; 2 if the input makes no sense."""
+    parser = argparse.ArgumentParser(description="Contact sheet of the phantom, and its speed.")
+    parser.add_argument("out", nargs="?", type=Path, default=Path("contact_sheet.png"))
+    parser.add_argument("first", nargs="?", type=int, default=0, help="seed of the first row")
+    given = parser.parse_args(arguments)
+    if given.first < 0:
+        parser.error(f"expected a first seed of 0 or more, got {given.first}")
+    if not cv2.haveImageWriter(str(given.out)):
+        parser.error(f"expected an image file such as sheet.png, got {given.out}")
+    sheet = contact_sheet(range(given.first, given.first + 7))
+    if not cv2.imwrite(str(given.out), sheet[..., ::-1]):
+        parser.error(f"cannot write {given.out}")
     cv2.setNumThreads(1)
     rate, opening = _frames_per_second(256)
     print(f"256 px: {rate:.0f} frames/s on one core, {opening:.0f} ms to open procedure and clip")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -49,6 +50,9 @@ class Procedure:
     """One patient, one operation: its anatomy and the looks of its two to four kinds."""
 
     def __init__(self, seed: int) -> None:
+        """Raises ValueError if seed is negative."""
+        if seed < 0:
+            raise ValueError(f"expected a seed of 0 or more, got {seed}")
         self.seed = seed
         rng = np.random.default_rng([seed, 1])
         count = int(rng.choice([2, 3, 4], p=[0.3, 0.4, 0.3]))
@@ -68,7 +72,14 @@ class Procedure:
     def clip(
         self, index: int, *, size: tuple[int, int] = (256, 256), shift: Shift | None = None
     ) -> Clip:
-        """Clip number `index`, of (height, width) pixels."""
+        """Clip number `index`, of (height, width) pixels.
+
+        Raises ValueError if index is negative or a side is not at least one pixel.
+        """
+        if index < 0:
+            raise ValueError(f"expected a clip index of 0 or more, got {index}")
+        if min(size) < 1:
+            raise ValueError(f"expected a height and width of 1 or more, got {size[0]}x{size[1]}")
         side = int(np.clip(2 ** np.ceil(np.log2(1.5 * max(size))), 256, 1024))
         if side not in self._anatomy:
             self._anatomy = {side: grow(np.random.default_rng([self.seed, 3]), side)}
@@ -116,7 +127,9 @@ class Clip:
         return light(self._anatomy, np.random.default_rng([*self._seed, 5]))
 
     def render(self, t: float) -> PhantomFrame:
-        """The frame at t seconds."""
+        """The frame at t seconds; raises ValueError if t is negative or not finite."""
+        if not 0 <= t < math.inf:
+            raise ValueError(f"expected a time of 0 s or more, got {t}")
         camera, stage = self._camera, self._stage
         to_frame = camera.view(t, len(stage.image))
         image = camera.tissue(stage, to_frame, t)
