@@ -14,6 +14,7 @@ from models.types import IGNORE_ID, UInt8Array, Update
 VARIANTS: dict[str, Parts] = {
     "full": Parts(),
     "no update": Parts(online=False),
+    "no naming": Parts(naming=False, online=False),
     "no fusion": Parts(fusion=False),
     "no learner": Parts(learner=False),
     "mapping alone": Parts(memory=False, online=False),

@@ -188,7 +188,7 @@ def episode(pool: ProcedurePool, procedures: int) -> Episode:
     rows = _Rows([], [], [], [], [], [])
     for number, frames in enumerate(picked):
         _kind_rows(rows, frames, number * PER_PROCEDURE, rng)
-        _track_row(rows, frames, number * PER_PROCEDURE, rng)
+        _track_rows(rows, frames, number * PER_PROCEDURE, rng)
         _any_row(rows, picked, number)
     image = np.concatenate([frames.image for frames in picked])
     return Episode(
@@ -223,7 +223,7 @@ def _kind_rows(rows: _Rows, frames: Frames, start: int, rng: np.random.Generator
     seen = [int(k) for k in np.unique(frames.class_mask[:SUPPORTS]) if k]
     if not seen:
         return
-    for kind in rng.choice(seen, size=min(2, len(seen)), replace=False):
+    for kind in rng.choice(seen, size=1):
         mask = (frames.class_mask == kind).astype(np.uint8)
         area = mask[:SUPPORTS].sum(axis=(1, 2))
         order = [int(i) for i in np.argsort(-area)]
@@ -236,17 +236,16 @@ def _kind_rows(rows: _Rows, frames: Frames, start: int, rng: np.random.Generator
         rows.query_mask.append(mask[SUPPORTS + 1 :])
 
 
-def _track_row(rows: _Rows, frames: Frames, start: int, rng: np.random.Generator) -> None:
+def _track_rows(rows: _Rows, frames: Frames, start: int, rng: np.random.Generator) -> None:
     instances = [int(i) for i in np.unique(frames.instance_mask[SUPPORTS]) if i]
-    if not instances:
-        return
-    mask = (frames.instance_mask == int(rng.choice(instances))).astype(np.uint8)
-    rows.support.append([start + SUPPORTS] * SUPPORTS)
-    rows.support_mask.append(np.repeat(mask[SUPPORTS][None], SUPPORTS, axis=0))
-    rows.valid.append([True] + [False] * (SUPPORTS - 1))
-    rows.memory.append([0, 0])
-    rows.query.append([start + SUPPORTS + 1 + i for i in range(QUERIES)])
-    rows.query_mask.append(mask[SUPPORTS + 1 :])
+    for instance in rng.permutation(instances)[:2]:
+        mask = (frames.instance_mask == instance).astype(np.uint8)
+        rows.support.append([start + SUPPORTS] * SUPPORTS)
+        rows.support_mask.append(np.repeat(mask[SUPPORTS][None], SUPPORTS, axis=0))
+        rows.valid.append([True] + [False] * (SUPPORTS - 1))
+        rows.memory.append([0, 0])
+        rows.query.append([start + SUPPORTS + 1 + i for i in range(QUERIES)])
+        rows.query_mask.append(mask[SUPPORTS + 1 :])
 
 
 def _any_row(rows: _Rows, picked: list[Frames], number: int) -> None:

@@ -35,10 +35,12 @@ from models.mapper import (
     token_weights,
 )
 from models.memory_bank import BankShape, MemoryBank
+from models.naming import WEIGHTS as NAMING_WEIGHTS
+from models.naming import Naming, describe_instrument, fit_naming, naming_statistics
 from models.ofl_sam2 import Entries, OflSam2
 from models.preprocess import resize_image, resize_mask
 from models.profile import Calibration, Profile, SupportSet, save_profile
-from models.tracker import pool_features
+from models.tracker import apply_naming, pool_features, raw_confidence
 from models.types import ClassSpec, UInt8Array
 
 RIDGES = (0.3, 1.0, 3.0, 10.0)  # times the ridge that pretraining found
@@ -107,6 +109,8 @@ class _Encoded:
     statistics: Statistics  # rows C * N, one frame each
     present: Tensor  # (C, N)
     mask: Tensor  # (C, N, S, S)
+    image: Tensor  # (N, 3, S, S) normalised
+    naming: list[Statistics]  # N of one row
 
 
 def fit_profile(
@@ -200,7 +204,8 @@ def fit_frames(
     left_out = _leave_one_out(model, encoded, held_out, ridge)
     epochs = _train_fusion(model, left_out, config)
     bar.update()
-    calibration, dsc = _calibrate(model, left_out, len(classes))
+    weight = _choose_naming_weight(model, left_out)
+    calibration, dsc = _calibrate(model, left_out, len(classes), weight)
     bar.update()
     start = _start(model, encoded, held_out, ridge)
     bar.update()
@@ -216,6 +221,7 @@ def fit_frames(
         support=_support_set(encoded),
         calibration=calibration,
         fitted_on={"frames": len(frames.image), "seed": config.seed},
+        naming=_naming(encoded, weight),
     )
     named = {spec.name: value for spec, value in zip(classes, dsc, strict=True)}
     report = FitReport(
@@ -242,6 +248,7 @@ def _encode(model: OflSam2, frames: AnnotatedFrames) -> _Encoded:
     mask = torch.from_numpy(frames.mask)
     rows = len(mask)
     levels: list[ImageFeatures] = []
+    images, naming = [], []
     described, memories, pointers, statistics = [], [], [], []
     for number in range(len(frames.image)):
         pixels = torch.from_numpy(frames.image[number]).permute(2, 0, 1)[None].float()
@@ -254,6 +261,8 @@ def _encode(model: OflSam2, frames: AnnotatedFrames) -> _Encoded:
         target = model.target(each.stride16, entries)
         weight = token_weights(shown, backbone.config.grid)[:, None]
         levels.append(features)
+        images.append(image)
+        naming.append(_naming_of(features, image, shown))
         described.append(phi)
         memories.append(entries.memory)
         pointers.append(entries.pointer)
@@ -269,7 +278,32 @@ def _encode(model: OflSam2, frames: AnnotatedFrames) -> _Encoded:
         statistics=_stack(statistics),
         present=mask.flatten(2).amax(dim=2) > 0,
         mask=mask,
+        image=torch.cat(images),
+        naming=naming,
     )
+
+
+def _naming_of(features: ImageFeatures, image: Tensor, mask: Tensor) -> Statistics:
+    """Naming statistics of one frame. mask: (C, S, S)"""
+    cover = F.adaptive_avg_pool2d(mask[None], features.stride16.shape[-1])[0]
+    whole = cover.sum(dim=0, keepdim=True).clamp_max(1.0)[None]
+    return naming_statistics(describe_instrument(features.stride16, image, whole), cover)
+
+
+def _naming(encoded: _Encoded, weight: float) -> Naming | None:
+    indicator = _indicator(encoded)
+    return Naming(indicator, weight) if indicator is not None and weight > 0 else None
+
+
+def _indicator(encoded: _Encoded, without: int | None = None) -> Tensor | None:
+    """Naming weights from all frames, or all but one; None where there is only one class."""
+    kept = [s for n, s in enumerate(encoded.naming) if n != without]
+    if len(encoded.present) < 2 or not kept:
+        return None
+    total = kept[0]
+    for one in kept[1:]:
+        total = total.plus(one)
+    return fit_naming(total)
 
 
 def _stack(per_frame: list[Statistics]) -> Statistics:
@@ -341,13 +375,15 @@ def _choose_ridge(model: OflSam2, encoded: _Encoded, held_out: list[int], base: 
 class _LeftOut:
     """Held-out frames as the tracker would see them, before fusion.
 
-    attended, mapped: (n, C, D, h, w); mask: (n, C, S, S); features: n frames
+    attended, mapped: (n, C, D, h, w); mask: (n, C, S, S); features, image, indicator: of n frames
     """
 
     attended: Tensor
     mapped: Tensor
     mask: Tensor
     features: list[ImageFeatures]
+    image: list[Tensor]
+    indicator: list[Tensor | None]
 
 
 @torch.no_grad()
@@ -356,6 +392,7 @@ def _leave_one_out(
 ) -> _LeftOut:
     total, config = _total(encoded), model.config
     attended, mapped, features = [], [], []
+    image, indicator = [], []
     for frame in held_out:
         tau = ridge_solution(total.minus(_of_frame(encoded, frame)).normalized(), ridge)
         frame_features = _frame_features(encoded, frame)
@@ -363,11 +400,13 @@ def _leave_one_out(
         attended.append(model.backbone.attend_memory(frame_features.stride16, bank))
         mapped.append(apply_mapper(tau, encoded.described[frame : frame + 1]))
         features.append(frame_features)
+        image.append(encoded.image[frame : frame + 1])
+        indicator.append(_indicator(encoded, without=frame))
     if not held_out:
         empty = torch.zeros(0)
-        return _LeftOut(empty, empty, empty, [])
+        return _LeftOut(empty, empty, empty, [], [], [])
     mask = encoded.mask[:, held_out].transpose(0, 1).float()
-    return _LeftOut(torch.stack(attended), torch.stack(mapped), mask, features)
+    return _LeftOut(torch.stack(attended), torch.stack(mapped), mask, features, image, indicator)
 
 
 def _bank_without(
@@ -429,14 +468,42 @@ def _fusion_loss(model: OflSam2, left_out: _LeftOut, frames: list[int]) -> float
 
 
 @torch.no_grad()
-def _calibrate(model: OflSam2, left_out: _LeftOut, rows: int) -> tuple[Calibration, list[float]]:
+def _decode_left_out(
+    model: OflSam2, left_out: _LeftOut, frame: int, weight: float
+) -> tuple[DecodedMasks, Tensor]:
+    """A held-out frame as the tracker would answer it, and the certainty of its names."""
+    fused = model.fusion(left_out.attended[frame], left_out.mapped[frame])
+    features = left_out.features[frame]
+    decoded = model.backbone.decode_masks(fused, features)
+    indicator = left_out.indicator[frame]
+    if indicator is None or weight == 0:
+        return decoded, torch.ones(len(decoded.iou))
+    return apply_naming(Naming(indicator, weight), features, left_out.image[frame], decoded)
+
+
+def _choose_naming_weight(model: OflSam2, left_out: _LeftOut) -> float:
+    """The weight with which held-out frames are named best; 0, the decoder alone, without any."""
+    frames = range(len(left_out.features))
+    if len(frames) < 2 or left_out.indicator[0] is None:
+        return 0.0
+    scores = []
+    for weight in NAMING_WEIGHTS:
+        decoded = [_decode_left_out(model, left_out, n, weight)[0] for n in frames]
+        found = [exclusive_dsc(d, left_out.mask[n]) for n, d in zip(frames, decoded, strict=True)]
+        scores.append(float(torch.stack(found).mean()))
+    return NAMING_WEIGHTS[scores.index(max(scores))]
+
+
+@torch.no_grad()
+def _calibrate(
+    model: OflSam2, left_out: _LeftOut, rows: int, weight: float
+) -> tuple[Calibration, list[float]]:
     """Confidence against held-out DSC, per class; and the held-out DSC where visible."""
     raw, dsc, shown = [], [], []
-    for frame, features in enumerate(left_out.features):
-        fused = model.fusion(left_out.attended[frame], left_out.mapped[frame])
-        decoded = model.backbone.decode_masks(fused, features)
-        raw.append(decoded.iou * decoded.object_logit.sigmoid())
-        dsc.append(soft_dsc(decoded, left_out.mask[frame]))
+    for frame in range(len(left_out.features)):
+        decoded, certainty = _decode_left_out(model, left_out, frame, weight)
+        raw.append(raw_confidence(decoded, certainty))
+        dsc.append(exclusive_dsc(decoded, left_out.mask[frame]))
         shown.append(left_out.mask[frame].flatten(1).any(dim=1))
     if not raw:
         return Calibration(torch.ones(rows), torch.zeros(rows)), [float("nan")] * rows
@@ -530,3 +597,11 @@ def soft_dsc(decoded: DecodedMasks, mask: Tensor) -> Tensor:
     sizes = found.sum(dim=(1, 2, 3)) + truth.sum(dim=(1, 2, 3))
     overlap = 2.0 * (found & truth).sum(dim=(1, 2, 3))
     return torch.where(sizes > 0, overlap / sizes.clamp_min(1), 1.0)
+
+
+def exclusive_dsc(decoded: DecodedMasks, mask: Tensor) -> Tensor:
+    """As soft_dsc, but a pixel belongs to the class with the highest logit, as it is shown."""
+    logits = decoded.gated()
+    best = logits.amax(dim=0, keepdim=True)
+    won = torch.where(logits == best, logits, -best.abs() - 1)
+    return soft_dsc(replace(decoded, mask_logits=won), mask)

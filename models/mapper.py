@@ -34,7 +34,8 @@ def describe(stride16: Tensor, image: Tensor, config: LearnerConfig) -> Tensor:
     token = stride16 * torch.rsqrt(stride16.square().mean(dim=1, keepdim=True) + 1e-6)
     parts = [token, *(_window_mean(token, side) for side in config.context)]
     if config.color:
-        parts.extend(_color(image, stride16.shape[-1]))
+        near = token_color(image, stride16.shape[-1])
+        parts.extend([near, _window_mean(near, 5)])
     parts.append(torch.ones_like(token[:, :1]))
     described = torch.cat(parts, dim=1)
     if config.kernel == 1:
@@ -44,12 +45,12 @@ def describe(stride16: Tensor, image: Tensor, config: LearnerConfig) -> Tensor:
     return patches.reshape(batch, -1, height, width)
 
 
-def _color(image: Tensor, grid: int) -> list[Tensor]:
+def token_color(image: Tensor, grid: int) -> Tensor:
+    """Mean and spread of the colour under each token. (B, 3, S, S) -> (B, 6, grid, grid)"""
     side = image.shape[-1] // grid
     mean = F.avg_pool2d(image, side)
     spread = (F.avg_pool2d(image.square(), side) - mean.square()).clamp_min(1e-6).sqrt()
-    near = torch.cat([mean, spread], dim=1)
-    return [near, _window_mean(near, 5)]
+    return torch.cat([mean, spread], dim=1)
 
 
 def _window_mean(value: Tensor, side: int) -> Tensor:
@@ -127,6 +128,15 @@ class Statistics:
             self.weight * factor,
         )
 
+    def plus(self, other: Statistics) -> Statistics:
+        """The samples of both."""
+        return Statistics(
+            self.gram + other.gram,
+            self.cross + other.cross,
+            self.energy + other.energy,
+            self.weight + other.weight,
+        )
+
     def minus(self, other: Statistics) -> Statistics:
         """Without the samples of `other`."""
         return Statistics(
@@ -151,10 +161,13 @@ def apply_mapper(tau: Tensor, described: Tensor) -> Tensor:
 
 
 def ridge_solution(statistics: Statistics, ridge: float | Tensor) -> Tensor:
-    """The minimiser of L in closed form. Returns (R, D, d)."""
-    gram = _with_ridge(statistics.gram, ridge)
-    solved: Tensor = torch.linalg.solve(gram, statistics.cross.transpose(1, 2))
-    return solved.transpose(1, 2)
+    """The minimiser of L in closed form. Returns (R, D, d).
+
+    By Cholesky, the matrix being symmetric and positive: besides, batched LU fails in some builds
+    of torch for the CPU with more than one thread.
+    """
+    factor = torch.linalg.cholesky(_with_ridge(statistics.gram, ridge))
+    return torch.cholesky_solve(statistics.cross.transpose(1, 2), factor).transpose(1, 2)
 
 
 def descend(tau: Tensor, statistics: Statistics, ridge: float, iterations: int) -> Tensor:

@@ -16,6 +16,7 @@ from models.config import LearnerConfig, MemoryConfig
 from models.errors import ProfileError
 from models.learner import LearnerStart
 from models.mapper import Statistics
+from models.naming import Naming
 from models.ofl_sam2 import Entries
 from models.types import ClassSpec
 
@@ -75,6 +76,7 @@ class Profile:
     support: SupportSet
     calibration: Calibration
     fitted_on: dict[str, Any]
+    naming: Naming | None = None
 
 
 def save_profile(profile: Profile, path: Path) -> None:
@@ -94,6 +96,7 @@ def save_profile(profile: Profile, path: Path) -> None:
         "support.pooled": profile.support.pooled,
         "calibration.slope": profile.calibration.slope,
         "calibration.offset": profile.calibration.offset,
+        **({} if profile.naming is None else {"indicator": profile.naming.indicator}),
         **{f"fusion.{key}": value for key, value in profile.fusion.items()},
     }
     header = {
@@ -105,6 +108,7 @@ def save_profile(profile: Profile, path: Path) -> None:
         "memory": asdict(profile.memory),
         "ridge": profile.start.ridge,
         "fitted_on": profile.fitted_on,
+        "naming_weight": None if profile.naming is None else profile.naming.weight,
     }
     part = path.with_name(path.name + ".part")
     contiguous = {key: value.detach().contiguous() for key, value in tensors.items()}
@@ -173,7 +177,14 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Profile:
         support=support,
         calibration=Calibration(tensors["calibration.slope"], tensors["calibration.offset"]),
         fitted_on=dict(header["fitted_on"]),
+        naming=_naming(header, tensors),
     )
+
+
+def _naming(header: dict[str, Any], tensors: dict[str, Tensor]) -> Naming | None:
+    if header["naming_weight"] is None:
+        return None
+    return Naming(tensors["indicator"], float(header["naming_weight"]))
 
 
 def _symmetric(upper: Tensor, side: int) -> Tensor:

@@ -24,6 +24,7 @@ from models.errors import ProfileError
 from models.learner import LearnerSnapshot, OnlineLearner
 from models.mapper import Statistics, apply_mapper, describe, token_weights
 from models.memory_bank import BankShape, MemoryBank
+from models.naming import Naming, name_masks
 from models.ofl_sam2 import Entries, OflSam2
 from models.preprocess import class_map, to_input
 from models.profile import Profile, load_profile
@@ -35,12 +36,14 @@ class Parts:
     """What of the method is on; the ablations of the paper turn parts off.
 
     memory: use E1; learner: use E2; fusion: weigh them by the fitted gate, otherwise average them
+    naming: let the mapping network's indicator help to name, if the profile has one
     online: update on confident frames; gamma: None keeps the profile's
     """
 
     memory: bool = True
     learner: bool = True
     fusion: bool = True
+    naming: bool = True
     online: bool = True
     gamma: float | None = None
 
@@ -52,6 +55,7 @@ class _Pass:
     features: ImageFeatures
     described: Tensor
     decoded: DecodedMasks
+    certainty: Tensor  # (C,) of the name
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,7 @@ class Tracker:
         started = time.perf_counter()
         seen = self._look(image_rgb)
         decoded = seen.decoded
-        raw = decoded.iou * decoded.object_logit.sigmoid()
+        raw = raw_confidence(decoded, seen.certainty)
         confidence = self._profile.calibration(raw)
         present = (decoded.object_logit > 0) & (decoded.mask_logits.amax(dim=(1, 2, 3)) > 0)
         updates = self._learn(seen, confidence, present)
@@ -176,8 +180,12 @@ class Tracker:
         described = describe(features.stride16, image, model.config.learner)
         if self._frame == 0:
             self._choose_support(features)
-        conditioned = self._condition(features, described)
-        return _Pass(features, described, backbone.decode_masks(conditioned, features))
+        decoded = backbone.decode_masks(self._condition(features, described), features)
+        certainty = torch.ones(len(decoded.iou))
+        naming = self._profile.naming
+        if naming is not None and self._parts.learner and self._parts.naming:
+            decoded, certainty = apply_naming(naming, features, image, decoded)
+        return _Pass(features, described, decoded, certainty)
 
     def _condition(self, features: ImageFeatures, described: Tensor) -> Tensor:
         parts = self._parts
@@ -272,6 +280,21 @@ def lesson(
     weight = token_weights(mask, backbone.config.grid)[:, None]
     fresh = Statistics.of(described.flatten(2)[None], target.flatten(2)[:, None], weight)
     return entries, fresh.normalized()
+
+
+def apply_naming(
+    naming: Naming, features: ImageFeatures, image: Tensor, decoded: DecodedMasks
+) -> tuple[DecodedMasks, Tensor]:
+    """The rows' masks after naming, and how certain each name is, (C,)."""
+    named = name_masks(naming, features.stride16, image, decoded.gated())
+    shown = named.mask_logits.amax(dim=(1, 2, 3)) > 0
+    logit = torch.where(shown, decoded.object_logit.clamp_min(0.1), decoded.object_logit)
+    return replace(decoded, mask_logits=named.mask_logits, object_logit=logit), named.certainty
+
+
+def raw_confidence(decoded: DecodedMasks, certainty: Tensor) -> Tensor:
+    """Predicted IoU times object score times certainty of the name, before calibration. (C,)"""
+    return decoded.iou * decoded.object_logit.sigmoid() * certainty
 
 
 def pool_features(stride16: Tensor) -> Tensor:
