@@ -9,12 +9,15 @@ procedures from seed 1,000,000 on; these are below 100,000.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict
+import multiprocessing as mp
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from benchmarks.environment import environment
@@ -28,25 +31,34 @@ from models.profile import Profile, load_profile
 from models.tracker import Parts, Tracker
 from models.types import ClassSpec, UInt8Array
 
+Unit = TypeVar("Unit")
+
 FIRST_SEED = 20_000
 SIZE = (256, 256)
 SHOTS, SUPPORT_CLIPS = 8, range(4)
 TEST_CLIPS = (10, 11)
 FPS = 25.0
-NAME_STEP_S = 0.08  # two seconds of video in 25 frames
+FIND_FRAMES, TRACK_FRAMES = 16, 30
+NAME_FRAMES, NAME_STEP_S = 16, 0.12  # two seconds of video
+SHIFTED = ("full", "no update")
 SHIFT = Shift(at_s=1.0)
 
 
 def run_embedded(procedures: int, clips: int, out: Path) -> int:
     """Measure, print tables, write JSON and a figure beside it. Returns the exit code."""
-    weights = load_embedded()
-    result: dict[str, Any] = {"environment": environment(), "weights_sha256": weights.sha256}
-    result["find"] = find(weights, clips)
-    print_find(result["find"])
-    result["track"] = track(weights, clips)
-    print_track(result["track"])
-    result["name"] = name(weights, procedures)
-    print_name(result["name"])
+    result: dict[str, Any] = {
+        "environment": environment(),
+        "weights_sha256": load_embedded().sha256,
+    }
+    with ProcessPoolExecutor(
+        mp_context=mp.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    ) as workers:
+        result["find"] = find(workers, clips)
+        print_find(result["find"])
+        result["track"] = track(workers, clips)
+        print_track(result["track"])
+        result["name"] = name(workers, procedures)
+        print_name(result["name"])
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=2) + "\n")
     bars = {key: value["class_dsc"] for key, value in result["name"]["variants"].items()}
@@ -54,62 +66,84 @@ def run_embedded(procedures: int, clips: int, out: Path) -> int:
     return 0
 
 
-def find(weights: LoadedWeights, clips: int, frames: int = 16) -> dict[str, Any]:
+def _each(workers: Executor, unit: Callable[[int], Unit], count: int, label: str) -> list[Unit]:
+    """The unit's results for 0 to count - 1, one process per core, with a progress bar."""
+    return list(tqdm(workers.map(unit, range(count)), total=count, desc=label, unit="unit"))
+
+
+def find(workers: Executor, clips: int) -> dict[str, Any]:
     """Any instrument, embedded profile `instrument`, one clip of each unseen procedure."""
-    tracker = Tracker(weights, load_profile("instrument"))
-    scores, alarms, gates = [], [], []
-    for number in tqdm(range(clips), desc="find", unit="clip"):
-        tally = Tally()
-        sequence = phantom_sequence(FIRST_SEED + number, 0, frames, step_s=0.08)
-        run_sequence(tracker, ((image, _any(truth)) for image, truth in sequence), tally)
-        scores.append(tally.foreground_dsc())
-        alarms.extend(tally.alarms.get(1, []))
-        gates.append(tally.gate_share())
+    tallies = _each(workers, find_in_clip, clips, "find")
+    alarms = [alarm for tally in tallies for alarm in tally.alarms.get(1, [])]
     return {
         "clips": clips,
-        "frames_per_clip": frames,
-        "foreground_dsc": asdict(Spread.of(scores)),
+        "frames_per_clip": FIND_FRAMES,
+        "foreground_dsc": asdict(Spread.of([tally.foreground_dsc() for tally in tallies])),
         "false_alarm_share_without_instrument": float(np.mean(alarms)) if alarms else None,
         "frames_without_instrument": len(alarms),
-        "gate_share": float(np.mean(gates)),
+        "gate_share": float(np.mean([tally.gate_share() for tally in tallies])),
     }
+
+
+def find_in_clip(number: int) -> Tally:
+    """One clip of one unseen procedure."""
+    tracker, tally = Tracker(load_embedded(), load_profile("instrument")), Tally()
+    sequence = phantom_sequence(FIRST_SEED + number, 0, FIND_FRAMES, step_s=0.08)
+    run_sequence(tracker, ((image, _any(truth)) for image, truth in sequence), tally)
+    return tally
 
 
 def _any(truth: UInt8Array) -> UInt8Array:
     return (truth > 0).astype(np.uint8)
 
 
-def track(weights: LoadedWeights, clips: int, frames: int = 30) -> dict[str, Any]:
-    """Instances of the first frame, followed at 25 frames a second; J per instance."""
-    copied: list[float] = []
-    followed: list[float] = []
-    memory_only: list[float] = []
-    number = 0
-    bar = tqdm(total=clips, desc="track", unit="clip")
-    while len(followed) < clips:
-        number += 1
-        pairs = list(phantom_sequence(FIRST_SEED + 5_000 + number, 0, frames + 1, instances=True))
-        first = pairs[0][1]
-        kept = [int(i) for i in np.unique(first) if i and (first == i).mean() > 0.004]
-        if not kept:
-            continue
-        profile = instance_profile(weights, pairs[0], kept)
-        truths = [truth for _, truth in pairs[1:]]
-        copied.append(_mean_j([first] * frames, truths, kept))
-        for parts, scores in ((Parts(), followed), (Parts(learner=False), memory_only)):
-            tracker = Tracker(weights, profile, parts)
-            found = [tracker.step(image).class_map for image, _ in pairs]
-            scores.append(_mean_j(found[1:], truths, kept))
-        bar.update()
-    bar.close()
+@dataclass(frozen=True)
+class TrackScores:
+    """Mean J over the instances of one clip: the method, memory alone, the first mask copied."""
+
+    followed: float
+    memory_alone: float
+    copied: float
+
+
+def track(workers: Executor, clips: int) -> dict[str, Any]:
+    """Instances of the first frame, followed at 25 frames a second."""
+    scores = _each(workers, track_in_clip, clips, "track")
     return {
         "clips": clips,
-        "frames_per_clip": frames,
+        "frames_per_clip": TRACK_FRAMES,
         "fps": FPS,
-        "j": asdict(Spread.of(followed)),
-        "j_memory_alone": asdict(Spread.of(memory_only)),
-        "j_first_mask_copied": asdict(Spread.of(copied)),
+        "j": asdict(Spread.of([one.followed for one in scores])),
+        "j_memory_alone": asdict(Spread.of([one.memory_alone for one in scores])),
+        "j_first_mask_copied": asdict(Spread.of([one.copied for one in scores])),
     }
+
+
+def track_in_clip(number: int) -> TrackScores:
+    """The first clip of the procedure that starts with an instrument of 0.4 % of the frame."""
+    weights, seed = load_embedded(), FIRST_SEED + 5_000 + number
+    pairs, kept = _first_shown(seed)
+    profile, truths = instance_profile(weights, pairs[0], kept), [truth for _, truth in pairs[1:]]
+
+    def follow(parts: Parts) -> float:
+        tracker = Tracker(weights, profile, parts)
+        found = [tracker.step(image).class_map for image, _ in pairs]
+        return _mean_j(found[1:], truths, kept)
+
+    return TrackScores(
+        followed=follow(Parts()),
+        memory_alone=follow(Parts(learner=False)),
+        copied=_mean_j([pairs[0][1]] * TRACK_FRAMES, truths, kept),
+    )
+
+
+def _first_shown(seed: int) -> tuple[list[Pair], list[int]]:
+    for clip in range(100):
+        first = next(phantom_sequence(seed, clip, 1, instances=True))[1]
+        kept = [int(i) for i in np.unique(first) if i and (first == i).mean() > 0.004]
+        if kept:
+            return list(phantom_sequence(seed, clip, TRACK_FRAMES + 1, instances=True)), kept
+    raise RuntimeError(f"procedure {seed} shows no instrument in a hundred clips")
 
 
 def instance_profile(weights: LoadedWeights, pair: Pair, instances: list[int]) -> Profile:
@@ -130,27 +164,45 @@ def _mean_j(found: list[UInt8Array], truths: list[UInt8Array], ids: list[int]) -
     return float(np.mean(scores)) if scores else float("nan")
 
 
-def name(weights: LoadedWeights, procedures: int, frames: int = 25) -> dict[str, Any]:
+def name(workers: Executor, procedures: int) -> dict[str, Any]:
     """Kinds from SHOTS annotated frames of other clips; every variant on the same sequences."""
-    per_variant: dict[str, list[Tally]] = {key: [] for key in VARIANTS}
-    shifted: dict[str, list[Tally]] = {"full": [], "no update": []}
-    for number in tqdm(range(procedures), desc="name", unit="procedure"):
-        seed = FIRST_SEED + 10_000 + number
-        profile = few_shot_profile(weights, seed, SHOTS)
-        for key, parts in VARIANTS.items():
-            per_variant[key].append(_score(weights, profile, parts, seed, frames, None))
-        for key in shifted:
-            tally = _score(weights, profile, VARIANTS[key], seed, frames, SHIFT)
-            shifted[key].append(tally)
+    units = _each(workers, name_in_procedure, procedures, "name")
+    plain = {key: [unit.plain[key] for unit in units] for key in VARIANTS}
+    shifted = {key: [unit.shifted[key] for unit in units] for key in SHIFTED}
     return {
         "procedures": procedures,
         "shots": SHOTS,
-        "frames_per_clip": frames,
-        "variants": {key: summary(tallies) for key, tallies in per_variant.items()},
+        "frames_per_clip": NAME_FRAMES,
+        "variants": {key: summary(tallies) for key, tallies in plain.items()},
         "shifted": {key: summary(tallies) for key, tallies in shifted.items()},
-        "update_effect": _difference(per_variant),
+        "update_effect": _difference(plain),
         "update_effect_shifted": _difference(shifted),
     }
+
+
+@dataclass(frozen=True)
+class NameScores:
+    """Tallies of one procedure by variant, without and with a shift of the appearance."""
+
+    plain: dict[str, Tally]
+    shifted: dict[str, Tally]
+
+
+def name_in_procedure(number: int) -> NameScores:
+    """One unseen procedure: a profile from some clips, every variant on others."""
+    weights, seed = load_embedded(), FIRST_SEED + 10_000 + number
+    profile = few_shot_profile(weights, seed, SHOTS)
+
+    def run(key: str, shift: Shift | None) -> Tally:
+        tracker, tally = Tracker(weights, profile, VARIANTS[key]), Tally()
+        for clip in TEST_CLIPS:
+            sequence = phantom_sequence(seed, clip, NAME_FRAMES, step_s=NAME_STEP_S, shift=shift)
+            run_sequence(tracker, sequence, tally)
+        return tally
+
+    return NameScores(
+        {key: run(key, None) for key in VARIANTS}, {key: run(key, SHIFT) for key in SHIFTED}
+    )
 
 
 def few_shot_profile(weights: LoadedWeights, seed: int, shots: int) -> Profile:
@@ -180,21 +232,6 @@ def annotated_frames(procedure: Procedure, shots: int) -> list[Pair]:
             chosen.append(best)
     chosen += [i for i in order if i not in chosen and frames[i].class_mask.any()]
     return [(frames[i].image_rgb, frames[i].class_mask) for i in chosen[:shots]]
-
-
-def _score(
-    weights: LoadedWeights,
-    profile: Profile,
-    parts: Parts,
-    seed: int,
-    frames: int,
-    shift: Shift | None,
-) -> Tally:
-    tracker, tally = Tracker(weights, profile, parts), Tally()
-    for clip in TEST_CLIPS:
-        sequence = phantom_sequence(seed, clip, frames, step_s=NAME_STEP_S, shift=shift)
-        run_sequence(tracker, sequence, tally)
-    return tally
 
 
 def summary(tallies: list[Tally]) -> dict[str, Any]:

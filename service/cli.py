@@ -84,7 +84,7 @@ def _add_fit(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument("data", type=Path, help="a folder data set")
     parser.add_argument("-o", "--out", type=Path, required=True, help="profile.safetensors")
     parser.add_argument("--shots", type=_count, default=None, help="use N annotated frames")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=_seed, default=0)
     parser.set_defaults(command=_fit)
 
 
@@ -95,7 +95,7 @@ def _add_phantom(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument("--frames", type=_count, default=50)
     parser.add_argument("--size", type=_size, default=(480, 640), help="WIDTHxHEIGHT")
     parser.add_argument("--fps", type=_rate, default=25.0)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=_seed, default=0)
     parser.add_argument("--video", action="store_true", help="also write each clip as .mp4")
     parser.add_argument("--force", action="store_true", help="write into a folder with content")
     parser.set_defaults(command=_phantom)
@@ -125,7 +125,7 @@ def _add_pretrain(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument("--find-steps", type=_count, default=1500)
     parser.add_argument("--follow-steps", type=_count, default=740)
     parser.add_argument("--threads", type=_count, default=1)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=_seed, default=0)
     parser.set_defaults(command=_pretrain)
 
 
@@ -246,6 +246,12 @@ def _version(_: argparse.Namespace) -> int:
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text!r}")
     return int(text)
 
 

@@ -32,6 +32,7 @@ def test_help_is_instant_and_loads_no_model() -> None:
         (["phantom", "x", "--size", "big"], "expected WIDTHxHEIGHT"),
         (["phantom", "x", "--clips", "0"], "whole number from 1"),
         (["phantom", "x", "--fps", "0"], "frames a second"),
+        (["phantom", "x", "--seed", "-1"], "whole number from 0"),
         (["serve", "--port", "99999"], "port from 0 to 65535"),
         (["nonsense"], "invalid choice"),
     ],

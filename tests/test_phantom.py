@@ -127,3 +127,14 @@ def test_contact_sheet_refuses_in_one_line(
         main(arguments)
     assert stopped.value.code == 2
     assert "error: " in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_instruments_leave_and_come_back() -> None:
+    left = 0
+    for seed in range(20):
+        clip = Procedure(seed).clip(0, size=(48, 48))
+        masks = [clip.render(0.5 * moment).instance_mask for moment in range(20)]
+        for one in clip.instances:
+            shown = [bool((mask == one.instance_id).any()) for mask in masks]
+            left += any(shown) and not all(shown)
+    assert left >= 3

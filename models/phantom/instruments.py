@@ -173,12 +173,17 @@ class Canvas:
         cv2.fillPoly(self.owner, [fixed], instance, cv2.LINE_8, 4)
 
     def line(
-        self, start: Points, end: Points, colour: npt.NDArray[np.float64], width: float
+        self,
+        ends: tuple[Points, Points],
+        colour: npt.NDArray[np.float64],
+        width: float,
+        instance: int,
     ) -> None:
-        """A stroke inside what is already drawn; the mask does not change."""
-        first, last = fixed(start), fixed(end)
+        """A stroke on an instrument; where it stands out beyond it, the mask goes along."""
+        first, last = fixed(ends[0]), fixed(ends[1])
         shade = tuple(float(c) for c in np.clip(colour, 0, 255))
         cv2.line(self.image, first, last, shade, max(1, round(width)), cv2.LINE_AA, 4)
+        cv2.line(self.owner, first, last, instance, max(1, round(width)), cv2.LINE_8, 4)
 
 
 def draw(canvas: Canvas, look: Look, pose: Pose, instance: int) -> None:
@@ -243,7 +248,7 @@ def _draw_jaws(
         canvas.polygon(turned, look.steel * tone * 0.5, instance)
         inner = _turn(_shrink(outline) * pose.width, heading + sign * opening / 2) + base
         canvas.polygon(inner, look.steel * tone, instance)
-        _jaw_marks(canvas, look, pose, (base, heading + sign * opening / 2), sign)
+        _jaw_marks(canvas, look, pose, (base, heading + sign * opening / 2, sign), instance)
 
 
 def _jaw_outline(look: Look, sign: float) -> Points:
@@ -272,20 +277,22 @@ def _shrink(outline: Points) -> Points:
 
 
 def _jaw_marks(
-    canvas: Canvas, look: Look, pose: Pose, tip: tuple[Points, float], sign: float
+    canvas: Canvas, look: Look, pose: Pose, jaw: tuple[Points, float, float], instance: int
 ) -> None:
-    base, heading = tip
+    base, heading, sign = jaw
     unit, side = _unit(heading) * pose.width, _unit(heading + np.pi / 2) * pose.width * sign
     middle = look.slim * 0.5
     if look.class_id == GRASPER:
         ends = (base + 0.35 * look.jaw * unit + middle * side, base + 0.8 * look.jaw * unit)
-        canvas.line(ends[0], ends[1] + middle * side, look.steel * 0.25, pose.width * 0.16)
+        slot = (ends[0], ends[1] + middle * side)
+        canvas.line(slot, look.steel * 0.25, pose.width * 0.16, instance)
     if look.class_id in (GRASPER, NEEDLE_DRIVER) and look.serrated and pose.width > 9:
         for place in np.linspace(0.2, 0.95, 8):
             start = base + place * look.jaw * unit
-            canvas.line(start, start + 0.3 * look.slim * side, look.steel * 0.35, 1)
+            canvas.line((start, start + 0.3 * look.slim * side), look.steel * 0.35, 1, instance)
     glint = base + 0.15 * look.jaw * unit + 0.75 * middle * 1.3 * side
-    canvas.line(glint, glint + 0.55 * look.jaw * unit, look.steel * 1.45, pose.width * 0.06)
+    streak = (glint, glint + 0.55 * look.jaw * unit)
+    canvas.line(streak, look.steel * 1.45, pose.width * 0.06, instance)
 
 
 def _draw_tube(canvas: Canvas, look: Look, pose: Pose, instance: int) -> None:
@@ -331,7 +338,7 @@ def _bar(
         corners = [start - edge, start + along - edge, start + along + edge, start + edge]
         canvas.polygon(np.array(corners), colour * tone, instance)
     shift = 0.25 * across
-    canvas.line(start - shift, start + along - shift, colour * 1.5, size[1] * 0.1)
+    canvas.line((start - shift, start + along - shift), colour * 1.5, size[1] * 0.1, instance)
 
 
 def _disc(canvas: Canvas, centre: Points, radius: float, colour: npt.NDArray[np.float64]) -> None:

@@ -206,12 +206,15 @@ def _actor(
     pivot = (outside * half_x * 1.42 * np.cos(angle), outside * half_y * 1.42 * np.sin(angle))
     distance = float(np.hypot(*pivot))
     near = rng.random() < 0.14
+    roams = rng.random() < 0.3  # leaves the picture now and then, and comes back
+    reach = (rng.uniform(0.45, 0.7), rng.uniform(0.35, 0.6)) if roams else None
+    reach = reach or (rng.uniform(0.72, 1.0), rng.uniform(0.08, 0.35))
     return _Actor(
         instance=instance,
         look=look,
         pivot=pivot,
         aim=(float(rng.normal(0, 0.22)), float(rng.normal(0, 0.22))),
-        reach=(distance * float(rng.uniform(0.72, 1.0)), distance * float(rng.uniform(0.08, 0.35))),
+        reach=(distance * float(reach[0]), distance * float(reach[1])),
         depth=float(rng.uniform(1.6, 2.7)) if near else float(rng.uniform(0.75, 1.35)),
         sway=(
             Wobble.random(rng, 0.05, 0.35),
