@@ -10,7 +10,7 @@ that a bank of constant size may be partly empty). The prompt encoder is gone fr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -72,6 +72,10 @@ class DecodedMasks:
     iou: Tensor
     object_logit: Tensor
     pointer: Tensor
+
+    def shifted(self, offset: float) -> DecodedMasks:
+        """The same with the object score moved by an offset."""
+        return replace(self, object_logit=self.object_logit + offset)
 
     def gated(self) -> Tensor:
         """Mask logits with absent rows emptied, as SAM2 does. (C, 1, 4h, 4w)"""

@@ -44,6 +44,8 @@ from models.tracker import apply_naming, pool_features, raw_confidence
 from models.types import ClassSpec, UInt8Array
 
 RIDGES = (0.3, 1.0, 3.0, 10.0)  # times the ridge that pretraining found
+OBJECT_OFFSETS = (0.0, 1.5, 3.0)  # of the object score; held-out frames choose
+UNTESTED_OFFSET = 3.0  # where there are too few frames to hold any out
 MAX_CANDIDATES = 8  # annotated frames whose memories a profile keeps for retrieval
 
 
@@ -204,8 +206,8 @@ def fit_frames(
     left_out = _leave_one_out(model, encoded, held_out, ridge)
     epochs = _train_fusion(model, left_out, config)
     bar.update()
-    weight = _choose_naming_weight(model, left_out)
-    calibration, dsc = _calibrate(model, left_out, len(classes), weight)
+    answer = _choose_answer(model, left_out)
+    calibration, dsc = _calibrate(model, left_out, len(classes), answer)
     bar.update()
     start = _start(model, encoded, held_out, ridge)
     bar.update()
@@ -221,7 +223,8 @@ def fit_frames(
         support=_support_set(encoded),
         calibration=calibration,
         fitted_on={"frames": len(frames.image), "seed": config.seed},
-        naming=_naming(encoded, weight),
+        naming=_naming(encoded, answer.naming_weight),
+        object_offset=answer.object_offset,
     )
     named = {spec.name: value for spec, value in zip(classes, dsc, strict=True)}
     report = FitReport(
@@ -467,41 +470,53 @@ def _fusion_loss(model: OflSam2, left_out: _LeftOut, frames: list[int]) -> float
     return sum(float(_frame_loss(model, left_out, frame)) for frame in frames) / len(frames)
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """How decoded rows become an answer; see Naming.weight and Profile.object_offset."""
+
+    naming_weight: float
+    object_offset: float
+
+
 @torch.no_grad()
 def _decode_left_out(
-    model: OflSam2, left_out: _LeftOut, frame: int, weight: float
+    model: OflSam2, left_out: _LeftOut, frame: int, answer: _Answer
 ) -> tuple[DecodedMasks, Tensor]:
     """A held-out frame as the tracker would answer it, and the certainty of its names."""
     fused = model.fusion(left_out.attended[frame], left_out.mapped[frame])
     features = left_out.features[frame]
-    decoded = model.backbone.decode_masks(fused, features)
+    decoded = model.backbone.decode_masks(fused, features).shifted(answer.object_offset)
     indicator = left_out.indicator[frame]
-    if indicator is None or weight == 0:
+    if indicator is None or answer.naming_weight == 0:
         return decoded, torch.ones(len(decoded.iou))
-    return apply_naming(Naming(indicator, weight), features, left_out.image[frame], decoded)
+    naming = Naming(indicator, answer.naming_weight)
+    return apply_naming(naming, features, left_out.image[frame], decoded)
 
 
-def _choose_naming_weight(model: OflSam2, left_out: _LeftOut) -> float:
-    """The weight with which held-out frames are named best; 0, the decoder alone, without any."""
+def _choose_answer(model: OflSam2, left_out: _LeftOut) -> _Answer:
+    """The answer that segments the held-out frames best; absent classes count as 1 or 0."""
     frames = range(len(left_out.features))
-    if len(frames) < 2 or left_out.indicator[0] is None:
-        return 0.0
-    scores = []
-    for weight in NAMING_WEIGHTS:
-        decoded = [_decode_left_out(model, left_out, n, weight)[0] for n in frames]
+    if len(frames) < 2:
+        return _Answer(0.0, UNTESTED_OFFSET)
+    weights = NAMING_WEIGHTS if left_out.indicator[0] is not None else (0.0,)
+
+    def score(answer: _Answer) -> float:
+        decoded = [_decode_left_out(model, left_out, n, answer)[0] for n in frames]
         found = [exclusive_dsc(d, left_out.mask[n]) for n, d in zip(frames, decoded, strict=True)]
-        scores.append(float(torch.stack(found).mean()))
-    return NAMING_WEIGHTS[scores.index(max(scores))]
+        return float(torch.stack(found).mean())
+
+    weight = max(weights, key=lambda one: score(_Answer(one, 0.0)))
+    return max((_Answer(weight, offset) for offset in OBJECT_OFFSETS), key=score)
 
 
 @torch.no_grad()
 def _calibrate(
-    model: OflSam2, left_out: _LeftOut, rows: int, weight: float
+    model: OflSam2, left_out: _LeftOut, rows: int, answer: _Answer
 ) -> tuple[Calibration, list[float]]:
     """Confidence against held-out DSC, per class; and the held-out DSC where visible."""
     raw, dsc, shown = [], [], []
     for frame in range(len(left_out.features)):
-        decoded, certainty = _decode_left_out(model, left_out, frame, weight)
+        decoded, certainty = _decode_left_out(model, left_out, frame, answer)
         raw.append(raw_confidence(decoded, certainty))
         dsc.append(exclusive_dsc(decoded, left_out.mask[frame]))
         shown.append(left_out.mask[frame].flatten(1).any(dim=1))

@@ -77,6 +77,7 @@ class Profile:
     calibration: Calibration
     fitted_on: dict[str, Any]
     naming: Naming | None = None
+    object_offset: float = 0.0  # added to the object score, which decides whether a class is there
 
 
 def save_profile(profile: Profile, path: Path) -> None:
@@ -108,6 +109,7 @@ def save_profile(profile: Profile, path: Path) -> None:
         "memory": asdict(profile.memory),
         "ridge": profile.start.ridge,
         "fitted_on": profile.fitted_on,
+        "object_offset": profile.object_offset,
         "naming_weight": None if profile.naming is None else profile.naming.weight,
     }
     part = path.with_name(path.name + ".part")
@@ -178,6 +180,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Profile:
         calibration=Calibration(tensors["calibration.slope"], tensors["calibration.offset"]),
         fitted_on=dict(header["fitted_on"]),
         naming=_naming(header, tensors),
+        object_offset=float(header["object_offset"]),
     )
 
 

@@ -181,6 +181,7 @@ class Tracker:
         if self._frame == 0:
             self._choose_support(features)
         decoded = backbone.decode_masks(self._condition(features, described), features)
+        decoded = decoded.shifted(self._profile.object_offset)
         certainty = torch.ones(len(decoded.iou))
         naming = self._profile.naming
         if naming is not None and self._parts.learner and self._parts.naming:
