@@ -44,28 +44,56 @@ def draw_overlay(
     left, top, width, height = cv2.boundingRect(class_map)
     if width == 0 or height == 0:
         return out
-    rows, columns = slice(top, top + height), slice(left, left + width)
-    region, ids = out[rows, columns], np.ascontiguousarray(class_map[rows, columns])
-    table = np.zeros((256, 1, 3), np.uint8)
-    for class_id, color in palette.items():
-        table[class_id, 0] = color
-    tint = cv2.LUT(cv2.merge([ids] * 3), table)
-    mixed = cv2.addWeighted(region, 1 - style.opacity, tint, style.opacity, 0)
-    out[rows, columns] = cv2.copyTo(mixed, ids, np.ascontiguousarray(region))
-    scale = max(image_rgb.shape[:2]) / 1000
-    for class_id, color in palette.items():
-        mask = (ids == class_id).astype(np.uint8)
-        found, _ = cv2.findContours(
-            mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(left, top)
-        )
+    ids = np.ascontiguousarray(class_map[top : top + height, left : left + width])
+    shapes = {
+        class_id: contours
+        for class_id in palette
+        if (contours := _contours(ids, class_id, (left, top)))
+    }
+    for class_id, contours in shapes.items():
+        table = _blend_table(palette[class_id], style.opacity)
+        mask = (class_map == class_id).view(np.uint8)
+        for contour in contours:
+            _tint(out, image_rgb, mask, contour, table)
+    width_px = max(1, round(max(image_rgb.shape[:2]) / 500))
+    for class_id, contours in shapes.items():
         if style.contour:
-            cv2.drawContours(out, found, -1, color, max(1, round(2 * scale)), cv2.LINE_AA)
+            cv2.drawContours(out, contours, -1, palette[class_id], width_px, cv2.LINE_AA)
+    for class_id, contours in shapes.items():
         if class_id in style.names:
-            _label(out, found, style.names[class_id], color)
+            _label(out, class_map, contours, style.names[class_id], palette[class_id])
     return out
 
 
-def _label(out: UInt8Array, contours: Sequence[Any], name: str, color: Color) -> None:
+def _contours(ids: UInt8Array, class_id: int, offset: tuple[int, int]) -> Sequence[Any]:
+    mask = (ids == class_id).view(np.uint8)
+    if not cv2.hasNonZero(mask):
+        return ()
+    found, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=offset)
+    return tuple(found)
+
+
+def _blend_table(color: Color, opacity: float) -> UInt8Array:
+    """What each channel value becomes under the tint. (256, 1, 3) uint8"""
+    values = np.arange(256)[:, None, None] * (1 - opacity) + np.array(color) * opacity
+    return np.asarray(np.rint(values), dtype=np.uint8)
+
+
+def _tint(
+    out: UInt8Array, image_rgb: UInt8Array, mask: UInt8Array, contour: Any, table: UInt8Array
+) -> None:
+    """Tint one region: instruments are thin, the box around all of them is the whole picture.
+
+    Reads the untouched picture, so that where boxes overlap nothing is tinted twice.
+    """
+    left, top, width, height = cv2.boundingRect(contour)
+    box = slice(top, top + height), slice(left, left + width)
+    cv2.copyTo(cv2.LUT(image_rgb[box], table), mask[box], out[box])
+
+
+def _label(
+    out: UInt8Array, class_map: UInt8Array, contours: Sequence[Any], name: str, color: Color
+) -> None:
     """The name beside the largest region of a class, where it is large enough to point at."""
     largest = max(contours, key=cv2.contourArea, default=None)
     height, width = out.shape[:2]
@@ -73,14 +101,30 @@ def _label(out: UInt8Array, contours: Sequence[Any], name: str, color: Color) ->
         return
     scale = max(0.4, height / 900)
     (text_width, text_height), base = cv2.getTextSize(name, FONT, scale, 1)
+    box_width, box_height = text_width + 8, text_height + base + 4
     moments = cv2.moments(largest)
-    x = round(moments["m10"] / moments["m00"]) - text_width // 2
-    y = round(moments["m01"] / moments["m00"]) + text_height // 2
-    x, y = max(2, min(x, width - text_width - 2)), max(text_height + 2, min(y, height - 4))
-    cv2.rectangle(
-        out, (x - 4, y - text_height - 4), (x + text_width + 4, y + base), (16, 18, 22), -1
-    )
-    cv2.putText(out, name, (x, y), FONT, scale, color, max(1, round(scale * 1.6)), cv2.LINE_AA)
+    x, y = int(moments["m10"] / moments["m00"]), int(moments["m01"] / moments["m00"])
+    left = max(0, min(x - box_width // 2, width - box_width))
+    top = _free_row(class_map, left, y, box_width, box_height)
+    corner = (left + box_width, top + box_height)
+    cv2.rectangle(out, (left, top), corner, (16, 18, 22), -1)
+    place = (left + 4, top + text_height + 2)
+    cv2.putText(out, name, place, FONT, scale, color, max(1, round(scale * 1.6)), cv2.LINE_AA)
+
+
+def _free_row(class_map: UInt8Array, left: int, middle: int, width: int, height: int) -> int:
+    """Top of the box nearest to `middle` that hides no instrument; a tip must stay visible."""
+    rows: int = class_map.shape[0]
+    last = rows - height
+    start = max(0, min(middle - height // 2, last))
+    step = max(1, height // 4)
+    for distance in range(0, rows, step):
+        for top in (start - distance, start + distance):
+            if 0 <= top <= last:
+                box = class_map[top : top + height, left : left + width]
+                if not cv2.hasNonZero(np.ascontiguousarray(box)):
+                    return top
+    return start
 
 
 def draw_badge(image_rgb: UInt8Array, text: str, color: Color) -> None:

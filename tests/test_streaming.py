@@ -177,6 +177,17 @@ def test_mark_survives_a_poor_video_codec() -> None:
     assert all(seen == number for seen, number in read)
 
 
+def test_a_name_hides_no_instrument() -> None:
+    image = np.full((480, 640, 3), 90, np.uint8)
+    classes = np.zeros((480, 640), np.uint8)
+    classes[200:300, 100:500] = 1
+    bare = draw_overlay(image, classes, {1: (0, 255, 0)})
+    named = draw_overlay(image, classes, {1: (0, 255, 0)}, OverlayStyle(names={1: "hook"}))
+    changed = (bare != named).any(axis=2)
+    assert changed.any(), "the name is drawn"
+    assert not changed[classes > 0].any(), "but not over the instrument"
+
+
 def test_no_mark_is_read_where_there_is_none() -> None:
     generator = np.random.default_rng(1)
     for _ in range(200):
