@@ -11,17 +11,20 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 from models.phantom import DEMO_SEED
 from models.tracker import Tracker
 from service.errors import ServiceError
+from service.guard import Guard
 from service.model_process import ModelProcess, ModelTimes, OpenSegmenter
 from service.phantom_source import PhantomScenes, PhantomUrl
 from service.routes import router
 from service.session import Session, SessionPlan
-from service.settings import Settings
+from service.settings import LOOPBACK, Settings
 from streaming.sources import Source, open_source
 
 STATIC = Path(__file__).parent / "static"
@@ -65,15 +68,29 @@ def create_app(
         session = Session(plan, ModelProcess(opener, times), settings)
         app.state.session = session
         try:
-            await session.start()
+            try:
+                await session.start()
+            except Exception as error:
+                app.state.start_error = error  # uvicorn would only print it; `serve` raises it
+                raise
             yield
         finally:
             await session.close()
 
     app = FastAPI(title="Trocar", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.add_middleware(Guard, any_host=settings.host not in LOOPBACK)
+    app.add_exception_handler(RequestValidationError, _say_what_was_expected)
     app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return app
+
+
+async def _say_what_was_expected(_: Request, error: Exception) -> JSONResponse:
+    """One sentence; the library's own answer quotes the whole input back."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return JSONResponse({"detail": f"{place}: {first['msg']}"}, 422)
 
 
 class _Server(uvicorn.Server):
@@ -112,7 +129,12 @@ def serve(settings: Settings) -> None:
         timeout_graceful_shutdown=3,
     )
     server = _Server(config, lines)
+    # A start that fails is raised below, as one line; uvicorn would print its traceback first.
+    logging.getLogger("uvicorn.error").addFilter(lambda _: server.started)
     asyncio.run(_serve_checked(server))
+    start_error: Exception | None = getattr(app.state, "start_error", None)
+    if start_error is not None:
+        raise start_error
     if not server.started:
         raise ServiceError(f"cannot serve on {settings.host}:{settings.port}, is it in use?")
 

@@ -14,6 +14,8 @@ from streaming.webrtc import Picture, PictureTrack
 
 log = logging.getLogger(__name__)
 
+CONNECT_S = 15.0  # an answered offer that does not connect gives its place back after this
+
 
 class OfferError(StreamingError):
     """An offer cannot be answered."""
@@ -22,9 +24,9 @@ class OfferError(StreamingError):
 class Peers:
     """The peer connections of one session, at most as many as the broadcast admits."""
 
-    def __init__(self, broadcast: Broadcast[Picture]) -> None:
+    def __init__(self, broadcast: Broadcast[Picture], *, connect_s: float = CONNECT_S) -> None:
         set_bitrates()
-        self._broadcast = broadcast
+        self._broadcast, self._connect_s = broadcast, connect_s
         self._connections: set[RTCPeerConnection] = set()
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -57,19 +59,29 @@ class Peers:
             raise OfferError("expected an offer to receive video, it has no video section")
         slot = self._broadcast.subscribe()
 
+        def leave() -> None:
+            never_came.cancel()
+            self._broadcast.unsubscribe(slot)
+            task = asyncio.ensure_future(self._drop(connection))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+        # ICE waits without end for a viewer that vanished after its offer.
+        never_came = asyncio.get_running_loop().call_later(self._connect_s, leave)
+
         @connection.on("connectionstatechange")
         def changed() -> None:
-            if connection.connectionState in ("failed", "closed", "disconnected"):
-                self._broadcast.unsubscribe(slot)
-                task = asyncio.ensure_future(self._drop(connection))
-                self._closing.add(task)
-                task.add_done_callback(self._closing.discard)
+            if connection.connectionState == "connected":
+                never_came.cancel()
+            elif connection.connectionState in ("failed", "closed", "disconnected"):
+                leave()
 
         try:
             connection.addTrack(PictureTrack(slot))
             prefer_vp8(wanted[0])
             await connection.setLocalDescription(await connection.createAnswer())
         except BaseException:
+            never_came.cancel()
             self._broadcast.unsubscribe(slot)
             raise
         return str(connection.localDescription.sdp)
