@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +17,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from models.errors import ModelError
 from models.types import ClassSpec, Segmentation, UInt8Array
+from service.live_numbers import LiveNumbers, quantiles, rate, silent_s
 from service.model_process import ModelFailedError, ModelProcess
 from service.settings import Settings
 from streaming.frame import Frame
@@ -33,10 +33,9 @@ from streaming.webrtc import Picture
 
 log = logging.getLogger(__name__)
 
-WINDOW = 250  # samples of a running statistic
 LONGEST_DEADLINE_S = 0.5
 RESTART_S = (0.5, 5.0)  # first and longest pause before a model is started again
-SILENCE_S = 1.0  # without a frame for this long, a source counts as lost
+SILENCE_S = 1.0  # without a frame for this long, a source counts as lost, a picture as stale
 
 
 class Badge(StrEnum):
@@ -44,10 +43,13 @@ class Badge(StrEnum):
 
     LIVE = "LIVE"
     DEMO = "DEMO"
-    SLOW = "LIVE, MODEL RATE"  # the model is slower than the video; every mask is still exact
+    # The model is slower than the video: fewer pictures, every mask still exact.
+    LIVE_SLOW = "LIVE, MODEL RATE"
+    DEMO_SLOW = "DEMO, MODEL RATE"
     LATE = "AI LATE"
     OFF = "AI OFF"
     LOST = "SOURCE LOST"
+    STALE = "PICTURE STALE"  # frames come, but no picture of them goes out
     STARTING = "STARTING"
 
 
@@ -80,7 +82,8 @@ class Session:
         self._restart: asyncio.Task[None] | None = None
         self._frozen = not settings.online
         self._interval_s = 0.04
-        self._numbers = _Numbers()
+        self._numbers = LiveNumbers()
+        self._frame_failing = False
         self._last: Segmentation | None = None
         self._badge = Badge.STARTING
         self._model_up = False
@@ -138,21 +141,28 @@ class Session:
                 frame = await self._incoming.get()
             except SlotClosedError:
                 return
-            self._numbers.note_arrival()
-            if self._pending is not None and not self._pending.done():
-                await self._show_plain(frame, Badge.LATE)
-                continue
-            if not self._model_up:
-                await self._show_plain(frame, Badge.OFF)
-                continue
+            try:
+                await self._handle(frame)
+                self._frame_failing = False
+            except Exception:  # one frame that cannot be shown must not end the picture
+                self._numbers.broken += 1
+                if not self._frame_failing:
+                    log.exception("a frame could not be shown")
+                self._frame_failing = True
+
+    async def _handle(self, frame: Frame) -> None:
+        if self._pending is not None and not self._pending.done():
+            await self._show_plain(frame, Badge.LATE)
+        elif not self._model_up:
+            await self._show_plain(frame, Badge.OFF)
+        else:
             await self._segment_and_show(frame)
 
     async def _segment_and_show(self, frame: Frame) -> None:
         self._pending = asyncio.create_task(self._model.step(frame.image_rgb), name="step")
-        deadline_s = self._deadline_s()
-        done, _ = await asyncio.wait({self._pending}, timeout=deadline_s)
+        done, _ = await asyncio.wait({self._pending}, timeout=self._deadline_s())
         if not done:
-            self._numbers.drops["late"] += 1
+            self._numbers.late += 1
             self._pending.add_done_callback(self._collect)
             newest = self._incoming.take() or frame
             await self._show_plain(newest, Badge.LATE)
@@ -164,7 +174,7 @@ class Session:
             await self._show_plain(self._incoming.take() or frame, Badge.OFF)
             return
         self._take_result(result)
-        await self._show(frame, result, self._live_badge(deadline_s))
+        await self._show(frame, result, self._live_badge())
 
     def _collect(self, task: asyncio.Task[Segmentation]) -> None:
         """A step that came after its deadline: its mask is never shown, its numbers count."""
@@ -186,10 +196,9 @@ class Session:
         usual = self._numbers.usual_step_s()
         return min(LONGEST_DEADLINE_S, max(allowed, 2 * usual)) if usual else LONGEST_DEADLINE_S
 
-    def _live_badge(self, _: float) -> Badge:
-        usual = self._numbers.usual_step_s()
-        if usual > self._interval_s:
-            return Badge.DEMO if self._plan.demo else Badge.SLOW
+    def _live_badge(self) -> Badge:
+        if self._numbers.usual_step_s() > self._interval_s:
+            return Badge.DEMO_SLOW if self._plan.demo else Badge.LIVE_SLOW
         return Badge.DEMO if self._plan.demo else Badge.LIVE
 
     def _model_failed(self, failure: ModelFailedError) -> None:
@@ -207,7 +216,7 @@ class Session:
                     await self._model.start()
                     await self._model.freeze(self._frozen)
                 self._model_up = True
-            except ModelFailedError as failure:
+            except (ModelFailedError, ModelError) as failure:
                 log.warning("model does not start: %s", failure)
             else:
                 return
@@ -220,7 +229,7 @@ class Session:
 
     async def _show_plain(self, frame: Frame, badge: Badge) -> None:
         self._badge = badge
-        self._numbers.drops["plain"] += 1
+        self._numbers.plain += 1
 
         def draw() -> UInt8Array:
             image = frame.image_rgb.copy()
@@ -249,9 +258,12 @@ class Session:
 
     def badge(self) -> Badge:
         """What the viewer sees now, the source's silence included."""
-        silent = self._numbers.silent_s() > max(SILENCE_S, 5 * self._interval_s)
+        patience_s = max(SILENCE_S, 5 * self._interval_s)
+        silent = silent_s(self._pump.arrivals) > patience_s
         if self._badge is not Badge.STARTING and (silent or self._pump.state is PumpState.LOST):
             return Badge.LOST
+        if silent_s(self._numbers.sent) > patience_s:
+            return Badge.STALE
         return self._badge
 
     def status(self) -> dict[str, Any]:
@@ -264,16 +276,17 @@ class Session:
             "profile": self._plan.shown_profile,
             "demo": self._plan.demo,
             "source_fps": round(1 / self._interval_s, 3),
-            "fps_in": round(numbers.rate(numbers.arrivals), 1),
-            "fps_out": round(numbers.rate(numbers.sent), 1),
-            "step_ms": _quantiles(numbers.step_ms),
-            "capture_to_send_ms": _quantiles(numbers.latency_ms),
+            "fps_in": round(rate(list(self._pump.arrivals)), 1),
+            "fps_out": round(rate(numbers.sent), 1),
+            "step_ms": quantiles(numbers.step_ms),
+            "capture_to_send_ms": quantiles(numbers.latency_ms),
             "deadline_ms": round(self._deadline_s() * 1e3, 1),
             "frames_dropped": {
                 "newer_frame_came": self._incoming.replaced,
-                "model_late": numbers.drops["late"],
+                "model_late": numbers.late,
+                "could_not_be_shown": numbers.broken,
             },
-            "frames_shown_plain": numbers.drops["plain"],
+            "frames_shown_plain": numbers.plain,
             "updates": dict(numbers.updates),
             "learner_frozen": self._frozen,
             "model_failures": numbers.failures,
@@ -296,55 +309,6 @@ def _class_status(spec: ClassSpec, result: Any) -> dict[str, Any]:
         "confidence": round(result.confidence, 3) if result else 0.0,
         "update": str(result.update) if result else "",
     }
-
-
-class _Numbers:
-    """Running statistics, each over a window of fixed length."""
-
-    def __init__(self) -> None:
-        self.arrivals: deque[float] = deque(maxlen=WINDOW)
-        self.sent: deque[float] = deque(maxlen=WINDOW)
-        self.step_ms: deque[float] = deque(maxlen=WINDOW)
-        self.latency_ms: deque[float] = deque(maxlen=WINDOW)
-        self.updates: Counter[str] = Counter()
-        self.drops: Counter[str] = Counter()
-        self.failures = 0
-
-    def note_arrival(self) -> None:
-        """A frame came out of the source."""
-        self.arrivals.append(time.monotonic())
-
-    def note_step(self, result: Segmentation) -> None:
-        """The model answered."""
-        self.step_ms.append(result.step_ms)
-        for one in result.results:
-            self.updates[str(one.update)] += 1
-
-    def note_sent(self, frame: Frame) -> None:
-        """A picture went to the viewers."""
-        self.sent.append(time.monotonic())
-        self.latency_ms.append((time.monotonic_ns() - frame.captured_ns) / 1e6)
-
-    def usual_step_s(self) -> float:
-        """Median step of the window, seconds; zero before the first."""
-        return float(np.median(self.step_ms)) / 1e3 if self.step_ms else 0.0
-
-    def silent_s(self) -> float:
-        """Seconds since the last frame came."""
-        return time.monotonic() - self.arrivals[-1] if self.arrivals else 0.0
-
-    def rate(self, times: deque[float]) -> float:
-        """Events a second over the last two seconds."""
-        now = time.monotonic()
-        recent = [t for t in times if now - t <= 2.0]
-        return len(recent) / 2.0
-
-
-def _quantiles(samples: deque[float]) -> dict[str, float]:
-    if not samples:
-        return {"p50": 0.0, "p95": 0.0}
-    p50, p95 = np.percentile(samples, [50, 95])
-    return {"p50": round(float(p50), 1), "p95": round(float(p95), 1)}
 
 
 def _planes(image_rgb: UInt8Array) -> UInt8Array:

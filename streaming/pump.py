@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
 
@@ -36,6 +38,7 @@ class Pump:
         self.state = PumpState.RUNNING
         self.frames = 0
         self.losses = 0
+        self.arrivals: deque[float] = deque(maxlen=250)  # monotonic seconds of the last frames
 
     def start(self, source: Source) -> None:
         """Begin with a source that is already open."""
@@ -72,6 +75,7 @@ class Pump:
                     return
                 self.state = PumpState.RUNNING
                 self.frames += 1
+                self.arrivals.append(time.monotonic())
                 self._slot.put(frame)
         except (StreamingError, OSError) as error:
             log.warning("source lost: %s", type(error).__name__)

@@ -58,3 +58,8 @@ class FakeTracker:
     def reset(self) -> None:
         """Start counting again."""
         self.steps = 0
+
+
+def open_named_after_the_wait_policy() -> FakeTracker:
+    """A tracker whose class tells how OpenMP threads wait in the model's process."""
+    return FakeTracker(classes=(ClassSpec(1, os.environ["OMP_WAIT_POLICY"], "#00ff00"),))

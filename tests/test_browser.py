@@ -77,6 +77,16 @@ async def test_badge_tells_of_a_dead_model_and_of_its_return(chromium: str) -> N
         assert await time_of(browser.page) > began
 
 
+async def test_page_says_when_pictures_do_not_arrive(chromium: str) -> None:
+    async with serving(app()) as server, open_page(chromium, server.url) as browser:  # type: ignore[arg-type]
+        await browser.playing()
+        for slot in server.session._broadcast._slots:
+            slot.put = lambda _: None  # type: ignore[method-assign]
+        await browser.page.wait_for_function(
+            "document.getElementById('badge').textContent === 'PICTURE FROZEN'"
+        )
+
+
 async def test_page_says_when_the_server_is_gone(chromium: str) -> None:
     async with serving(app()) as server, open_page(chromium, server.url) as browser:  # type: ignore[arg-type]
         await browser.playing()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import http.client
 import os
 import signal
 import urllib.error
@@ -12,15 +13,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from aiortc import RTCConfiguration, RTCPeerConnection
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.model_process import ModelTimes
+from service.model_process import ModelProcess, ModelTimes
 from service.phantom_source import PhantomScenes, PhantomUrl
 from service.settings import Settings
 from streaming.mark import read_mark
+from streaming.peers import Peers
+from streaming.slot import Broadcast
+from streaming.webrtc import Picture
 from tests.clips import write_clip
-from tests.fakes import FakeTracker
+from tests.fakes import FakeTracker, open_named_after_the_wait_policy
 from tests.live import Server, Viewer, post_json, serving
 
 URL = "phantom://?seed=3&size=320x240&fps=20&mark=1"
@@ -121,6 +126,8 @@ async def test_slow_model_is_never_shown_on_newer_frames() -> None:
     async with serving(app_with(step_s=0.12)) as server, server.viewer() as viewer:
         await frames(viewer, 30, seconds=30)
         status = await server.status()
+    assert status["badge"] == "DEMO, MODEL RATE"
+    assert status["fps_in"] > 1.5 * status["fps_out"], "what came, not what was taken"
     assert status["frames_dropped"]["newer_frame_came"] > 0
     assert status["capture_to_send_ms"]["p95"] < 600, "latency does not grow"
     checked = 0
@@ -167,6 +174,71 @@ async def test_vanished_viewer_is_forgotten() -> None:
             await asyncio.sleep(0.1)
 
 
+async def test_an_offer_that_never_connects_gives_its_place_back() -> None:
+    broadcast: Broadcast[Picture] = Broadcast(limit=1)
+    peers = Peers(broadcast, connect_s=0.3)
+    viewer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    viewer.addTransceiver("video", direction="recvonly")
+    await viewer.setLocalDescription(await viewer.createOffer())
+    sdp = viewer.localDescription.sdp
+    await viewer.close()
+    lines = sdp.splitlines(keepends=True)
+    await peers.answer("".join(x for x in lines if not x.startswith("a=candidate")))
+    assert broadcast.full
+    end = asyncio.get_running_loop().time() + 10
+    while broadcast.full or len(peers):
+        assert asyncio.get_running_loop().time() < end
+        await asyncio.sleep(0.05)
+    await peers.close()
+
+
+async def test_a_picture_that_does_not_go_out_is_not_called_live(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("scripted")
+
+    async with serving(app_with()) as server, server.viewer() as viewer:
+        await frames(viewer, 10)
+        with monkeypatch.context() as patch:
+            patch.setattr("service.session.draw_overlay", fail)
+            status = await server.until("PICTURE STALE")
+        await server.until("DEMO")
+        await frames(viewer, len(viewer.frames) + 5)
+    assert status["frames_dropped"]["could_not_be_shown"] > 0
+    assert caplog.text.count("could not be shown") == 1, "said once, not per frame"
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Origin": "http://elsewhere.example"}, {"Host": "elsewhere.example"}]
+)
+async def test_pages_from_elsewhere_control_nothing(headers: dict[str, str]) -> None:
+    def post(server: Server) -> tuple[int, str]:
+        connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=10)
+        connection.request("POST", "/api/learner/freeze", headers=headers)
+        answer = connection.getresponse()
+        found = answer.status, answer.read().decode()
+        connection.close()
+        return found
+
+    async with serving(app_with()) as server:
+        code, message = await asyncio.to_thread(post, server)
+        assert code == 403
+        assert "expected a request" in message
+        assert not (await server.status())["learner_frozen"]
+
+
+async def test_the_models_threads_do_not_spin_on_cores_that_others_need() -> None:
+    model = ModelProcess(open_named_after_the_wait_policy, TIMES)
+    before = dict(os.environ)
+    await model.start()
+    try:
+        assert model.classes[0].name == before.get("OMP_WAIT_POLICY", "PASSIVE")
+        assert dict(os.environ) == before
+    finally:
+        await model.close()
+
+
 async def test_viewers_are_limited() -> None:
     opener = functools.partial(FakeTracker)
     app = create_app(Settings(source=URL, viewers=1), open_segmenter=opener, times=TIMES)
@@ -202,7 +274,8 @@ AUDIO_ONLY = "v=0\\r\\no=- 1 1 IN IP4 127.0.0.1\\r\\ns=-\\r\\nt=0 0\\r\\n"
         (b'{"sdp": "nonsense", "type": "offer"}', "application/json", 400),
         (f'{{"sdp": "{AUDIO_ONLY}", "type": "offer"}}'.encode(), "application/json", 400),
         (b'{"sdp": "v=0", "type": "offer"}', "text/plain", 422),
-        (b'{"sdp": "' + b"a" * 200_000 + b'", "type": "offer"}', "application/json", 422),
+        (b'{"sdp": "' + b"a" * 100_000 + b'", "type": "offer"}', "application/json", 422),
+        (b"a" * 2_000_000, "application/json", 413),
     ],
 )
 async def test_bad_offers_are_refused_and_harm_nothing(body: bytes, kind: str, code: int) -> None:
@@ -210,5 +283,6 @@ async def test_bad_offers_are_refused_and_harm_nothing(body: bytes, kind: str, c
         found, message = await asyncio.to_thread(refusal, f"{server.url}/api/offer", body, kind)
         assert found == code
         assert "Traceback" not in message
+        assert len(message) < 300, "one sentence, the input is not quoted back"
         async with server.viewer() as viewer:
             await frames(viewer, 3)

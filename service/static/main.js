@@ -2,10 +2,12 @@
 
 const STATUS_EVERY_MS = 400;
 const RECONNECT_AFTER_MS = 1500;
+const FROZEN_AFTER_MS = 1500;
 const KINDS = {
   LIVE: "good",
   "LIVE, MODEL RATE": "good",
   DEMO: "demo",
+  "DEMO, MODEL RATE": "demo",
   STARTING: "warn",
   "AI LATE": "warn",
 };
@@ -15,7 +17,7 @@ const video = element("video");
 let connection = null;
 let frozen = false;
 let displayMs = [];
-let shownTimes = [];
+let shownAt = null;
 
 async function connect() {
   connection?.close();
@@ -62,13 +64,19 @@ function watchFrames() {
   if (!("requestVideoFrameCallback" in video)) return;
   const onFrame = (now, metadata) => {
     element("waiting").hidden = true;
-    shownTimes = [...shownTimes.filter((t) => now - t < 2000), now];
+    shownAt = now;
     if (metadata.receiveTime) {
       displayMs = [...displayMs.slice(-124), metadata.expectedDisplayTime - metadata.receiveTime];
     }
     video.requestVideoFrameCallback(onFrame);
   };
   video.requestVideoFrameCallback(onFrame);
+}
+
+// The server may be well while its pictures do not arrive: only the page can know.
+function pictureFrozen() {
+  if (shownAt === null || document.visibilityState !== "visible") return false;
+  return performance.now() - shownAt > FROZEN_AFTER_MS;
 }
 
 function median(values) {
@@ -93,7 +101,7 @@ function setBadge(text) {
 }
 
 function show(status) {
-  setBadge(status.badge);
+  setBadge(pictureFrozen() && KINDS[status.badge] ? "PICTURE FROZEN" : status.badge);
   element("scene").textContent = `${status.source} · profile ${status.profile}`;
   element("fps").textContent = `${status.fps_out.toFixed(0)} of ${status.source_fps.toFixed(0)} fps`;
   element("send").textContent = range(status.capture_to_send_ms);
