@@ -15,10 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.phantom import PhantomFrame
+from models.profile import load_profile
+from models.types import UInt8Array
 from service.phantom_source import PhantomScenes, PhantomUrl
 from streaming.mark import CELL, COLUMNS, ROWS, read_mark
 from tests.browser import open_page
 from tests.clips import write_clip
+from tests.tint import iou, tinted
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = "phantom://?mark=1"
@@ -77,22 +81,22 @@ async def test_coloured_pixels_lie_on_the_instruments(demo: str, chromium: str) 
     overlaps = []
     for number, image in shown.items():
         truth = scenes.frame(number)
-        overlaps.append(overlap(image, truth.image_rgb, truth.class_mask > 0))
+        overlaps.append(overlap(image, truth))
     visible = [value for value in overlaps if value is not None]
     print(f"mean IoU {np.mean(visible):.3f} over {len(visible)} frames")
     assert np.mean(visible) >= 0.6
 
 
-def overlap(image: np.ndarray, plain: np.ndarray, truth: np.ndarray) -> float | None:
-    """IoU of the coloured pixels with the truth; None where neither shows anything."""
-    change = image.astype(int) - plain
-    coloured = (change.max(axis=2) - change.min(axis=2)) > 36
+def overlap(image: UInt8Array, truth: PhantomFrame) -> float | None:
+    """IoU of the coloured pixels with the instruments, outside the frame's mark.
+
+    A frame shown without masks counts, as zero.
+    """
+    coloured = tinted(image, truth.image_rgb, load_profile("phantom").classes)
+    instruments = truth.class_mask > 0
     mark = slice(image.shape[0] - ROWS * CELL - 8, None), slice(0, COLUMNS * CELL + 8)
-    coloured[mark] = False
-    truth = truth.copy()
-    truth[mark] = False
-    union = int((coloured | truth).sum())
-    return int((coloured & truth).sum()) / union if union > 200 else None
+    coloured[mark] = instruments[mark] = False
+    return iou(coloured, instruments)
 
 
 def test_stops_within_five_seconds_and_leaves_nothing(tmp_path: Path) -> None:
