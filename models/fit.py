@@ -553,29 +553,34 @@ def _start(model: OflSam2, encoded: _Encoded, held_out: list[int], ridge: float)
     learner = model.config.learner
     anchor = _total(encoded).normalized()
     tau = descend(ridge_solution(anchor, ridge), anchor, ridge, learner.fit_iterations)
-    return LearnerStart(tau, anchor, ridge, _tolerance(encoded, held_out, ridge, learner))
+    tolerance, surprise = _guard_limits(encoded, held_out, ridge, learner)
+    return LearnerStart(tau, anchor, ridge, tolerance, surprise)
 
 
-def _tolerance(
+def _guard_limits(
     encoded: _Encoded, held_out: list[int], ridge: float, learner: LearnerConfig
-) -> Tensor:
-    """How far true annotations, arriving as an online frame, raise the loss on the others.
+) -> tuple[Tensor, Tensor]:
+    """What true annotations do when they arrive as an online frame, measured by leaving frames out.
 
-    Twice the largest rise seen with frames left out, at least the configured tolerance. (C,)
+    returns: the largest rise of the loss on the other frames, at least the configured tolerance,
+             and a quarter more than the largest loss on such a frame before it is learnt; (C,)
     """
     rows = len(encoded.present)
-    highest = torch.full((rows,), learner.tolerance)
+    rise, surprise = torch.full((rows,), learner.tolerance), torch.zeros(rows)
     total = _total(encoded)
     share = torch.full((rows,), learner.decay * (1 - learner.support_weight))
     for frame in held_out if encoded.present.shape[1] > 1 else []:
+        seen = encoded.present[:, frame]
         fresh = _of_frame(encoded, frame)
         others = total.minus(fresh).normalized()
         tau = ridge_solution(others, ridge)
         moved = others.mixed(fresh.normalized(), share)
         after = descend(tau, moved, ridge, learner.online_iterations)
-        rise = mapping_loss(after, others) / mapping_loss(tau, others).clamp_min(1e-9) - 1
-        highest = torch.maximum(highest, 2 * rise)
-    return highest
+        risen = mapping_loss(after, others) / mapping_loss(tau, others).clamp_min(1e-9) - 1
+        rise = torch.where(seen, torch.maximum(rise, risen), rise)
+        loss = mapping_loss(tau, fresh.normalized())
+        surprise = torch.where(seen, torch.maximum(surprise, loss), surprise)
+    return rise, torch.where(surprise > 0, 1.25 * surprise, float("inf"))
 
 
 def _support_set(encoded: _Encoded) -> SupportSet:

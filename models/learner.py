@@ -22,12 +22,14 @@ class LearnerStart:
 
     tau: (C, D, d); anchor: statistics of the annotated frames, weight one per row
     ridge: weight of ||T||^2; tolerance: (C,) relative rise of the support loss the guard accepts
+    surprise: (C,) largest loss of T on a new frame, before it learns, that the guard believes
     """
 
     tau: Tensor
     anchor: Statistics
     ridge: float
     tolerance: Tensor
+    surprise: Tensor
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,9 @@ class OnlineLearner:
             self.tau[rows], anchor.mixed(recent, share), self._start.ridge, config.online_iterations
         )
         loss = mapping_loss(tau, anchor)
-        kept = torch.isfinite(loss) & (loss <= self._limit[rows]) & _finite(recent)
+        believed = mapping_loss(self.tau[rows], fresh) <= self._start.surprise[rows]
+        harmless = torch.isfinite(loss) & (loss <= self._limit[rows])
+        kept = harmless & believed & _finite(recent)
         good = rows[kept]
         self.tau[good] = tau[kept]
         self._seen[good] = seen[kept]

@@ -88,6 +88,7 @@ def save_profile(profile: Profile, path: Path) -> None:
     tensors = {
         "tau": profile.start.tau,
         "tolerance": profile.start.tolerance,
+        "surprise": profile.start.surprise,
         "anchor.gram": anchor.gram[:, upper[0], upper[1]],
         "anchor.cross": anchor.cross,
         "anchor.energy": anchor.energy,
@@ -174,7 +175,9 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Profile:
         backbone_sha256=header["backbone_sha256"],
         learner=LearnerConfig(**learner),
         memory=MemoryConfig(**header["memory"]),
-        start=LearnerStart(tau, anchor, float(header["ridge"]), tensors["tolerance"]),
+        start=LearnerStart(
+            tau, anchor, float(header["ridge"]), tensors["tolerance"], tensors["surprise"]
+        ),
         fusion={k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)},
         support=support,
         calibration=Calibration(tensors["calibration.slope"], tensors["calibration.offset"]),

@@ -26,10 +26,16 @@ def frame(truth: torch.Tensor, seed: int) -> Statistics:
     return Statistics.of(described, target, torch.ones(ROWS, 1, TOKENS) / TOKENS).normalized()
 
 
-def learner(tolerance: float = 0.5) -> tuple[OnlineLearner, Statistics]:
+def learner(
+    tolerance: float = 0.5, surprise: float = float("inf")
+) -> tuple[OnlineLearner, Statistics]:
     anchor = frame(world(0), 1)
     start = LearnerStart(
-        ridge_solution(anchor, RIDGE), anchor, RIDGE, torch.full((ROWS,), tolerance)
+        ridge_solution(anchor, RIDGE),
+        anchor,
+        RIDGE,
+        tolerance=torch.full((ROWS,), tolerance),
+        surprise=torch.full((ROWS,), surprise),
     )
     return OnlineLearner(start, CONFIG), anchor
 
@@ -53,6 +59,14 @@ def test_a_poisoned_frame_is_rolled_back_and_leaves_no_trace() -> None:
     assert torch.equal(subject.tau, before)
     assert subject.update(EVERY, frame(world(0), 2)).all(), "the next honest frame is learnt"
     assert (mapping_loss(subject.tau, anchor) <= loss * 1.5).all()
+
+
+def test_a_frame_that_nothing_led_to_expect_is_rolled_back() -> None:
+    subject, _ = learner(tolerance=1e9, surprise=1.0)
+    before = subject.tau.clone()
+    assert not subject.update(EVERY, frame(-4 * world(0), 3)).any()
+    assert torch.equal(subject.tau, before)
+    assert subject.update(EVERY, frame(world(0), 2)).all()
 
 
 def test_a_frame_that_is_not_finite_is_rolled_back() -> None:
