@@ -23,7 +23,8 @@ from models.profile import save_profile
 from models.types import ClassSpec, UInt8Array
 
 FIT_SEED = 2_000_000  # procedures for fitting `instrument`; neither trained nor tested on
-INSTRUMENT_FRAMES, PHANTOM_FRAMES = 128, 24
+INSTRUMENT_FRAMES, PHANTOM_FRAMES = 128, 48
+DEMO_SIZE = (240, 320)  # the demo renders at this size; its pictures are not square
 INSTRUMENT = ClassSpec(1, "instrument", "#3fb950")
 
 Pair = tuple[UInt8Array, UInt8Array]
@@ -39,12 +40,12 @@ def fit_instrument() -> FitReport:
 
 
 def fit_phantom() -> FitReport:
-    """The demo's kinds: frames spread over clips 0 to 7 of its procedure."""
+    """The demo's kinds: frames spread over clips 0 to 15 of its procedure."""
     procedure = Procedure(DEMO_SEED)
     pairs = []
     for number in range(PHANTOM_FRAMES):
-        clip = procedure.clip(number % 8, size=(NANO.image_size,) * 2)
-        frame = clip.render(1.0 + 2.7 * (number // 8))
+        clip = procedure.clip(number % 16, size=DEMO_SIZE)
+        frame = clip.render(1.0 + 4.3 * (number // 16))
         pairs.append((frame.image_rgb, frame.class_mask))
     used = tuple(spec for spec in CLASSES if spec.class_id in procedure.kinds)
     return _fit("phantom", used, pairs)

@@ -23,7 +23,7 @@ from service.guard import Guard
 from service.model_process import ModelProcess, ModelTimes, OpenSegmenter
 from service.phantom_source import PhantomScenes, PhantomUrl
 from service.routes import router
-from service.session import Session, SessionPlan
+from service.session import Badge, Session, SessionPlan
 from service.settings import LOOPBACK, Settings
 from streaming.sources import Source, open_source
 
@@ -37,7 +37,7 @@ def plan_session(settings: Settings) -> tuple[SessionPlan, str]:
         own = "phantom" if url.seed == DEMO_SEED else "instrument"
         profile = settings.profile or own
         scenes = PhantomScenes(url)
-        plan = SessionPlan(scenes.source, "phantom", Path(profile).stem, True, url.mark)
+        plan = SessionPlan(scenes.source, "phantom", Path(profile).stem, Badge.DEMO, url.mark)
         return plan, profile
     profile = settings.profile or "instrument"
 
@@ -45,7 +45,7 @@ def plan_session(settings: Settings) -> tuple[SessionPlan, str]:
         return open_source(settings.source, loop=settings.loop)
 
     shown = Path(urlsplit(settings.source).path).name or "source"
-    return SessionPlan(open_it, shown, Path(profile).stem, False, False), profile
+    return SessionPlan(open_it, shown, Path(profile).stem, Badge.RECORDING, False), profile
 
 
 def create_app(
@@ -115,7 +115,7 @@ def serve(settings: Settings) -> None:
     plan, _ = plan_session(settings)
     plan.open_source().close()  # a bad source is an error of the command, not of the server
     app = create_app(settings)
-    shown = "demo data" if plan.demo else "looped recording"
+    shown = "demo data" if plan.badge is Badge.DEMO else "looped recording"
     lines = (
         f"Trocar shows {plan.shown_source} ({shown}) with profile {plan.shown_profile}.",
         f"Open http://{settings.host}:{{port}}",

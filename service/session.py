@@ -43,9 +43,11 @@ class Badge(StrEnum):
 
     LIVE = "LIVE"
     DEMO = "DEMO"
+    RECORDING = "RECORDING"  # a file at its own pace is not live
     # The model is slower than the video: fewer pictures, every mask still exact.
     LIVE_SLOW = "LIVE, MODEL RATE"
     DEMO_SLOW = "DEMO, MODEL RATE"
+    RECORDING_SLOW = "RECORDING, MODEL RATE"
     LATE = "AI LATE"
     OFF = "AI OFF"
     LOST = "SOURCE LOST"
@@ -53,17 +55,25 @@ class Badge(StrEnum):
     STARTING = "STARTING"
 
 
+AT_MODEL_RATE = {
+    Badge.LIVE: Badge.LIVE_SLOW,
+    Badge.DEMO: Badge.DEMO_SLOW,
+    Badge.RECORDING: Badge.RECORDING_SLOW,
+}
 BADGE_COLORS = {Badge.LATE: (242, 204, 96), Badge.OFF: (248, 81, 73), Badge.LOST: (248, 81, 73)}
 
 
 @dataclass(frozen=True)
 class SessionPlan:
-    """What a session shows: how to open its source, its names, whether it is the demo."""
+    """What a session shows: how to open its source, its names, what it is when all is well.
+
+    badge: LIVE, DEMO or RECORDING
+    """
 
     open_source: Callable[[], Source]
     shown_source: str
     shown_profile: str
-    demo: bool
+    badge: Badge
     mark: bool
 
 
@@ -197,9 +207,8 @@ class Session:
         return min(LONGEST_DEADLINE_S, max(allowed, 2 * usual)) if usual else LONGEST_DEADLINE_S
 
     def _live_badge(self) -> Badge:
-        if self._numbers.usual_step_s() > self._interval_s:
-            return Badge.DEMO_SLOW if self._plan.demo else Badge.LIVE_SLOW
-        return Badge.DEMO if self._plan.demo else Badge.LIVE
+        slow = self._numbers.usual_step_s() > self._interval_s
+        return AT_MODEL_RATE[self._plan.badge] if slow else self._plan.badge
 
     def _model_failed(self, failure: ModelFailedError) -> None:
         log.warning("model failed: %s", failure)
@@ -274,7 +283,7 @@ class Session:
             "source": self._plan.shown_source,
             "source_state": self._pump.state.value,
             "profile": self._plan.shown_profile,
-            "demo": self._plan.demo,
+            "demo": self._plan.badge is Badge.DEMO,
             "source_fps": round(1 / self._interval_s, 3),
             "fps_in": round(rate(list(self._pump.arrivals)), 1),
             "fps_out": round(rate(numbers.sent), 1),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import aiortc.codecs.vpx as vpx
 from aiortc import RTCRtpSender, RTCRtpTransceiver
 
-# aiortc's limits are module constants made for webcams; an overlay's contours need more.
-START_BITRATE, LOWEST_BITRATE, HIGHEST_BITRATE = 2_500_000, 500_000, 8_000_000
+# aiortc's limits are module constants made for webcams; tissue and an overlay's contours need more:
+# at 1080p, 2.5 Mb/s gave 37.7 dB against the picture sent, 5 Mb/s 40.0 dB for 5 ms more encoding.
+START_BITRATE, LOWEST_BITRATE, HIGHEST_BITRATE = 5_000_000, 500_000, 10_000_000
 
 
 def set_bitrates() -> None:

@@ -159,7 +159,7 @@ async def test_file_source_and_its_badge(tmp_path: Path) -> None:
     async with serving(app_with(str(clip))) as server, server.viewer() as viewer:
         await frames(viewer, 30)
         status = await server.status()
-    assert status["badge"] == "LIVE"
+    assert status["badge"] == "RECORDING", "a file is not live"
     assert not status["demo"]
 
 

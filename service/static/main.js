@@ -8,6 +8,8 @@ const KINDS = {
   "LIVE, MODEL RATE": "good",
   DEMO: "demo",
   "DEMO, MODEL RATE": "demo",
+  RECORDING: "demo",
+  "RECORDING, MODEL RATE": "demo",
   STARTING: "warn",
   "AI LATE": "warn",
 };
