@@ -6,13 +6,11 @@ Frames and masks cross through shared memory, everything else through a pipe. On
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import multiprocessing as mp
-import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -24,6 +22,7 @@ import numpy as np
 from models.errors import ModelError
 from models.types import ClassResult, ClassSpec, Segmentation, UInt8Array
 from service.errors import ServiceError
+from service.settings import sleeping_threads
 
 log = logging.getLogger(__name__)
 
@@ -148,7 +147,7 @@ class ModelProcess:
         self._process = context.Process(
             target=_run_model, args=(theirs, self._open), name="trocar-model", daemon=True
         )
-        with _sleeping_threads():
+        with sleeping_threads():
             self._process.start()
         theirs.close()
         self._pipe, self._steps = ours, 0
@@ -218,23 +217,6 @@ class ModelProcess:
             self._process.kill()
             self._process.join(5)
         self._free_memory()
-
-
-@contextlib.contextmanager
-def _sleeping_threads() -> Iterator[None]:
-    """Let the child's OpenMP threads sleep, not spin, where they wait for each other.
-
-    The cores are shared with the decoder, the encoder and often a browser. A thread that spins for
-    one that is not scheduled costs whole time slices: with both of two cores busy a step took
-    3,500 ms spinning and 105 ms sleeping. OpenMP reads this once, when torch is loaded.
-    """
-    given = os.environ.get("OMP_WAIT_POLICY")
-    os.environ["OMP_WAIT_POLICY"] = given or "PASSIVE"
-    try:
-        yield
-    finally:
-        if given is None:
-            del os.environ["OMP_WAIT_POLICY"]
 
 
 @dataclass(frozen=True)
