@@ -100,7 +100,8 @@ def _label(
     if largest is None or cv2.contourArea(largest) < 0.004 * height * width or height < 120:
         return
     scale = max(0.4, height / 900)
-    (text_width, text_height), base = cv2.getTextSize(name, FONT, scale, 1)
+    thick = max(1, round(scale * 1.6))
+    (text_width, text_height), base = cv2.getTextSize(name, FONT, scale, thick)
     box_width, box_height = text_width + 8, text_height + base + 4
     moments = cv2.moments(largest)
     x, y = int(moments["m10"] / moments["m00"]), int(moments["m01"] / moments["m00"])
@@ -109,7 +110,7 @@ def _label(
     corner = (left + box_width, top + box_height)
     cv2.rectangle(out, (left, top), corner, (16, 18, 22), -1)
     place = (left + 4, top + text_height + 2)
-    cv2.putText(out, name, place, FONT, scale, color, max(1, round(scale * 1.6)), cv2.LINE_AA)
+    cv2.putText(out, name, place, FONT, scale, color, thick, cv2.LINE_AA)
 
 
 def _free_row(class_map: UInt8Array, left: int, middle: int, width: int, height: int) -> int:
