@@ -158,5 +158,6 @@ def test_memory_and_step_time_are_flat_over_two_thousand_frames(weights: LoadedW
     assert updates > 1000, "the stream must really have been learning"
     assert tracker.state_bytes == state < 64e6
     assert resident[-1] < resident[1] * 1.02 + 8e6
-    early, late = np.median(step_ms[200:600]), np.median(step_ms[-400:])
+    # The 20th percentile: what a step takes when nobody else wants the core.
+    early, late = np.percentile(step_ms[200:600], 20), np.percentile(step_ms[-400:], 20)
     assert late < early * 1.3
