@@ -24,7 +24,7 @@ demo: install
 	$(BIN)/trocar serve --source '$(SOURCE)' --port $(PORT)
 
 test: install tools lint
-	$(BIN)/python -m pytest
+	OMP_WAIT_POLICY=$${OMP_WAIT_POLICY:-PASSIVE} $(BIN)/python -m pytest
 
 lint: install
 	$(BIN)/ruff check .

@@ -19,7 +19,9 @@ from benchmarks.environment import environment
 from benchmarks.figures import bar_figure
 from benchmarks.metrics import Spread
 from benchmarks.variants import FOREGROUND, VARIANTS, Pair, Tally, run_sequence
+from models.annotated import AnnotatedFrames, draw_shots, visible_classes
 from models.checkpoint import load_embedded
+from models.config import FitConfig
 from models.datasets.folder import (
     AnnotatedPath,
     ClipFolder,
@@ -29,7 +31,7 @@ from models.datasets.folder import (
     read_mask,
 )
 from models.errors import DatasetError
-from models.fit import AnnotatedFrames, FitConfig, draw_shots, fit_frames, visible_classes
+from models.fit import fit_frames
 from models.tracker import Tracker
 
 

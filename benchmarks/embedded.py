@@ -24,8 +24,10 @@ from benchmarks.environment import environment
 from benchmarks.figures import bar_figure
 from benchmarks.metrics import Spread, iou
 from benchmarks.variants import VARIANTS, Pair, Tally, run_sequence
+from models.annotated import AnnotatedFrames
 from models.checkpoint import LoadedWeights, load_embedded
-from models.fit import AnnotatedFrames, FitConfig, fit_frames
+from models.config import FitConfig
+from models.fit import fit_frames
 from models.phantom import CLASSES, Procedure, Shift
 from models.profile import Profile, load_profile
 from models.tracker import Parts, Tracker

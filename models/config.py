@@ -118,3 +118,19 @@ class MemoryConfig:
         """Length of the ring for this backbone."""
         limit = backbone.memories - 1
         return limit if self.recent is None else min(self.recent, limit)
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How a profile is trained.
+
+    epochs, patience: of the fusion; rate: AdamW's
+    held_out: at most this many frames are left out in turn (all of a few-shot set)
+    """
+
+    seed: int = 0
+    epochs: int = 40
+    patience: int = 6
+    rate: float = 1e-3
+    held_out: int = 32
+    progress: bool = False

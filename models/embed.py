@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from models.annotated import AnnotatedFrames
 from models.checkpoint import EMBEDDED, load_embedded
-from models.config import NANO
-from models.fit import AnnotatedFrames, FitConfig, FitReport, fit_frames
+from models.config import NANO, FitConfig
+from models.fit import FitReport, fit_frames
 from models.phantom import CLASSES, DEMO_SEED, Procedure
 from models.profile import EMBEDDED as PROFILES
 from models.profile import save_profile

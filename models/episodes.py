@@ -14,6 +14,9 @@ from models.types import UInt8Array
 
 VALIDATION_SEED = 500_000
 TRAINING_SEED = 1_000_000
+SUPPORTS, QUERIES = 3, 4
+PER_PROCEDURE = SUPPORTS + 1 + QUERIES  # the supports, the first of the sequence, the queries
+INTERVALS_S = (0.04, 0.12, 0.3, 0.6)  # between frames of a sequence: up to 2.4 s in all
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,8 @@ def render_procedure(seed: int, size: int, rng: np.random.Generator) -> Rendered
         _frames(procedure, first, size, rng.uniform(0, 8, size=4)),
         _frames(procedure, second, size, rng.uniform(0, 8, size=4)),
     )
-    interval = float(rng.choice([0.04, 0.08, 0.16, 0.32]))
-    times = rng.uniform(0, 7) + interval * np.arange(4, dtype=np.float64)
+    interval = float(rng.choice(INTERVALS_S))
+    times = rng.uniform(0, 6) + interval * np.arange(1 + QUERIES, dtype=np.float64)
     return RenderedProcedure(clips, _frames(procedure, third, size, times))
 
 
@@ -67,7 +70,7 @@ def _frames(
 class ProcedurePool:
     """A ring of rendered procedures; each step renders a few new ones and draws from all.
 
-    Bounded: `capacity` procedures of 12 frames, 3 MB each at 256 px.
+    Bounded: `capacity` procedures of 13 frames, 3.4 MB each at 256 px.
     """
 
     def __init__(self, capacity: int, size: int, seed: int) -> None:
@@ -164,9 +167,6 @@ class Episode:
     memory: Tensor
     query: Tensor
     query_mask: Tensor
-
-
-SUPPORTS, QUERIES, PER_PROCEDURE = 3, 3, 7  # frames: 3 support, 1 first of the sequence, 3 queries
 
 
 @dataclass

@@ -34,7 +34,7 @@ def quality_loss(iou: Tensor, object_logit: Tensor, mask_logits: Tensor, mask: T
         union = (found | truth).sum(dim=(1, 2, 3)).clamp_min(1)
         reached = (found & truth).sum(dim=(1, 2, 3)) / union
     shown = F.binary_cross_entropy_with_logits(object_logit, present, reduction="none")
-    return present * (iou - reached).abs() + 0.5 * shown
+    return present * (iou - reached).abs() + shown
 
 
 def region_contrast(descriptor: Tensor, group: Tensor, label: Tensor, temperature: float) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from models.backbone import BankTensors, DecodedMasks, ImageFeatures
-from models.checkpoint import save_embedded
+from models.checkpoint import load_embedded, save_embedded
 from models.config import NANO
 from models.curve import draw_curve
 from models.episodes import ClipPairs, Episode, ProcedurePool, clip_pairs, episode
@@ -33,9 +33,13 @@ from models.ofl_sam2 import Entries, MethodConfig, OflSam2
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Where, how long, how wide. Steps, not minutes: the result is a function of the settings."""
+    """Where, how long, how wide. Steps, not minutes: the result is a function of the settings.
+
+    start: embedded weights to begin from; None: random ones
+    """
 
     out: Path
+    start: Path | None = None
     find_steps: int = 2000
     follow_steps: int = 1400
     find_rate: float = 1.2e-3
@@ -77,6 +81,8 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.model = OflSam2(MethodConfig(NANO))
         nn.init.constant_(self.model.fusion.gate.bias, 0.0)  # type: ignore[arg-type]
+        if config.start is not None:
+            self.model.load_state_dict(load_embedded(config.start).model.state_dict())
         self.heads = FindHeads(NANO.model_width, kinds=8)
         self.log_ridge = nn.Parameter(torch.tensor(-4.0))
         self.pool = ProcedurePool(config.pool, NANO.image_size, config.seed)
@@ -137,6 +143,8 @@ class Trainer:
         peak = self.config.find_rate if self.finding else self.config.follow_rate
         done = (self.step - start) / length
         fade = 0.05 + 0.95 * 0.5 * (1 + float(torch.cos(torch.tensor(done * torch.pi))))
+        if self.config.start is not None:
+            peak *= 0.6  # what is learnt already should bend, not break
         return peak * fade * min(1.0, (self.step - start + 1) / 40)
 
     def _descend(self, loss: Tensor) -> None:
@@ -252,16 +260,15 @@ def follow_losses(model: OflSam2, ridge: Tensor, batch: Episode) -> tuple[Tensor
         encoded.stride16.float(), encoded.stride8.float(), encoded.stride4.float()
     )
     described = describe(features.stride16, image, model.config.learner)
-    rows, supports = batch.support.shape
-    flat = features.rows(batch.support.flatten())
-    entries = model.annotate(flat, batch.support_mask.flatten(0, 1)[:, None])
+    rows = len(batch.support)
+    usable, place = _usable(batch.support_valid)  # a followed row has one support, not three
+    flat = features.rows(batch.support.flatten()[usable])
+    entries = model.annotate(flat, batch.support_mask.flatten(0, 1)[usable, None])
     with torch.autocast("cpu", dtype=torch.bfloat16):
         target = model.target(flat.stride16, entries).float()
-    tau = _ridge_rows(batch, described, target, ridge)
-    support = Entries(
-        _gather(entries.memory, batch.memory, supports),
-        _gather(entries.pointer, batch.memory, supports),
-    )
+    tau = _ridge_rows(batch, described, target[place], ridge)
+    kept = place.gather(1, batch.memory)  # (R, K)
+    support = Entries(entries.memory[kept], entries.pointer[kept])
     mode = torch.rand(rows)  # a quarter decodes memory alone, a quarter the mapping alone
     recent: list[Entries] = []
     losses, overlaps, shown = [], [], []
@@ -293,20 +300,20 @@ def follow_losses(model: OflSam2, ridge: Tensor, batch: Episode) -> tuple[Tensor
 
 
 def _ridge_rows(batch: Episode, described: Tensor, target: Tensor, ridge: Tensor) -> Tensor:
-    rows, supports = batch.support.shape
     weight = token_weights(batch.support_mask, target.shape[-1]) * batch.support_valid[..., None]
     statistics = Statistics.of(
         described[batch.support].flatten(3),
-        target.unflatten(0, (rows, supports)).flatten(3),
+        target.flatten(3),
         weight,
     )
     return ridge_solution(statistics.normalized(), ridge)
 
 
-def _gather(values: Tensor, place: Tensor, supports: int) -> Tensor:
-    """values: (R * F, ...) -> (R, K, ...) at the places (R, K) within each row."""
-    row = torch.arange(place.shape[0])[:, None] * supports
-    return values[row + place]
+def _usable(valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Which flattened supports to compute, (n,), and where each row finds its own, (R, F)."""
+    usable = valid.flatten().nonzero()[:, 0]
+    place = (valid.flatten().cumsum(0) - 1).reshape(valid.shape)
+    return usable, place
 
 
 def _bank(support: Entries, recent: list[Entries], config: Any) -> BankTensors:

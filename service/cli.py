@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from service.settings import let_threads_sleep
+
 PROFILE_HELP = "instrument, phantom, or a file that `trocar fit` wrote"
 
 
@@ -16,6 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 done; 2 bad input, with one line on stderr; 130 interrupted, what was written is valid.
     """
     arguments = build_parser().parse_args(argv)
+    let_threads_sleep()
     command: Callable[[argparse.Namespace], int] = arguments.command
     from models.errors import ModelError
     from service.errors import ServiceError
@@ -65,6 +68,7 @@ def _add_serve(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument("--port", type=_port, default=8000)
     parser.add_argument("--no-online", action="store_true", help="no online updates")
     parser.add_argument("--gamma", type=_share, default=None, help="confidence that teaches")
+    parser.add_argument("--once", action="store_true", help="play a recording once, not in a loop")
     parser.set_defaults(command=_serve)
 
 
@@ -122,6 +126,7 @@ def _add_pretrain(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument(
         "-o", "--out", type=Path, required=True, help="run folder, resumed if there"
     )
+    parser.add_argument("--start", type=Path, help="begin from these weights, not from random ones")
     parser.add_argument("--find-steps", type=_count, default=1500)
     parser.add_argument("--follow-steps", type=_count, default=740)
     parser.add_argument("--threads", type=_count, default=1)
@@ -140,6 +145,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         port=arguments.port,
         online=not arguments.no_online,
         gamma=arguments.gamma,
+        loop=not arguments.once,
     )
     serve(settings)
     return 0
@@ -227,6 +233,7 @@ def _pretrain(arguments: argparse.Namespace) -> int:
     pretrain(
         PretrainConfig(
             out=arguments.out,
+            start=arguments.start,
             find_steps=arguments.find_steps,
             follow_steps=arguments.follow_steps,
             threads=arguments.threads,

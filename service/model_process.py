@@ -22,7 +22,7 @@ import numpy as np
 from models.errors import ModelError
 from models.types import ClassResult, ClassSpec, Segmentation, UInt8Array
 from service.errors import ServiceError
-from service.settings import sleeping_threads
+from service.settings import let_threads_sleep
 
 log = logging.getLogger(__name__)
 
@@ -147,8 +147,8 @@ class ModelProcess:
         self._process = context.Process(
             target=_run_model, args=(theirs, self._open), name="trocar-model", daemon=True
         )
-        with sleeping_threads():
-            self._process.start()
+        let_threads_sleep()
+        self._process.start()
         theirs.close()
         self._pipe, self._steps = ours, 0
         self.starts += 1

@@ -51,6 +51,7 @@ class Badge(StrEnum):
     LATE = "AI LATE"
     OFF = "AI OFF"
     LOST = "SOURCE LOST"
+    ENDED = "RECORDING ENDED"
     STALE = "PICTURE STALE"  # frames come, but no picture of them goes out
     STARTING = "STARTING"
 
@@ -268,6 +269,8 @@ class Session:
     def badge(self) -> Badge:
         """What the viewer sees now, the source's silence included."""
         patience_s = max(SILENCE_S, 5 * self._interval_s)
+        if self._pump.state is PumpState.ENDED:
+            return Badge.ENDED
         silent = silent_s(self._pump.arrivals) > patience_s
         if self._badge is not Badge.STARTING and (silent or self._pump.state is PumpState.LOST):
             return Badge.LOST

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from service.errors import UsageError
@@ -45,18 +43,11 @@ class Settings:
         return settings
 
 
-@contextlib.contextmanager
-def sleeping_threads() -> Iterator[None]:
-    """Let the child's OpenMP threads sleep, not spin, where they wait for each other.
+def let_threads_sleep() -> None:
+    """Let OpenMP threads sleep, not spin, where they wait for each other; before torch is loaded.
 
     The cores are shared with the decoder, the encoder and often a browser. A thread that spins for
     one that is not scheduled costs whole time slices: with both of two cores busy a step took
-    3,500 ms spinning and 105 ms sleeping. OpenMP reads this once, when torch is loaded.
+    3,500 ms spinning and 105 ms sleeping. A policy that the user has set stays.
     """
-    given = os.environ.get("OMP_WAIT_POLICY")
-    os.environ["OMP_WAIT_POLICY"] = given or "PASSIVE"
-    try:
-        yield
-    finally:
-        if given is None:
-            del os.environ["OMP_WAIT_POLICY"]
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -23,7 +23,8 @@ class PumpState(StrEnum):
     """What the source is doing."""
 
     RUNNING = "running"
-    LOST = "lost"  # failed or ended; being opened again
+    LOST = "lost"  # failed, or ended unexpectedly; being opened again
+    ENDED = "ended"  # a recording that was to be played once
     CLOSED = "closed"
 
 
@@ -58,27 +59,33 @@ class Pump:
         retry_s = FIRST_RETRY_S
         while not self._closed.is_set():
             before = self.frames
-            self._pour()
+            ended = self._pour()
             if self._closed.is_set():
+                return
+            if ended:
+                self.state = PumpState.ENDED
                 return
             self.state, self.losses = PumpState.LOST, self.losses + 1
             retry_s = FIRST_RETRY_S if self.frames > before else retry_s
             self._closed.wait(retry_s)
             retry_s = min(retry_s * 2, LONGEST_RETRY_S)
 
-    def _pour(self) -> None:
+    def _pour(self) -> bool:
+        """Until the source gives no more; returns whether that was its proper end."""
         try:
             if self._source is None:
                 self._source = self._open()
             for frame in self._source:
                 if self._closed.is_set():
-                    return
+                    return True
                 self.state = PumpState.RUNNING
                 self.frames += 1
                 self.arrivals.append(time.monotonic())
                 self._slot.put(frame)
+            return self._source.finite
         except (StreamingError, OSError) as error:
             log.warning("source lost: %s", type(error).__name__)
+            return False
         finally:
             source, self._source = self._source, None
             if source is not None:

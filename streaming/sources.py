@@ -16,10 +16,14 @@ from streaming.video_file import VideoFile
 
 
 class Source(Protocol):
-    """An iterator of frames that can be interrupted from another thread."""
+    """An iterator of frames that can be interrupted from another thread.
+
+    finite: its end is an end; the end of any other source is a loss
+    """
 
     fps: Fraction
     size: tuple[int, int]
+    finite: bool
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames until the source ends or is closed."""
@@ -58,7 +62,7 @@ class LiveFile:
     """A recording played as if it were live: at its own pace, from the start again at its end."""
 
     def __init__(self, path: Path, *, loop: bool = True) -> None:
-        self._path, self._loop = path, loop
+        self._path, self._loop, self.finite = path, loop, not loop
         self._pace = _Pace()
         first = VideoFile(path)
         self.fps, self.size = first.fps, first.size
@@ -94,6 +98,8 @@ class RenderedSource:
 
     render: frame number -> (H, W, 3) uint8 RGB; a number whose time has passed is left out
     """
+
+    finite = False
 
     def __init__(
         self, render: Callable[[int], UInt8Array], size: tuple[int, int], fps: Fraction

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from models.annotated import AnnotatedFrames
 from models.architecture import build_sam2
 from models.checkpoint import (
     LoadedWeights,
@@ -18,9 +19,9 @@ from models.checkpoint import (
     save_embedded,
     sha256_of,
 )
-from models.config import NANO, TINY
+from models.config import NANO, TINY, FitConfig
 from models.errors import CheckpointError
-from models.fit import AnnotatedFrames, FitConfig, fit_frames
+from models.fit import fit_frames
 from models.phantom import Procedure
 from models.tracker import Tracker
 from models.types import ClassSpec

@@ -6,14 +6,16 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from models.profile import load_profile
+from models.profile import load_profile, save_profile
 from service.cli import main
+from tests.clips import write_clip
 
 
 def test_help_is_instant_and_loads_no_model() -> None:
@@ -78,6 +80,26 @@ def test_fit_refuses_broken_data(
     assert error.startswith("trocar: error: ")
     assert expected in error
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"backbone": "tiny"}, "fitted for backbone tiny, this one is nano"),
+        ({"backbone_sha256": "0" * 64}, "fit it again"),
+    ],
+)
+def test_segment_refuses_a_profile_of_another_backbone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, str], expected: str
+) -> None:
+    clip, profile = write_clip(tmp_path / "clip.mp4", frames=3), tmp_path / "p.safetensors"
+    save_profile(replace(load_profile("instrument"), **change), profile)
+    out = tmp_path / "out"
+    assert main(["segment", str(clip), "-o", str(out), "--profile", str(profile)]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("trocar: error: ")
+    assert expected in error
+    assert not list(out.glob("*"))
 
 
 def test_phantom_fit_segment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,17 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from models.annotated import AnnotatedFrames, draw_shots, visible_classes
 from models.checkpoint import LoadedWeights
+from models.config import FitConfig
 from models.datasets.folder import open_folder
 from models.errors import DatasetError, ProfileError
-from models.fit import (
-    AnnotatedFrames,
-    FitConfig,
-    draw_shots,
-    fit_frames,
-    fit_profile,
-    visible_classes,
-)
+from models.fit import fit_frames, fit_profile
 from models.phantom import Procedure
 from models.profile import EMBEDDED_NAMES, Profile, load_profile, save_profile
 from models.tracker import Tracker

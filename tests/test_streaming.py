@@ -61,7 +61,7 @@ async def test_a_stalled_viewer_delays_nobody() -> None:
 class Scripted:
     """A source that yields some frames and then blocks, ends or fails."""
 
-    fps, size = Fraction(25), (4, 4)
+    fps, size, finite = Fraction(25), (4, 4), False
 
     def __init__(self, frames: int, then: str) -> None:
         self.frames, self.then = frames, then
@@ -123,6 +123,19 @@ def test_file_is_played_at_its_own_pace_and_looped(tmp_path: Path) -> None:
     assert np.abs(frames[0].image_rgb.astype(int) - frames[10].image_rgb).mean() < 1
     steps = np.diff([frame.pts_ns for frame in frames]) / 1e6
     assert steps == pytest.approx(np.full(24, 40), abs=1)
+
+
+def test_a_file_played_once_ends_and_is_not_opened_again(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", frames=10)
+    pump = Pump(lambda: pytest.fail("opened again"), LatestSlot())
+    pump.start(open_source(str(path), loop=False))
+    deadline = time.monotonic() + 5
+    while pump.state is PumpState.RUNNING and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert pump.state is PumpState.ENDED
+    assert pump.frames == 10
+    assert pump.losses == 0
+    pump.close()
 
 
 def test_a_slow_renderer_leaves_frames_out_instead_of_falling_behind() -> None:

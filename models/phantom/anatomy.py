@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from models.phantom.noise import Float, field, lobules
+from models.phantom.noise import Float, field, lobules, pleats
 from models.types import UInt8Array
 
 # RGB of tissues under a xenon light; each procedure draws its own variation around them.
@@ -45,12 +45,13 @@ class Anatomy:
 def grow(rng: np.random.Generator, side: int) -> Anatomy:
     """A patch of tissue: organs, folds, lobulated fat, vessels, dark recesses."""
     names = list(TISSUES)
-    odds = np.array([0.25 if name in RARE else 1.0 for name in names])
+    odds = np.array([0.15 if name in RARE else 1.0 for name in names])
     kinds = rng.choice(names, size=4, replace=False, p=odds / odds.sum())
     tint = rng.uniform(0.9, 1.1) * rng.uniform(0.93, 1.07, 3)
     folds = 1 - np.abs(field(rng, side, int(rng.integers(2, 5)), 3))
     bumps = field(rng, side, int(rng.integers(8, 20)), 3)
-    height = (folds * rng.uniform(0.4, 1.6) + bumps * rng.uniform(0.1, 0.5)).astype(np.float32)
+    height = (folds * rng.uniform(0.3, 1.3) + bumps * rng.uniform(0.05, 0.4)).astype(np.float32)
+    height += pleats(rng, side, rng.uniform(2, 7)) * np.float32(rng.uniform(0, 1.2))
     albedo = np.empty((side, side, 3), np.float32)
     albedo[:] = np.array(TISSUES[kinds[0]]) * tint
     for kind in kinds[1:]:
@@ -138,7 +139,9 @@ def light(anatomy: Anatomy, rng: np.random.Generator) -> Stage:
     glare = float(rng.uniform(30, 230))
     exposure = rng.uniform(0.55, 1.1)
     image = albedo * (shade * exposure)[..., None] + (shine * glare)[..., None]
-    drops = np.clip(field(rng, side, 80, 2) * 4 - rng.uniform(1.8, 2.8), 0, 1)
+    specks = field(rng, side, int(rng.integers(40, 120)), 2)
+    drops = np.clip(specks * 4 - rng.uniform(1.4, 2.6), 0, 1)
+    drops *= np.clip(field(rng, side, 7, 2) * 2.5 + rng.uniform(-0.6, 0.4), 0, 1)  # in clusters
     sparkle = (drops + 0.6 * np.exp(-tilt / 0.008)) * wet * facing
     return Stage(
         np.clip(image, 0, 255).astype(np.uint8),

@@ -139,9 +139,12 @@ class Camera:
     def _smoke(self, image: UInt8Array, density: float, t: float) -> UInt8Array:
         height, width = self.size
         side = len(self.smoke_map)
-        shift_x, shift_y = int(t * 9) % (side // 2), int((0.5 + 0.5 * self.sway[2](t)) * side / 3)
-        window = self.smoke_map[shift_y : shift_y + side // 2, shift_x : shift_x + side // 2]
-        plume = cv2.resize(window, (width, height), interpolation=cv2.INTER_LINEAR)
+        drift = (0.25 + 0.2 * self.sway[1](0.5 * t), 0.25 + 0.2 * self.sway[2](0.5 * t))
+        step = np.array([[side / 2 / width, 0, drift[0] * side], [0, side / 2 / height, 0]])
+        step[1, 2] = drift[1] * side
+        plume = cv2.warpAffine(
+            self.smoke_map, step, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        )
         alpha = cv2.merge([cv2.convertScaleAbs(plume, alpha=min(density * 1.6, 1.0))] * 3)
         clear = cv2.multiply(image, 255 - alpha, scale=1 / 255)
         haze = cv2.convertScaleAbs(alpha, alpha=0.72)

@@ -50,6 +50,7 @@ class Look:
     width: of the shaft, share of the frame's shorter side; jaw, wrist: lengths in shaft widths
     strip: (STRIP, STRIP * STRIP_LENGTH, 3) uint8 texture of the shaft, wrist end first
     steel: RGB of wrist and jaws; slim: thickness of the jaws; curve: their bend
+    mirror: how strongly the steel mirrors dark and light; stain: blood on the jaws, both 0 to 1
     """
 
     class_id: int
@@ -61,6 +62,8 @@ class Look:
     steel: npt.NDArray[np.float64]
     strip: UInt8Array
     serrated: bool
+    mirror: float
+    stain: float
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,10 @@ def random_look(class_id: int, shaft: int, rng: np.random.Generator) -> Look:
     wide = 1.25 if class_id == SEALER else 0.8 if class_id == HOOK else 1.0
     jaw = {GRASPER: 2.4, SCISSORS: 2.3, CLIP_APPLIER: 2.0, NEEDLE_DRIVER: 1.5, SEALER: 3.0}
     slim = {GRASPER: 0.36, SCISSORS: 0.24, CLIP_APPLIER: 0.42, NEEDLE_DRIVER: 0.38, SEALER: 0.4}
-    level = rng.uniform(130, 225)
+    level = rng.uniform(45, 110) if rng.random() < 0.3 else rng.uniform(120, 225)
     return Look(
         class_id=class_id,
-        width=float(np.clip(rng.lognormal(np.log(0.075), 0.3), 0.04, 0.16)) * wide,
+        width=float(np.clip(rng.lognormal(np.log(0.078), 0.36), 0.032, 0.18)) * wide,
         jaw=jaw.get(class_id, 2.6) * float(rng.uniform(0.8, 1.3)),
         wrist=float(rng.uniform(0.5, 1.3)),
         slim=slim.get(class_id, 0.3) * float(rng.uniform(0.85, 1.2)),
@@ -94,6 +97,8 @@ def random_look(class_id: int, shaft: int, rng: np.random.Generator) -> Look:
         steel=level * rng.uniform(0.95, 1.04, 3),
         strip=_shaft_strip(shaft, rng),
         serrated=bool(rng.random() < 0.7),
+        mirror=float(rng.uniform(0, 1)),
+        stain=float(rng.uniform(0.3, 1)) if rng.random() < 0.35 else 0.0,
     )
 
 
@@ -129,16 +134,17 @@ def _lettering(strip: npt.NDArray[np.float32], rng: np.random.Generator, *, dark
     """Capitals and a logo block along the shaft; sometimes mirrored, as scopes show them."""
     layer = np.zeros(strip.shape[:2], np.uint8)
     letters = "".join(rng.choice(list("ABCDEHIKLMNOPRSTUVX"), size=int(rng.integers(4, 10))))
-    start, scale = int(rng.uniform(0.8, 4) * STRIP), STRIP / 40 * float(rng.uniform(0.7, 1.05))
-    baseline = int(STRIP * rng.uniform(0.62, 0.72))
+    start, scale = int(rng.uniform(0.8, 4) * STRIP), STRIP / 40 * float(rng.uniform(0.7, 1.3))
+    baseline = int(STRIP * rng.uniform(0.66, 0.8))
     cv2.putText(
         layer, letters, (start, baseline), cv2.FONT_HERSHEY_DUPLEX, scale, 255,
         int(rng.integers(1, 4)), cv2.LINE_AA,
     )  # fmt: skip
     if rng.random() < 0.5:
-        x = max(0, start - STRIP)
-        cv2.rectangle(layer, (x, STRIP // 4), (x + STRIP // 2, STRIP * 3 // 4), 255, -1)
-        cv2.rectangle(layer, (x + 6, STRIP // 3), (x + 12, STRIP * 3 // 4), 0, -1)
+        tall = int(STRIP * rng.uniform(0.25, 0.45))  # half the logo's height
+        x, y = max(0, start - 2 * tall - 8), STRIP // 2
+        cv2.rectangle(layer, (x, y - tall), (x + 2 * tall, y + tall), 255, -1)
+        cv2.rectangle(layer, (x + tall // 2, y - tall // 2), (x + tall, y + tall), 0, -1)
     if rng.random() < 0.5:
         layer = layer[::-1]
     ink = np.array([40, 42, 60] if dark else [225, 230, 232], np.float32) * rng.uniform(0.8, 1.05)
@@ -200,6 +206,9 @@ def draw(canvas: Canvas, look: Look, pose: Pose, instance: int) -> None:
     length = look.wrist * pose.width
     _bar(canvas, joint, heading, (length, pose.width * 0.9), look.steel * 0.82, instance)
     _bar(canvas, joint, heading, (length * 0.25, pose.width * 0.98), look.steel * 1.1, instance)
+    dark = joint + 0.55 * length * _unit(heading)
+    rim = look.steel * (1 - 0.75 * look.mirror)
+    _bar(canvas, dark, heading, (length * 0.22, pose.width * 0.86), rim, instance)
     tip_base = joint + length * _unit(heading)
     _draw_jaws(canvas, look, pose, (tip_base, heading), instance)
     pin = tip_base - 0.25 * pose.width * _unit(heading)
@@ -248,7 +257,26 @@ def _draw_jaws(
         canvas.polygon(turned, look.steel * tone * 0.5, instance)
         inner = _turn(_shrink(outline) * pose.width, heading + sign * opening / 2) + base
         canvas.polygon(inner, look.steel * tone, instance)
+        band = _turn(_shrink(outline, 0.34) * pose.width, heading + sign * opening / 2) + base
+        canvas.polygon(band, look.steel * (tone - sign * 0.6 * look.mirror), instance)
         _jaw_marks(canvas, look, pose, (base, heading + sign * opening / 2, sign), instance)
+        _stain(canvas, look, pose, (base, heading + sign * opening / 2))
+
+
+def _stain(canvas: Canvas, look: Look, pose: Pose, jaw: tuple[Points, float]) -> None:
+    """Blood and char on a jaw, the same blots in every frame."""
+    base, heading = jaw
+    turns = np.linspace(0, 2 * np.pi, 9)
+    for number in range(1, 1 + round(7 * look.stain)):
+        share, aside, phase = ((number * odd) % 1.0 for odd in (0.37, 0.71, 0.53))
+        ragged = 1 + 0.5 * np.sin(3 * turns + 6 * phase) + 0.3 * np.sin(5 * turns + 9 * share)
+        blot = np.stack([0.5 * np.cos(turns), 0.22 * np.sin(turns)], 1) * ragged[:, None]
+        blot = blot * look.jaw * 0.25 * (0.5 + phase)
+        blot += np.array([share * look.jaw, look.slim * (aside - 0.5)])
+        blood = np.array([112.0, 12.0, 14.0]) * (0.3 + 0.8 * aside)
+        corners = np.round((_turn(blot, heading) * pose.width + base) * 16).astype(np.int32)
+        shade = tuple(float(c) for c in blood)
+        cv2.fillPoly(canvas.image, [corners], shade, cv2.LINE_AA, 4)
 
 
 def _jaw_outline(look: Look, sign: float) -> Points:
@@ -270,9 +298,9 @@ def _jaw_outline(look: Look, sign: float) -> Points:
     return np.concatenate([outer, inner[::-1]])
 
 
-def _shrink(outline: Points) -> Points:
+def _shrink(outline: Points, thick: float = 0.72) -> Points:
     centre = outline.mean(0)
-    inner: Points = centre + (outline - centre) * np.array([0.94, 0.72])
+    inner: Points = centre + (outline - centre) * np.array([0.94, thick])
     return inner
 
 

@@ -24,6 +24,19 @@ def field(rng: np.random.Generator, side: int, cells: int, octaves: int = 1) -> 
     return np.asarray(total / (2 - 0.5 ** (octaves - 1)), np.float32)
 
 
+def pleats(rng: np.random.Generator, side: int, count: float) -> Float:
+    """Long, bent, parallel folds as of a stretched membrane, (side, side), -1 to 1.
+
+    count: of folds from edge to edge, each as deep as chance has it
+    """
+    angle = rng.uniform(0, np.pi)
+    place = np.arange(side, dtype=np.float32) / side
+    along = np.float32(np.cos(angle)) * place[None] + np.float32(np.sin(angle)) * place[:, None]
+    phase = along * np.float32(count) + field(rng, side, 3, 2) * np.float32(0.9)
+    depth = np.clip(field(rng, side, 4, 2) + 0.5, 0, 1)
+    return np.asarray(np.sin(2 * np.pi * phase) * depth, np.float32)
+
+
 def lobules(rng: np.random.Generator, side: int, count: int) -> Float:
     """Rounded cells as of fat, (side, side), 1 in the middle of a cell and 0 at its border."""
     seeds = np.full((side, side), 255, np.uint8)

@@ -59,7 +59,7 @@ class Procedure:
         kinds = rng.choice([spec.class_id for spec in CLASSES], size=count, replace=False)
         self.kinds: tuple[int, ...] = tuple(sorted(int(kind) for kind in kinds))
         shafts = rng.permutation(len(SHAFTS))[:count]
-        dark = rng.random(count) < 0.45  # most real shafts are black
+        dark = rng.random(count) < 0.6  # most real shafts are black
         shafts = np.where(dark, rng.integers(0, DARK_SHAFTS, count), shafts)
         if rng.random() < 0.3:
             shafts[:] = shafts[0]
@@ -205,7 +205,7 @@ def _actor(
     outside = rng.uniform(1.15, 1.6)
     pivot = (outside * half_x * 1.42 * np.cos(angle), outside * half_y * 1.42 * np.sin(angle))
     distance = float(np.hypot(*pivot))
-    near = rng.random() < 0.14
+    near = rng.random() < 0.2
     roams = rng.random() < 0.3  # leaves the picture now and then, and comes back
     reach = (rng.uniform(0.45, 0.7), rng.uniform(0.35, 0.6)) if roams else None
     reach = reach or (rng.uniform(0.72, 1.0), rng.uniform(0.08, 0.35))

@@ -1,0 +1,283 @@
+"""What held-out frames choose: the ridge, the fusion, the answer, its calibration, the guard.
+
+Everything that a frame must not teach itself is measured by leaving that frame out: T without
+frame n is a subtraction and a solve away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.backbone import BankTensors, DecodedMasks, ImageFeatures
+from models.config import BackboneConfig, FitConfig, LearnerConfig, MemoryConfig
+from models.encoded import (
+    EncodedFrames,
+    frame_features,
+    frame_statistics,
+    name_indicator,
+    total_statistics,
+)
+from models.losses import mask_loss, quality_loss
+from models.mapper import apply_mapper, descend, mapping_loss, ridge_solution
+from models.memory_bank import BankShape, MemoryBank
+from models.naming import WEIGHTS as NAMING_WEIGHTS
+from models.naming import Naming
+from models.ofl_sam2 import OflSam2
+from models.profile import Calibration, SupportSet
+from models.tracker import apply_naming, pool_features, raw_confidence
+
+RIDGES = (0.3, 1.0, 3.0, 10.0)  # times the ridge that pretraining found
+OBJECT_OFFSETS = (0.0, 1.5, 3.0)  # of the object score
+UNTESTED_OFFSET = 3.0  # where there are too few frames to hold any out
+
+
+def held_out_frames(encoded: EncodedFrames, config: FitConfig) -> list[int]:
+    """Frames to leave out in turn: without any of them, every class must still be visible."""
+    left = encoded.present.sum(1, keepdim=True) - encoded.present.long()
+    possible = torch.nonzero((left > 0).all(dim=0)).flatten()
+    shuffled = possible[torch.randperm(len(possible))]
+    return sorted(shuffled[: config.held_out].tolist())
+
+
+@torch.no_grad()
+def choose_ridge(model: OflSam2, encoded: EncodedFrames, held_out: list[int], base: float) -> float:
+    """The ridge whose mapping alone segments held-out frames best."""
+    if len(held_out) < 2:
+        return base
+    total = total_statistics(encoded)
+    scores = []
+    for factor in RIDGES:
+        found = []
+        for frame in held_out[:12]:
+            tau = ridge_solution(
+                total.minus(frame_statistics(encoded, frame)).normalized(), base * factor
+            )
+            mapped = apply_mapper(tau, encoded.described[frame : frame + 1])
+            decoded = model.backbone.decode_masks(mapped, frame_features(encoded, frame))
+            found.append(soft_dsc(decoded, encoded.mask[:, frame].float()).mean())
+        scores.append(torch.stack(found).mean())
+    return base * RIDGES[int(torch.stack(scores).argmax())]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Held-out frames as the tracker would see them, before fusion.
+
+    attended, mapped: (n, C, D, h, w); mask: (n, C, S, S); features, image, indicator: of n frames
+    """
+
+    attended: Tensor
+    mapped: Tensor
+    mask: Tensor
+    features: list[ImageFeatures]
+    image: list[Tensor]
+    indicator: list[Tensor | None]
+
+
+@torch.no_grad()
+def leave_one_out(
+    model: OflSam2, encoded: EncodedFrames, held_out: list[int], ridge: float
+) -> LeftOut:
+    total, config = total_statistics(encoded), model.config
+    attended, mapped, features = [], [], []
+    image, indicator = [], []
+    for frame in held_out:
+        tau = ridge_solution(total.minus(frame_statistics(encoded, frame)).normalized(), ridge)
+        seen = frame_features(encoded, frame)
+        bank = _bank_without(encoded, frame, config.backbone, config.memory)
+        attended.append(model.backbone.attend_memory(seen.stride16, bank))
+        mapped.append(apply_mapper(tau, encoded.described[frame : frame + 1]))
+        features.append(seen)
+        image.append(encoded.image[frame : frame + 1])
+        indicator.append(name_indicator(encoded, without=frame))
+    if not held_out:
+        empty = torch.zeros(0)
+        return LeftOut(empty, empty, empty, [], [], [])
+    mask = encoded.mask[:, held_out].transpose(0, 1).float()
+    return LeftOut(torch.stack(attended), torch.stack(mapped), mask, features, image, indicator)
+
+
+def _bank_without(
+    encoded: EncodedFrames, frame: int, backbone: BackboneConfig, memory: MemoryConfig
+) -> BankTensors:
+    """The bank a stream would start with on this frame, from the other frames' memories."""
+    rows = len(encoded.present)
+    bank = MemoryBank(BankShape(rows, memory.support, 0, backbone), memory.max_pointer_distance)
+    present = encoded.present.clone()
+    present[:, frame] = False
+    pooled = pool_features(encoded.features.stride16)
+    support = SupportSet(encoded.entries, present, pooled)
+    for row in range(rows):
+        bank.set_support(row, support.most_similar(row, pooled[frame], memory.support))
+    return bank.tensors(0)
+
+
+def train_fusion(model: OflSam2, left_out: LeftOut, config: FitConfig) -> int:
+    """AdamW on the fusion alone; every fourth held-out frame validates. Returns epochs run."""
+    count = len(left_out.features)
+    if count < 4:
+        return 0
+    order = torch.randperm(count).tolist()
+    validate, train = order[::4], [n for n in order if n not in order[::4]]
+    optimizer = torch.optim.AdamW(model.fusion.parameters(), lr=config.rate)
+    best, best_loss = _copy_state(model), _fusion_loss(model, left_out, validate)
+    waited, epochs = 0, 0
+    while epochs < config.epochs and waited < config.patience:
+        for frame in train:
+            optimizer.zero_grad(set_to_none=True)
+            loss = _frame_loss(model, left_out, frame)
+            loss.backward()
+            optimizer.step()
+        loss_now = _fusion_loss(model, left_out, validate)
+        if loss_now < best_loss:
+            best, best_loss, waited = _copy_state(model), loss_now, 0
+        else:
+            waited += 1
+        epochs += 1
+    model.fusion.load_state_dict(best)
+    return epochs
+
+
+def _copy_state(model: OflSam2) -> dict[str, Tensor]:
+    return {key: value.detach().clone() for key, value in model.fusion.state_dict().items()}
+
+
+def _frame_loss(model: OflSam2, left_out: LeftOut, frame: int) -> Tensor:
+    fused = model.fusion(left_out.attended[frame], left_out.mapped[frame])
+    decoded = model.backbone.decode_masks(fused, left_out.features[frame])
+    mask = left_out.mask[frame][:, None]
+    quality = quality_loss(decoded.iou, decoded.object_logit, decoded.mask_logits, mask)
+    return (mask_loss(decoded.mask_logits, mask) + quality).mean()
+
+
+@torch.no_grad()
+def _fusion_loss(model: OflSam2, left_out: LeftOut, frames: list[int]) -> float:
+    return sum(float(_frame_loss(model, left_out, frame)) for frame in frames) / len(frames)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How decoded rows become an answer; see Naming.weight and Profile.object_offset."""
+
+    naming_weight: float
+    object_offset: float
+
+
+@torch.no_grad()
+def _decode_left_out(
+    model: OflSam2, left_out: LeftOut, frame: int, answer: Answer
+) -> tuple[DecodedMasks, Tensor]:
+    """A held-out frame as the tracker would answer it, and the certainty of its names."""
+    fused = model.fusion(left_out.attended[frame], left_out.mapped[frame])
+    features = left_out.features[frame]
+    decoded = model.backbone.decode_masks(fused, features).shifted(answer.object_offset)
+    indicator = left_out.indicator[frame]
+    if indicator is None or answer.naming_weight == 0:
+        return decoded, torch.ones(len(decoded.iou))
+    naming = Naming(indicator, answer.naming_weight)
+    return apply_naming(naming, features, left_out.image[frame], decoded)
+
+
+def choose_answer(model: OflSam2, left_out: LeftOut) -> Answer:
+    """The answer that segments the held-out frames best; absent classes count as 1 or 0."""
+    frames = range(len(left_out.features))
+    if len(frames) < 2:
+        return Answer(0.0, UNTESTED_OFFSET)
+    weights = NAMING_WEIGHTS if left_out.indicator[0] is not None else (0.0,)
+
+    def score(answer: Answer) -> float:
+        decoded = [_decode_left_out(model, left_out, n, answer)[0] for n in frames]
+        found = [exclusive_dsc(d, left_out.mask[n]) for n, d in zip(frames, decoded, strict=True)]
+        return float(torch.stack(found).mean())
+
+    weight = max(weights, key=lambda one: score(Answer(one, 0.0)))
+    return max((Answer(weight, offset) for offset in OBJECT_OFFSETS), key=score)
+
+
+@torch.no_grad()
+def calibrate(
+    model: OflSam2, left_out: LeftOut, rows: int, answer: Answer
+) -> tuple[Calibration, list[float]]:
+    """Confidence against held-out DSC, per class; and the held-out DSC where visible."""
+    raw, dsc, shown = [], [], []
+    for frame in range(len(left_out.features)):
+        decoded, certainty = _decode_left_out(model, left_out, frame, answer)
+        raw.append(raw_confidence(decoded, certainty))
+        dsc.append(exclusive_dsc(decoded, left_out.mask[frame]))
+        shown.append(left_out.mask[frame].flatten(1).any(dim=1))
+    if not raw:
+        return Calibration(torch.ones(rows), torch.zeros(rows)), [float("nan")] * rows
+    scores, truth, visible = torch.stack(raw), torch.stack(dsc), torch.stack(shown)
+    slope, offset = _logistic(torch.logit(scores.clamp(1e-4, 1 - 1e-4)), truth)
+    reached = [float(truth[visible[:, r], r].mean()) for r in range(rows)]
+    return Calibration(slope, offset), reached
+
+
+def _logistic(score: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Per column, slope and offset of a logistic regression with a prior at (1, 0), by Newton.
+
+    score, truth: (n, C); the prior weighs as much as two samples, so few frames cannot run away
+    """
+    with torch.inference_mode(mode=False):
+        features = torch.stack([score, torch.ones_like(score)], dim=-1).transpose(0, 1)  # (C, n, 2)
+        wanted = truth.T
+        prior = torch.tensor([1.0, 0.0])
+        weights = prior.repeat(len(features), 1)
+        for _ in range(30):
+            prob = torch.sigmoid((features @ weights[..., None])[..., 0])
+            gradient = ((prob - wanted)[..., None] * features).sum(1) + 2 * (weights - prior)
+            curve = (prob * (1 - prob)).clamp_min(1e-3)[..., None, None]
+            hessian = (curve * features[..., :, None] * features[..., None, :]).sum(1)
+            hessian = hessian + 2 * torch.eye(2)
+            weights = weights - torch.linalg.solve(hessian, gradient[..., None])[..., 0]
+    return weights[:, 0].clamp_min(0.2), weights[:, 1]
+
+
+def guard_limits(
+    encoded: EncodedFrames, held_out: list[int], ridge: float, learner: LearnerConfig
+) -> tuple[Tensor, Tensor]:
+    """What true annotations do when they arrive as an online frame, measured by leaving frames out.
+
+    returns: the largest rise of the loss on the other frames, at least the configured tolerance,
+             and a quarter more than the largest loss on such a frame before it is learnt; (C,)
+    """
+    rows = len(encoded.present)
+    rise, surprise = torch.full((rows,), learner.tolerance), torch.zeros(rows)
+    total = total_statistics(encoded)
+    share = torch.full((rows,), learner.decay * (1 - learner.support_weight))
+    for frame in held_out if encoded.present.shape[1] > 1 else []:
+        seen = encoded.present[:, frame]
+        fresh = frame_statistics(encoded, frame)
+        others = total.minus(fresh).normalized()
+        tau = ridge_solution(others, ridge)
+        moved = others.mixed(fresh.normalized(), share)
+        after = descend(tau, moved, ridge, learner.online_iterations)
+        risen = mapping_loss(after, others) / mapping_loss(tau, others).clamp_min(1e-9) - 1
+        rise = torch.where(seen, torch.maximum(rise, risen), rise)
+        loss = mapping_loss(tau, fresh.normalized())
+        surprise = torch.where(seen, torch.maximum(surprise, loss), surprise)
+    return rise, torch.where(surprise > 0, 1.25 * surprise, float("inf"))
+
+
+def soft_dsc(decoded: DecodedMasks, mask: Tensor) -> Tensor:
+    """DSC of the gated masks at the decoder's resolution; one where both are empty.
+
+    mask: (C, S, S) float; returns (C,)
+    """
+    truth = F.adaptive_avg_pool2d(mask[:, None], decoded.mask_logits.shape[-1]) > 0.5
+    found = decoded.gated() > 0
+    sizes = found.sum(dim=(1, 2, 3)) + truth.sum(dim=(1, 2, 3))
+    overlap = 2.0 * (found & truth).sum(dim=(1, 2, 3))
+    return torch.where(sizes > 0, overlap / sizes.clamp_min(1), 1.0)
+
+
+def exclusive_dsc(decoded: DecodedMasks, mask: Tensor) -> Tensor:
+    """As soft_dsc, but a pixel belongs to the class with the highest logit, as it is shown."""
+    logits = decoded.gated()
+    best = logits.amax(dim=0, keepdim=True)
+    won = torch.where(logits == best, logits, -best.abs() - 1)
+    return soft_dsc(replace(decoded, mask_logits=won), mask)
