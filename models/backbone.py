@@ -127,13 +127,13 @@ class Backbone(nn.Module):
         """
         rows = bank.memory.shape[0]
         height, width = features.shape[-2:]
-        memory, pos, key_bias = self._memory_tokens(bank)
+        remembered = self._memory_tokens(bank)
         image_pos = cast(Tensor, self.image_pos)
         # (C, D, h, w) -> (C, hw, D)
+        # One frame for all rows stays one row until the rows' memories tell them apart.
         tokens = (features + 0.1 * image_pos).flatten(2).transpose(1, 2)
-        tokens = tokens.expand(rows, -1, -1)
         for layer in self.sam.memory_attention.layers:
-            tokens = self._attention_layer(layer, tokens, memory, pos, key_bias)
+            tokens = self._attention_layer(layer, tokens, remembered)
         tokens = self.sam.memory_attention.norm(tokens)
         return cast(Tensor, tokens.transpose(1, 2).reshape(rows, -1, height, width))
 
@@ -208,8 +208,7 @@ class Backbone(nn.Module):
         weight = self.sam.sam_prompt_encoder.no_mask_embed.weight
         return cast(Tensor, weight.view(1, -1, 1, 1))
 
-    def _memory_tokens(self, bank: BankTensors) -> tuple[Tensor, tuple[Tensor, int], Tensor]:
-        """Tokens and positions (C, N, M), how many of them turn, key bias (C, 1, 1, N)."""
+    def _memory_tokens(self, bank: BankTensors) -> _MemoryTokens:
         rows, entries, width = bank.memory.shape[:3]
         area = bank.memory.shape[3] * bank.memory.shape[4]
         split = self.config.model_width // width
@@ -227,53 +226,81 @@ class Backbone(nn.Module):
         bias = bias.masked_fill(~bank.valid, float("-inf"))
         key_bias = torch.cat(
             [bias.repeat_interleave(area, dim=1), bias.repeat_interleave(split, dim=1)], dim=1
-        )[:, None, None]
+        )[:, None]
         memory = torch.cat([spatial, pointer], dim=1)
         pos = torch.cat([spatial_pos.expand(rows, -1, -1), pointer_pos], dim=1)
-        return memory, (pos, entries * area), key_bias
+        cos, sin = cast(Tensor, self.rope_cos), cast(Tensor, self.rope_sin)
+        still = torch.zeros(entries * split, cos.shape[1], dtype=cos.dtype, device=cos.device)
+        turn = _Turn(
+            torch.cat([cos.repeat(entries, 1), still + 1]), torch.cat([sin.repeat(entries, 1), still])
+        )
+        return _MemoryTokens(memory, memory + pos, key_bias, turn)
 
-    def _attention_layer(
-        self,
-        layer: Any,
-        tokens: Tensor,
-        memory: Tensor,
-        pos: tuple[Tensor, int],
-        key_bias: Tensor,
-    ) -> Tensor:
-        """One memory attention layer. tokens: (C, hw, D) -> (C, hw, D)"""
+    def _attention_layer(self, layer: Any, tokens: Tensor, remembered: _MemoryTokens) -> Tensor:
+        """One memory attention layer. tokens: (1 or C, hw, D) -> (C, hw, D)"""
+        turn = _Turn(cast(Tensor, self.rope_cos), cast(Tensor, self.rope_sin))
         normed = layer.norm1(tokens)
         own = layer.self_attn
-        query, key = self._rotate(own.q_proj(normed)), self._rotate(own.k_proj(normed))
-        attended = _attend(query, key, own.v_proj(normed))
-        tokens = tokens + own.out_proj(attended)
+        query, key = turn.project(own.q_proj, normed), turn.project(own.k_proj, normed)
+        tokens = tokens + own.out_proj(_attend(query, key, own.v_proj(normed)))
 
         cross = layer.cross_attn_image
-        query = self._rotate(cross.q_proj(layer.norm2(tokens)))
-        key = cross.k_proj(memory + pos[0])
-        key = torch.cat([self._rotate(key[:, : pos[1]]), key[:, pos[1] :]], dim=1)
-        attended = _attend(query, key, cross.v_proj(memory), key_bias)
-        tokens = tokens + cross.out_proj(attended)
+        query = turn.project(cross.q_proj, layer.norm2(tokens))
+        key = remembered.turn.project(cross.k_proj, remembered.placed)
+        # Attention weights sum to one, so projecting what was gathered equals gathering what was
+        # projected, at half the arithmetic: a memory is half as wide as the model.
+        gathered = _attend(query, key, remembered.memory, remembered.key_bias)
+        tokens = tokens + cross.out_proj(cross.v_proj(gathered))
         return cast(Tensor, tokens + layer.linear2(F.relu(layer.linear1(layer.norm3(tokens)))))
 
-    def _rotate(self, tokens: Tensor) -> Tensor:
-        """Rotary encoding in real arithmetic. tokens: (C, E * hw, D), the map repeated E times."""
-        rows, count, width = tokens.shape
-        cos, sin = cast(Tensor, self.rope_cos), cast(Tensor, self.rope_sin)
-        area = cos.shape[0]
-        pairs = tokens.float().reshape(rows, count // area, area, width // 2, 2)
-        even, odd = pairs[..., 0], pairs[..., 1]
-        rotated = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
-        return rotated.reshape(rows, count, width).to(tokens.dtype)
+
+@dataclass(frozen=True)
+class _Turn:
+    """Rotary encoding in real arithmetic, cosines and sines per token and channel, (N, D).
+
+    A turned projection is x W cos + x W' sin, where W' is W with its channel pairs swapped and one
+    of each pair negated: two products and no shuffling of channels, which engines do slowly.
+    Tokens that do not turn (object pointers) have cosine one and sine zero.
+    """
+
+    cos: Tensor
+    sin: Tensor
+
+    def project(self, linear: nn.Linear, tokens: Tensor) -> Tensor:
+        """tokens: (C, N, in) -> (C, N, D)"""
+        crossed = F.linear(tokens, _crossed(linear.weight), _crossed(linear.bias))
+        return linear(tokens) * self.cos + crossed * self.sin
+
+
+def _crossed(value: Tensor) -> Tensor:
+    """Channels (a, b) of every pair become (-b, a). value: (D, ...)"""
+    pairs = value.unflatten(0, (-1, 2))
+    return torch.stack([-pairs[:, 1], pairs[:, 0]], dim=1).flatten(0, 1)
+
+
+@dataclass(frozen=True)
+class _MemoryTokens:
+    """A bank as attention sees it: N tokens of C rows.
+
+    memory: (C, N, M); placed: the same with positions; key_bias: (C, 1, N); turn: per token
+    """
+
+    memory: Tensor
+    placed: Tensor
+    key_bias: Tensor
+    turn: _Turn
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
-    """One-head attention, (C, N, D) tokens; four dimensions select torch's fused kernel."""
-    out = F.scaled_dot_product_attention(query[:, None], key[:, None], value[:, None], bias)
-    return out[:, 0]
+    """One-head attention. query: (C, n, D); key: (C, N, D); value: (C, N, V) -> (C, n, V)"""
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(1, 2)
+    if bias is not None:
+        scores = scores + bias
+    return scores.softmax(dim=-1) @ value
 
 
 def _axial_rotation(grid: int, width: int, theta: float = 10000.0) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (grid * grid, width / 2): first half turns with x, second with y.
+    """Cosines and sines (grid * grid, width): the first half turns with x, the second with y.
 
     Axial rotary encoding as in SAM2 (section D.1) and RoPE-ViT (Heo et al. 2024).
     """
@@ -281,6 +308,7 @@ def _axial_rotation(grid: int, width: int, theta: float = 10000.0) -> tuple[Tens
     place = torch.arange(grid * grid).float()
     column, row = place % grid, torch.div(place, grid, rounding_mode="floor")
     angle = torch.cat([torch.outer(column, frequency), torch.outer(row, frequency)], dim=1)
+    angle = angle.repeat_interleave(2, dim=1)  # both channels of a pair turn together
     return angle.cos(), angle.sin()
 
 
