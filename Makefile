@@ -12,12 +12,13 @@ CHROMIUM := $(or $(TROCAR_CHROMIUM),$(shell command -v chromium || command -v ch
 
 install: $(STAMP)
 
-$(STAMP): pyproject.toml requirements/constraints.txt requirements/sam2.txt
+$(STAMP): pyproject.toml requirements/constraints.txt requirements/sam2.txt requirements/openvino.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install -q pip==26.3 setuptools==84.2.1 wheel==0.48.0
 	$(PIP) install -q torch==2.13.0 -c requirements/constraints.txt
 	$(PIP) install -q --no-build-isolation -e '.[dev]' -c requirements/constraints.txt
 	SAM2_BUILD_CUDA=0 $(PIP) install -q --no-deps --no-build-isolation --require-hashes -r requirements/sam2.txt
+	$(PIP) install -q --no-deps -r requirements/openvino.txt
 	touch $@
 
 demo: install

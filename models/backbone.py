@@ -231,10 +231,9 @@ class Backbone(nn.Module):
         pos = torch.cat([spatial_pos.expand(rows, -1, -1), pointer_pos], dim=1)
         cos, sin = cast(Tensor, self.rope_cos), cast(Tensor, self.rope_sin)
         still = torch.zeros(entries * split, cos.shape[1], dtype=cos.dtype, device=cos.device)
-        turn = _Turn(
-            torch.cat([cos.repeat(entries, 1), still + 1]), torch.cat([sin.repeat(entries, 1), still])
-        )
-        return _MemoryTokens(memory, memory + pos, key_bias, turn)
+        all_cos = torch.cat([cos.repeat(entries, 1), still + 1])
+        all_sin = torch.cat([sin.repeat(entries, 1), still])
+        return _MemoryTokens(memory, memory + pos, key_bias, _Turn(all_cos, all_sin))
 
     def _attention_layer(self, layer: Any, tokens: Tensor, remembered: _MemoryTokens) -> Tensor:
         """One memory attention layer. tokens: (1 or C, hw, D) -> (C, hw, D)"""
@@ -268,8 +267,9 @@ class _Turn:
 
     def project(self, linear: nn.Linear, tokens: Tensor) -> Tensor:
         """tokens: (C, N, in) -> (C, N, D)"""
+        straight: Tensor = linear(tokens)
         crossed = F.linear(tokens, _crossed(linear.weight), _crossed(linear.bias))
-        return linear(tokens) * self.cos + crossed * self.sin
+        return straight * self.cos + crossed * self.sin
 
 
 def _crossed(value: Tensor) -> Tensor:
@@ -296,7 +296,8 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = Non
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(1, 2)
     if bias is not None:
         scores = scores + bias
-    return scores.softmax(dim=-1) @ value
+    gathered: Tensor = scores.softmax(dim=-1) @ value
+    return gathered
 
 
 def _axial_rotation(grid: int, width: int, theta: float = 10000.0) -> tuple[Tensor, Tensor]:

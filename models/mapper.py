@@ -32,10 +32,10 @@ def describe(stride16: Tensor, image: Tensor, config: LearnerConfig) -> Tensor:
               windows, mean and spread of its colour near and far, and a constant one
     """
     token = stride16 * torch.rsqrt(stride16.square().mean(dim=1, keepdim=True) + 1e-6)
-    parts = [token, *(_window_mean(token, side) for side in config.context)]
+    parts = [token, *(window_mean(token, side) for side in config.context)]
     if config.color:
         near = token_color(image, stride16.shape[-1])
-        parts.extend([near, _window_mean(near, 5)])
+        parts.extend([near, window_mean(near, 5)])
     parts.append(torch.ones_like(token[:, :1]))
     described = torch.cat(parts, dim=1)
     if config.kernel == 1:
@@ -53,8 +53,14 @@ def token_color(image: Tensor, grid: int) -> Tensor:
     return torch.cat([mean, spread], dim=1)
 
 
-def _window_mean(value: Tensor, side: int) -> Tensor:
-    return F.avg_pool2d(value, side, stride=1, padding=side // 2, count_include_pad=False)
+def window_mean(value: Tensor, side: int, *, whole: bool = True) -> Tensor:
+    """Average over a square window around every token, down and then across: 26 sums, not 169.
+
+    value: (B, d, h, w); side: odd; whole: divide by the tokens inside the map, not by the window
+    """
+    half = side // 2
+    down = F.avg_pool2d(value, (side, 1), 1, (half, 0), count_include_pad=not whole)
+    return F.avg_pool2d(down, (1, side), 1, (0, half), count_include_pad=not whole)
 
 
 def token_weights(mask: Tensor, grid: int) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.mapper import Statistics, ridge_solution, token_color
+from models.mapper import Statistics, ridge_solution, token_color, window_mean
 
 DESCRIBE_WINDOW, VOTE_WINDOW = 7, 5  # sides, in tokens
 RIDGE = 0.03
@@ -39,8 +39,8 @@ def describe_instrument(stride16: Tensor, image: Tensor, cover: Tensor) -> Tenso
 
 def instrument_mean(value: Tensor, cover: Tensor, side: int) -> Tensor:
     """Average over the instrument tokens in a window. value: (B, d, h, w); cover: (B, 1, h, w)"""
-    total = F.avg_pool2d(value * cover, side, stride=1, padding=side // 2)
-    weight = F.avg_pool2d(cover, side, stride=1, padding=side // 2)
+    total = window_mean(value * cover, side, whole=False)
+    weight = window_mean(cover, side, whole=False)
     return total / weight.clamp_min(1e-4)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from models.backbone import Backbone, BankTensors, ImageFeatures
 from models.config import BackboneConfig, LearnerConfig, MemoryConfig
+from models.engines.engine import Engine
 from models.fusion import AdaptiveFusion
 
 
@@ -54,16 +55,21 @@ class OflSam2(nn.Module):
         return Entries(memory, self.backbone.prompted_pointer(features, mask))
 
     def target(self, stride16: Tensor, own: Entries) -> Tensor:
-        """What the mapping network regresses: the frame conditioned on its own true mask.
+        """See own_target."""
+        return own_target(self.backbone, stride16, own)
 
-        stride16: (N, D, h, w), one own entry each; returns (N, D, h, w)
-        """
-        count = stride16.shape[0]
-        bank = BankTensors(
-            memory=own.memory[:, None],
-            pointer=own.pointer[:, None],
-            time_code=torch.tensor([self.config.backbone.memories - 1]),
-            distance=torch.zeros(count, 1),
-            valid=torch.ones(count, 1, dtype=torch.bool),
-        )
-        return self.backbone.attend_memory(stride16, bank)
+
+def own_target(engine: Engine, stride16: Tensor, own: Entries) -> Tensor:
+    """What the mapping network regresses: the frame conditioned on its own true mask.
+
+    stride16: (1 or N, D, h, w); own: N entries, one each; returns (N, D, h, w)
+    """
+    count = len(own.memory)
+    bank = BankTensors(
+        memory=own.memory[:, None],
+        pointer=own.pointer[:, None],
+        time_code=torch.tensor([engine.config.memories - 1]),
+        distance=torch.zeros(count, 1),
+        valid=torch.ones(count, 1, dtype=torch.bool),
+    )
+    return engine.attend_memory(stride16, bank)

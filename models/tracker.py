@@ -1,5 +1,7 @@
 """One stream's state: `step(image) -> Segmentation`, and freeze, rollback, reset.
 
+`step` is `look`, which answers, and `learn`, which a live caller does after handing the masks on.
+
 A step: image -> Hiera features; memory attention over the bank gives E1, the mapping network E2;
 the fusion of both goes into the frozen mask decoder. A class whose calibrated confidence reaches
 gamma updates its memory ring and its mapping network; below gamma neither moves. An update that
@@ -20,12 +22,13 @@ from torch import Tensor
 
 from models.backbone import DecodedMasks, ImageFeatures
 from models.checkpoint import LoadedWeights, load_embedded
+from models.engines.engine import Engine, EngineChoice, open_engine
 from models.errors import ProfileError
 from models.learner import LearnerSnapshot, OnlineLearner
 from models.mapper import Statistics, apply_mapper, describe, token_weights
 from models.memory_bank import BankShape, MemoryBank
 from models.naming import Naming, name_masks
-from models.ofl_sam2 import Entries, OflSam2
+from models.ofl_sam2 import Entries, OflSam2, own_target
 from models.preprocess import class_map, to_input
 from models.profile import Profile, load_profile
 from models.types import ClassResult, ClassSpec, Segmentation, UInt8Array, Update
@@ -59,6 +62,15 @@ class _Pass:
 
 
 @dataclass(frozen=True)
+class _Lesson:
+    """A frame that has been answered and not yet learnt from."""
+
+    seen: _Pass
+    confidence: Tensor
+    present: Tensor
+
+
+@dataclass(frozen=True)
 class _Saved:
     learner: LearnerSnapshot
     bank: tuple[Tensor, ...]
@@ -71,8 +83,13 @@ class Tracker:
     """Segments one stream, frame by frame, without prompts."""
 
     def __init__(
-        self, weights: LoadedWeights, profile: Profile, parts: Parts | None = None
+        self,
+        weights: LoadedWeights,
+        profile: Profile,
+        parts: Parts | None = None,
+        engine: EngineChoice | None = None,
     ) -> None:
+        """engine: None is torch. Raises ProfileError, EngineError."""
         if profile.backbone != weights.name:
             raise ProfileError(
                 f"profile was fitted for backbone {profile.backbone}, this one is {weights.name}"
@@ -88,6 +105,8 @@ class Tracker:
         self._gamma = profile.learner.gamma if gamma is None else gamma
         backbone = self._model.config.backbone
         shape = BankShape.of(len(profile.classes), profile.memory, backbone)
+        self._engine = open_engine(engine or EngineChoice("torch"), weights, shape)
+        self._lesson: _Lesson | None = None
         self._bank = MemoryBank(shape, profile.memory.max_pointer_distance)
         self._learner = OnlineLearner(profile.start, profile.learner)
         self._frozen = not self._parts.online
@@ -103,16 +122,18 @@ class Tracker:
         online: bool = True,
         gamma: float | None = None,
         threads: int | None = None,
+        engine: str = "auto",
     ) -> Tracker:
         """A tracker on the embedded backbone.
 
-        profile: "instrument", "phantom" or a file that `trocar fit` wrote
-        Raises ProfileError, CheckpointError.
+        profile: "instrument", "phantom" or a file that `trocar fit` wrote; engine: see open_engine
+        Raises ProfileError, CheckpointError, EngineError.
         """
         if threads is not None:
             torch.set_num_threads(threads)
         loaded = load_profile(profile)
-        return cls(load_embedded(), loaded, Parts(online=online, gamma=gamma))
+        parts = Parts(online=online, gamma=gamma)
+        return cls(load_embedded(), loaded, parts, EngineChoice(engine))
 
     @property
     def classes(self) -> tuple[ClassSpec, ...]:
@@ -152,35 +173,72 @@ class Tracker:
 
     def reset(self) -> None:
         """Forget the stream: the state is the profile's again."""
+        self._lesson = None
         self._learner.reset()
         self._bank.forget_recent()
         self._saved.clear()
         self._frame = 0
         self._since_snapshot = 0
 
-    @torch.inference_mode()
     def step(self, image_rgb: UInt8Array) -> Segmentation:
-        """Segment the next frame. image_rgb: (H, W, 3) uint8"""
+        """Segment the next frame and learn from it. image_rgb: (H, W, 3) uint8"""
         started = time.perf_counter()
-        seen = self._look(image_rgb)
+        answer = self.look(image_rgb)
+        results = tuple(
+            replace(result, update=update)
+            for result, update in zip(answer.results, self.learn(), strict=True)
+        )
+        return Segmentation(answer.class_map, results, (time.perf_counter() - started) * 1e3)
+
+    @torch.inference_mode()
+    def look(self, image_rgb: UInt8Array) -> Segmentation:
+        """Segment the next frame; `learn` may follow. image_rgb: (H, W, 3) uint8"""
+        started = time.perf_counter()
+        seen = self._pass(image_rgb)
         decoded = seen.decoded
-        raw = raw_confidence(decoded, seen.certainty)
-        confidence = self._profile.calibration(raw)
+        confidence = self._profile.calibration(raw_confidence(decoded, seen.certainty))
         present = (decoded.object_logit > 0) & (decoded.mask_logits.amax(dim=(1, 2, 3)) > 0)
-        updates = self._learn(seen, confidence, present)
+        self._lesson = _Lesson(seen, confidence, present)
         classes = self._class_map(decoded, present, image_rgb.shape[:2])
+        results = self._results(classes, present, confidence)
         self._frame += 1
-        results = self._results(classes, present, confidence, updates)
         return Segmentation(classes, results, (time.perf_counter() - started) * 1e3)
 
-    def _look(self, image_rgb: UInt8Array) -> _Pass:
-        model, backbone = self._model, self._model.backbone
+    @torch.inference_mode()
+    def learn(self) -> tuple[Update, ...]:
+        """Learn from the frame last looked at, once; what became of it, per class."""
+        lesson, self._lesson = self._lesson, None
+        if lesson is None or self._frozen:
+            return (Update.FROZEN,) * len(self.classes)
+        finite = torch.isfinite(lesson.confidence) & torch.isfinite(lesson.seen.described).all()
+        sure = lesson.confidence >= self._gamma
+        rows = torch.nonzero(lesson.present & finite & sure).flatten()
+        updates = [Update.REFUSED] * len(self.classes)
+        if len(rows) == 0:
+            return tuple(updates)
+        kept = self._teach(lesson.seen, rows)
+        for row, good in zip(rows.tolist(), kept.tolist(), strict=True):
+            updates[row] = Update.ACCEPTED if good else Update.ROLLED_BACK
+        if bool(kept.any()):
+            self._remember_state()
+        return tuple(updates)
+
+    def _teach(self, seen: _Pass, rows: Tensor) -> Tensor:
+        """Update mapping networks and bank of these rows; which updates were kept, (n,) bool."""
+        entries, fresh = lesson_of(self._engine, seen.features, seen.described, seen.decoded, rows)
+        kept = self._learner.update(rows, fresh)
+        good = Entries(entries.memory[kept], entries.pointer[kept])
+        self._bank.push(rows[kept], good, self._frame - 1)
+        return kept
+
+    def _pass(self, image_rgb: UInt8Array) -> _Pass:
+        backbone, engine = self._model.backbone, self._engine
         image = backbone.normalize(to_input(image_rgb, backbone.config.image_size))
-        features = backbone.encode_image(image)
-        described = describe(features.stride16, image, model.config.learner)
+        features = engine.encode_image(image)
+        described = describe(features.stride16, image, self._model.config.learner)
         if self._frame == 0:
             self._choose_support(features)
-        decoded = backbone.decode_masks(self._condition(features, described), features)
+        decoded = engine.decode_masks(self._condition(features, described), features)
         decoded = decoded.shifted(self._profile.object_offset)
         certainty = torch.ones(len(decoded.iou))
         naming = self._profile.naming
@@ -194,7 +252,7 @@ class Tracker:
         if not parts.memory:
             return mapped
         bank = self._bank.tensors(self._frame)
-        attended = self._model.backbone.attend_memory(features.stride16, bank)
+        attended = self._engine.attend_memory(features.stride16, bank)
         if not parts.learner:
             return attended
         if not parts.fusion:
@@ -206,29 +264,6 @@ class Tracker:
         for row in range(len(self.classes)):
             entries = self._profile.support.most_similar(row, pooled, self._profile.memory.support)
             self._bank.set_support(row, entries)
-
-    def _learn(self, seen: _Pass, confidence: Tensor, present: Tensor) -> list[Update]:
-        if self._frozen:
-            return [Update.FROZEN] * len(self.classes)
-        finite = torch.isfinite(confidence) & torch.isfinite(seen.described).all()
-        rows = torch.nonzero(present & finite & (confidence >= self._gamma)).flatten()
-        updates = [Update.REFUSED] * len(self.classes)
-        if len(rows) == 0:
-            return updates
-        entries, fresh = self._lesson(seen, rows)
-        kept = self._learner.update(rows, fresh)
-        self._bank.push(
-            rows[kept], Entries(entries.memory[kept], entries.pointer[kept]), self._frame
-        )
-        for row, good in zip(rows.tolist(), kept.tolist(), strict=True):
-            updates[row] = Update.ACCEPTED if good else Update.ROLLED_BACK
-        if bool(kept.any()):
-            self._remember_state()
-        return updates
-
-    def _lesson(self, seen: _Pass, rows: Tensor) -> tuple[Entries, Statistics]:
-        """Memories of the confident rows and the statistics of their mapping problem."""
-        return lesson(self._model, seen.features, seen.described, seen.decoded, rows)
 
     def _remember_state(self) -> None:
         self._since_snapshot += 1
@@ -246,7 +281,7 @@ class Tracker:
         return class_map(logits, ids, (shape[0], shape[1]))
 
     def _results(
-        self, classes: UInt8Array, present: Tensor, confidence: Tensor, updates: list[Update]
+        self, classes: UInt8Array, present: Tensor, confidence: Tensor
     ) -> tuple[ClassResult, ...]:
         counts = np.bincount(classes.ravel(), minlength=256) / max(classes.size, 1)
         return tuple(
@@ -255,14 +290,14 @@ class Tracker:
                 present=bool(present[row]) and bool(counts[spec.class_id] > 0),
                 confidence=float(confidence[row]),
                 area=float(counts[spec.class_id]),
-                update=updates[row],
+                update=Update.PENDING,
             )
             for row, spec in enumerate(self.classes)
         )
 
 
-def lesson(
-    model: OflSam2,
+def lesson_of(
+    engine: Engine,
     features: ImageFeatures,
     described: Tensor,
     decoded: DecodedMasks,
@@ -272,13 +307,12 @@ def lesson(
 
     features, described of one frame; decoded of C rows; rows: (n,) the rows taken as true
     """
-    backbone = model.backbone
     logits = decoded.mask_logits[rows]
-    memory = backbone.encode_memory(features.stride16, logits, decoded.object_logit[rows] > 0)
+    memory = engine.encode_memory(features.stride16, logits, decoded.object_logit[rows] > 0)
     entries = Entries(memory, decoded.pointer[rows])
-    target = model.target(features.stride16.expand(len(rows), -1, -1, -1), entries)
+    target = own_target(engine, features.stride16, entries)
     mask = (logits[:, 0] > 0).float()
-    weight = token_weights(mask, backbone.config.grid)[:, None]
+    weight = token_weights(mask, engine.config.grid)[:, None]
     fresh = Statistics.of(described.flatten(2)[None], target.flatten(2)[:, None], weight)
     return entries, fresh.normalized()
 

@@ -33,6 +33,7 @@ class Update(StrEnum):
     ACCEPTED = "accepted"  # confidence reached gamma, the update was kept
     REFUSED = "refused"  # confidence below gamma, nothing was learnt
     ROLLED_BACK = "rolled_back"  # the guard found that the update harmed the support samples
+    PENDING = "pending"  # masks first: the learner has not decided yet
     FROZEN = "frozen"  # the learner is frozen or online updates are off
 
 

@@ -60,7 +60,11 @@ def create_app(
     """
     plan, profile = plan_session(settings)
     opener: OpenSegmenter = open_segmenter or functools.partial(
-        Tracker.open, profile, online=settings.online, gamma=settings.gamma
+        Tracker.open,
+        profile,
+        online=settings.online,
+        gamma=settings.gamma,
+        engine=settings.engine,
     )
 
     @contextlib.asynccontextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from service.settings import let_threads_sleep
 
+ENGINES = ("auto", "torch", "onnx")  # as in models.engines, which --help does not import
 PROFILE_HELP = "instrument, phantom, or a file that `trocar fit` wrote"
 
 
@@ -68,6 +69,7 @@ def _add_serve(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument("--port", type=_port, default=8000)
     parser.add_argument("--no-online", action="store_true", help="no online updates")
     parser.add_argument("--gamma", type=_share, default=None, help="confidence that teaches")
+    parser.add_argument("--engine", choices=ENGINES, default="auto", help="how the network runs")
     parser.add_argument("--once", action="store_true", help="play a recording once, not in a loop")
     parser.set_defaults(command=_serve)
 
@@ -79,6 +81,7 @@ def _add_segment(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument("--profile", default="instrument", help=PROFILE_HELP)
     parser.add_argument("--no-online", action="store_true", help="no online updates")
     parser.add_argument("--gamma", type=_share, default=None, help="confidence that teaches")
+    parser.add_argument("--engine", choices=ENGINES, default="auto", help="how the network runs")
     parser.add_argument("--force", action="store_true", help="replace earlier results")
     parser.set_defaults(command=_segment)
 
@@ -146,6 +149,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         online=not arguments.no_online,
         gamma=arguments.gamma,
         loop=not arguments.once,
+        engine=arguments.engine,
     )
     serve(settings)
     return 0
@@ -157,7 +161,10 @@ def _segment(arguments: argparse.Namespace) -> int:
 
     def open_tracker() -> Tracker:
         return Tracker.open(
-            arguments.profile, online=not arguments.no_online, gamma=arguments.gamma
+            arguments.profile,
+            online=not arguments.no_online,
+            gamma=arguments.gamma,
+            engine=arguments.engine,
         )
 
     request = SegmentRequest(
@@ -168,6 +175,7 @@ def _segment(arguments: argparse.Namespace) -> int:
             "profile": Path(arguments.profile).name,
             "online": not arguments.no_online,
             "gamma": arguments.gamma,
+            "engine": arguments.engine,
         },
     )
     report = segment(request, open_tracker)

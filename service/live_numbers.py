@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable
 
 import numpy as np
@@ -22,7 +22,6 @@ class LiveNumbers:
         self.sent: deque[float] = deque(maxlen=WINDOW)
         self.step_ms: deque[float] = deque(maxlen=WINDOW)
         self.latency_ms: deque[float] = deque(maxlen=WINDOW)
-        self.updates: Counter[str] = Counter()
         self.late = 0
         self.plain = 0
         self.failures = 0
@@ -31,8 +30,6 @@ class LiveNumbers:
     def note_step(self, result: Segmentation) -> None:
         """The model answered."""
         self.step_ms.append(result.step_ms)
-        for one in result.results:
-            self.updates[str(one.update)] += 1
 
     def note_sent(self, frame: Frame) -> None:
         """A picture went to the viewers."""

@@ -1,6 +1,7 @@
 """The model in a process of its own: a hung or crashed step can be ended, the picture goes on.
 
-Frames and masks cross through shared memory, everything else through a pipe. One step at a time.
+Frames and masks cross through shared memory, everything else through a pipe. One step at a time;
+the learner's turn comes after the masks have left, while the picture is drawn and encoded.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 import multiprocessing as mp
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from models.errors import ModelError
-from models.types import ClassResult, ClassSpec, Segmentation, UInt8Array
+from models.types import ClassResult, ClassSpec, Segmentation, UInt8Array, Update
 from service.errors import ServiceError
 from service.settings import let_threads_sleep
 
@@ -38,8 +40,11 @@ class LiveSegmenter(Protocol):
     def classes(self) -> tuple[ClassSpec, ...]:
         """Classes in the order of a segmentation's results."""
 
-    def step(self, image_rgb: UInt8Array) -> Segmentation:
+    def look(self, image_rgb: UInt8Array) -> Segmentation:
         """Segment the next frame."""
+
+    def learn(self) -> tuple[Update, ...]:
+        """Learn from that frame; what became of it, per class."""
 
     def freeze(self, frozen: bool = True) -> None:
         """Stop learning, or go on."""
@@ -95,6 +100,9 @@ class ModelProcess:
         self._closed = False
         self.classes: tuple[ClassSpec, ...] = ()
         self.starts = 0
+        self.updates: Counter[str] = Counter()  # what the learner did, by outcome
+        self.last_updates: tuple[Update, ...] = ()
+        self.learner_failures = 0
 
     @property
     def alive(self) -> bool:
@@ -183,10 +191,10 @@ class ModelProcess:
     def _answer(self, limit_s: float) -> Any:
         assert self._pipe is not None
         try:
-            if not self._pipe.poll(limit_s):
-                self._stop()
-                raise ModelFailedError(f"model did not answer within {limit_s:g} s")
-            answer = self._pipe.recv()
+            answer = self._next(limit_s)
+            while isinstance(answer, _Learnt):
+                self._note(answer)
+                answer = self._next(limit_s)
         except (EOFError, OSError) as error:
             self._stop()
             raise ModelFailedError("model process died") from error
@@ -196,6 +204,20 @@ class ModelProcess:
         if isinstance(answer, _Raised):
             raise ModelFailedError(f"step failed: {answer.kind}")
         return answer
+
+    def _next(self, limit_s: float) -> Any:
+        assert self._pipe is not None
+        if not self._pipe.poll(limit_s):
+            self._stop()
+            raise ModelFailedError(f"model did not answer within {limit_s:g} s")
+        return self._pipe.recv()
+
+    def _note(self, lesson: _Learnt) -> None:
+        self.last_updates = lesson.updates
+        self.updates.update(str(update) for update in lesson.updates)
+        if lesson.failure is not None:
+            self.learner_failures += 1
+            log.warning("learner failed: %s", lesson.failure)
 
     def _room_for(self, size: int) -> SharedMemory:
         if self._memory is None or self._memory.size < size:
@@ -226,6 +248,14 @@ class _Raised:
     kind: str
 
 
+@dataclass(frozen=True)
+class _Learnt:
+    """What the learner made of the last frame, or the kind of error it raised."""
+
+    updates: tuple[Update, ...] = ()
+    failure: str | None = None
+
+
 def _run_model(pipe: Connection, open_segmenter: OpenSegmenter) -> None:
     """The model process: open, then answer commands until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
@@ -251,17 +281,27 @@ def _run_model(pipe: Connection, open_segmenter: OpenSegmenter) -> None:
                 if memory is not None:
                     memory.close()
                 memory = SharedMemory(command.memory)
-            pipe.send(_step_in(memory, command.shape, segmenter))
+            pipe.send(_look_at(memory, command.shape, segmenter))
         except Exception as error:  # anything a model may raise must reach the supervisor
             log.exception("model step failed")
             pipe.send(_Raised(type(error).__name__))
+            continue
+        pipe.send(_learn(segmenter))
 
 
-def _step_in(
+def _learn(segmenter: LiveSegmenter) -> _Learnt:
+    try:
+        return _Learnt(segmenter.learn())
+    except Exception as error:  # the masks are out; a learner that fails must not stop them
+        log.exception("learner failed")
+        return _Learnt(failure=type(error).__name__)
+
+
+def _look_at(
     memory: SharedMemory, shape: tuple[int, int, int], segmenter: LiveSegmenter
 ) -> tuple[ClassResult, ...]:
     image = np.ndarray(shape, np.uint8, memory.buf).copy()
-    result = segmenter.step(image)
+    result = segmenter.look(image)
     size = shape[0] * shape[1] * 3
     np.ndarray(shape[:2], np.uint8, memory.buf, size)[:] = result.class_map
     return result.results

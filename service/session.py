@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from models.errors import ModelError
-from models.types import ClassSpec, Segmentation, UInt8Array
+from models.types import ClassSpec, Segmentation, UInt8Array, Update
 from service.live_numbers import LiveNumbers, quantiles, rate, silent_s
 from service.model_process import ModelFailedError, ModelProcess
 from service.settings import Settings
@@ -299,7 +299,8 @@ class Session:
                 "could_not_be_shown": numbers.broken,
             },
             "frames_shown_plain": numbers.plain,
-            "updates": dict(numbers.updates),
+            "updates": dict(self._model.updates),
+            "learner_failures": self._model.learner_failures,
             "learner_frozen": self._frozen,
             "model_failures": numbers.failures,
             "model_starts": self._model.starts,
@@ -309,17 +310,21 @@ class Session:
 
     def _classes_status(self) -> list[dict[str, Any]]:
         results = {one.class_id: one for one in self._last.results} if self._last else {}
-        return [_class_status(spec, results.get(spec.class_id)) for spec in self._model.classes]
+        updates = dict(zip(self._model.classes, self._model.last_updates, strict=False))
+        return [
+            _class_status(spec, results.get(spec.class_id), updates.get(spec))
+            for spec in self._model.classes
+        ]
 
 
-def _class_status(spec: ClassSpec, result: Any) -> dict[str, Any]:
+def _class_status(spec: ClassSpec, result: Any, update: Update | None) -> dict[str, Any]:
     return {
         "id": spec.class_id,
         "name": spec.name,
         "color": spec.color,
         "present": bool(result and result.present),
         "confidence": round(result.confidence, 3) if result else 0.0,
-        "update": str(result.update) if result else "",
+        "update": str(update) if update else "",
     }
 
 

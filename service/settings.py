@@ -25,6 +25,7 @@ class Settings:
     online: bool = True
     gamma: float | None = None
     loop: bool = True
+    engine: str = "auto"
     viewers: int = 8
     deadline_intervals: float = 2.0
 

@@ -22,6 +22,7 @@ class FakeTracker:
     raise_at: tuple[int, ...] = ()
     hang_at: tuple[int, ...] = ()
     die_at: tuple[int, ...] = ()
+    learner_raises_at: tuple[int, ...] = ()
     classes: tuple[ClassSpec, ...] = CLASSES
     frozen: bool = False
     steps: int = field(default=0)
@@ -29,7 +30,7 @@ class FakeTracker:
     def __post_init__(self) -> None:
         time.sleep(self.open_s)
 
-    def step(self, image_rgb: UInt8Array) -> Segmentation:
+    def look(self, image_rgb: UInt8Array) -> Segmentation:
         """Everything brighter than 150 is class 1."""
         self.steps += 1
         if self.steps in self.raise_at:
@@ -41,12 +42,21 @@ class FakeTracker:
         time.sleep(self.step_s)
         found = (image_rgb.mean(axis=2) > 150).astype(np.uint8)
         share = float(found.mean())
-        update = Update.FROZEN if self.frozen else Update.REFUSED
         results = (
-            ClassResult(1, share > 0, 0.9, share, update),
-            ClassResult(2, False, 0.1, 0.0, update),
+            ClassResult(1, share > 0, 0.9, share, Update.PENDING),
+            ClassResult(2, False, 0.1, 0.0, Update.PENDING),
         )
         return Segmentation(found, results, self.step_s * 1e3)
+
+    def learn(self) -> tuple[Update, ...]:
+        """Refuse, or fail as the script says."""
+        if self.steps in self.learner_raises_at:
+            raise RuntimeError("scripted failure of the learner")
+        return (Update.FROZEN if self.frozen else Update.REFUSED,) * 2
+
+    def step(self, image_rgb: UInt8Array) -> Segmentation:
+        """As look: this tracker never learns anything."""
+        return self.look(image_rgb)
 
     def freeze(self, frozen: bool = True) -> None:
         """Remember it."""

@@ -120,6 +120,16 @@ async def test_model_raises_and_goes_on() -> None:
     assert status["badge"] == "DEMO"
 
 
+async def test_a_learner_that_fails_costs_no_picture() -> None:
+    async with serving(app_with(learner_raises_at=(25,))) as server, server.viewer() as viewer:
+        await frames(viewer, 60)
+        status = await server.status()
+    assert status["learner_failures"] == 1
+    assert status["model_failures"] == 0
+    assert status["frames_shown_plain"] == 0
+    assert status["badge"] == "DEMO"
+
+
 async def test_slow_model_is_never_shown_on_newer_frames() -> None:
     """Slower than the video: fewer pictures, each with its own mask, and drops are counted."""
     scenes = PhantomScenes(PhantomUrl.parse(URL))

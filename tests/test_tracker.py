@@ -37,7 +37,8 @@ def always_learning(weights: LoadedWeights) -> Tracker:
     sure = Calibration(torch.full((rows,), 0.01), torch.full((rows,), 8.0))
     anything = torch.full((rows,), float("inf"))
     start = replace(profile.start, tolerance=anything, surprise=anything)
-    return Tracker(weights, replace(profile, calibration=sure, start=start))
+    learning = replace(profile, calibration=sure, start=start)
+    return Tracker(weights, learning, engine=EngineChoice())
 
 
 def test_finds_instruments_in_an_unseen_procedure(weights: LoadedWeights) -> None:
@@ -121,12 +122,12 @@ def test_a_poisoned_update_leaves_the_next_frame_as_good(
     for image in frames[:2]:
         clean.step(image)
         poisoned.step(image)
-    honest = module.lesson
+    honest = module.lesson_of
 
     def inverted(*arguments: object) -> object:
-        model, features, described, decoded, rows = arguments
+        engine, features, described, decoded, rows = arguments
         wrong = replace(decoded, mask_logits=-8.0 * decoded.mask_logits.sign())  # type: ignore[type-var,attr-defined]
-        return honest(model, features, described, wrong, rows)  # type: ignore[arg-type]
+        return honest(engine, features, described, wrong, rows)  # type: ignore[arg-type]
 
     def broken(*arguments: object) -> object:
         entries, fresh = honest(*arguments)  # type: ignore[arg-type]
@@ -138,11 +139,11 @@ def test_a_poisoned_update_leaves_the_next_frame_as_good(
     clean.step(frames[3])
     clean.freeze(False)
     for lesson, image in ((inverted, frames[2]), (broken, frames[3])):
-        monkeypatch.setattr(module, "lesson", lesson)
+        monkeypatch.setattr(module, "lesson_of", lesson)
         updates = [one.update for one in poisoned.step(image).results]
         assert Update.ROLLED_BACK in updates
         assert Update.ACCEPTED not in updates
-    monkeypatch.setattr(module, "lesson", honest)
+    monkeypatch.setattr(module, "lesson_of", honest)
     assert np.array_equal(clean.step(frames[4]).class_map, poisoned.step(frames[4]).class_map)
 
 

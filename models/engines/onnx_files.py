@@ -1,0 +1,185 @@
+"""The four functions as ONNX files of static shape, written once per content and kept.
+
+The names of the files and of their tensors are the interface for any runtime that takes ONNX:
+
+    encode_image.onnx    image -> stride16, stride8, stride4
+    attend_memory.onnx   stride16, memory, pointer, time_code, distance, valid -> conditioned
+    attend_own.onnx      the same with a bank of one entry, for the mapping network's target
+    decode_masks.onnx    conditioned, stride8, stride4 -> mask_logits, iou, object_logit, pointer
+    encode_memory.onnx   stride16, mask_logits, present -> memory
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.backbone import Backbone, BankTensors, ImageFeatures
+from models.checkpoint import LoadedWeights
+from models.memory_bank import BankShape
+
+OPSET = 18
+REVISION = 1  # of the graphs; a new one makes new files
+NAMES = ("encode_image", "attend_memory", "attend_own", "decode_masks", "encode_memory")
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A function ready for export: module, example inputs, names of inputs and outputs."""
+
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    outputs: tuple[str, ...]
+
+
+def graphs(backbone: Backbone, shape: BankShape) -> dict[str, Graph]:
+    """The five graphs for C rows and a bank of K + R entries."""
+    rows, entries = shape.rows, shape.support + shape.recent
+    size, grid, width = (
+        backbone.config.image_size,
+        backbone.config.grid,
+        backbone.config.model_width,
+    )
+    stride16 = torch.zeros(1, width, grid, grid)
+    stride8 = torch.zeros(1, width // 4, 2 * grid, 2 * grid)
+    stride4 = torch.zeros(1, width // 8, 4 * grid, 4 * grid)
+    conditioned = torch.zeros(rows, width, grid, grid)
+    own = _bank(backbone, rows, 1)
+    return {
+        "encode_image": Graph(
+            _EncodeImage(backbone),
+            {"image": torch.zeros(1, 3, size, size)},
+            ("stride16", "stride8", "stride4"),
+        ),
+        "attend_memory": Graph(
+            _AttendMemory(backbone),
+            {"stride16": stride16, **_bank(backbone, rows, entries)},
+            ("conditioned",),
+        ),
+        "attend_own": Graph(
+            _AttendMemory(backbone), {"stride16": stride16, **own}, ("conditioned",)
+        ),
+        "decode_masks": Graph(
+            _DecodeMasks(backbone),
+            {"conditioned": conditioned, "stride8": stride8, "stride4": stride4},
+            ("mask_logits", "iou", "object_logit", "pointer"),
+        ),
+        "encode_memory": Graph(
+            _EncodeMemory(backbone),
+            {
+                "stride16": stride16,
+                "mask_logits": torch.zeros(rows, 1, size, size),
+                "present": torch.ones(rows, dtype=torch.bool),
+            },
+            ("memory",),
+        ),
+    }
+
+
+def _bank(backbone: Backbone, rows: int, entries: int) -> dict[str, Tensor]:
+    config = backbone.config
+    return {
+        "memory": torch.zeros(rows, entries, config.memory_width, config.grid, config.grid),
+        "pointer": torch.zeros(rows, entries, config.model_width),
+        "time_code": torch.zeros(entries, dtype=torch.long),
+        "distance": torch.ones(rows, entries),
+        "valid": torch.ones(rows, entries, dtype=torch.bool),
+    }
+
+
+class _EncodeImage(nn.Module):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        features = self.backbone.encode_image(image)
+        return features.stride16, features.stride8, features.stride4
+
+
+class _AttendMemory(nn.Module):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, stride16: Tensor, *bank: Tensor) -> Tensor:
+        return self.backbone.attend_memory(stride16, BankTensors(*bank))
+
+
+class _DecodeMasks(nn.Module):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, conditioned: Tensor, stride8: Tensor, stride4: Tensor) -> tuple[Tensor, ...]:
+        features = ImageFeatures(conditioned, stride8, stride4)
+        decoded = self.backbone.decode_masks(conditioned, features)
+        return decoded.mask_logits, decoded.iou, decoded.object_logit, decoded.pointer
+
+
+class _EncodeMemory(nn.Module):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, stride16: Tensor, mask_logits: Tensor, present: Tensor) -> Tensor:
+        return self.backbone.encode_memory(stride16, mask_logits, present)
+
+
+def export_graph(graph: Graph, path: Path) -> None:
+    """Write one ONNX file."""
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the tracer's remarks on shapes that are static here
+        torch.onnx.export(
+            graph.module.eval(),
+            tuple(graph.inputs.values()),
+            str(path),
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+            opset_version=OPSET,
+            dynamo=False,
+        )
+
+
+def onnx_files(weights: LoadedWeights, shape: BankShape, cache: Path | None = None) -> Path:
+    """The folder with the five files for these weights and this bank, exported if need be.
+
+    cache: where such folders are kept; None: ~/.cache/trocar, or a temporary place if that cannot
+    be written to. A folder is complete or not there: it is renamed into place.
+    """
+    folder = (cache or Path.home() / ".cache" / "trocar") / _content_key(weights, shape)
+    if all((folder / f"{name}.onnx").is_file() for name in NAMES):
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix="part-", dir=folder.parent))
+    except OSError:
+        part = folder = Path(tempfile.mkdtemp(prefix="trocar-onnx-"))
+    try:
+        for name, graph in graphs(weights.model.backbone, shape).items():
+            export_graph(graph, part / f"{name}.onnx")
+    except BaseException:
+        shutil.rmtree(part)
+        raise
+    if part != folder:
+        try:
+            part.rename(folder)
+        except OSError:  # another process was faster: its files say the same
+            shutil.rmtree(part)
+    return folder
+
+
+def _content_key(weights: LoadedWeights, shape: BankShape) -> str:
+    said: tuple[Any, ...] = (
+        weights.sha256, shape.backbone, shape.rows, shape.support, shape.recent,
+        torch.__version__, OPSET, REVISION,
+    )  # fmt: skip
+    return hashlib.sha256(repr(said).encode()).hexdigest()[:24]

@@ -1,0 +1,129 @@
+"""Engines: each agrees with torch, frame by frame, updates included."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.checkpoint import LoadedWeights
+from models.engines import onnx_files as onnx_module
+from models.engines.engine import EngineChoice, open_engine
+from models.engines.onnx_files import NAMES, onnx_files
+from models.engines.openvino_engine import OpenVinoEngine
+from models.errors import EngineError
+from models.memory_bank import BankShape
+from models.phantom import DEMO_SEED, Procedure
+from models.profile import load_profile
+from models.tracker import Parts, Tracker
+from models.types import UInt8Array, Update
+
+
+def demo_frames(clip: int, count: int) -> list[UInt8Array]:
+    """Frames of the demo's procedure, ten a second."""
+    scene = Procedure(DEMO_SEED).clip(clip, size=(240, 320))
+    return [scene.render(number / 10).image_rgb for number in range(count)]
+
+
+def iou(found: UInt8Array, truth: UInt8Array) -> float:
+    """Share of the drawn pixels that have the same class; one where nothing is drawn."""
+    drawn = (found > 0) | (truth > 0)
+    return float((found == truth)[drawn].mean()) if drawn.any() else 1.0
+
+
+def shape_of(weights: LoadedWeights, rows: int) -> BankShape:
+    return BankShape(rows, 2, 3, weights.model.backbone.config)
+
+
+@pytest.mark.parametrize("precision", [None, "f32"])
+def test_onnx_sees_and_learns_what_torch_does(weights: LoadedWeights, precision: str) -> None:
+    """200 frames with updates on, and a gate low enough to fire."""
+    profile, parts = load_profile("phantom"), Parts(gamma=0.5)
+    overlaps, same = [], []
+    for clip in (20, 21, 23, 25):
+        oracle = Tracker(weights, profile, parts)
+        other = Tracker(weights, profile, parts, EngineChoice("onnx", precision))
+        for image in demo_frames(clip, 50):
+            expected, result = oracle.step(image), other.step(image)
+            overlaps.append(iou(result.class_map, expected.class_map))
+            decided = [one.update for one in expected.results]
+            same.append(decided == [one.update for one in result.results])
+    assert np.mean(overlaps) >= 0.99
+    assert np.mean(same) >= 0.99
+
+
+def test_some_rows_alone_are_as_in_torch(weights: LoadedWeights, tmp_path: Path) -> None:
+    engine = OpenVinoEngine(weights, shape_of(weights, 4), "f32", tmp_path)
+    backbone, mask = weights.model.backbone, torch.randn(2, 1, 64, 64) * 5
+    features = torch.randn(1, 128, 16, 16)
+    present = torch.tensor([True, False])
+    with torch.inference_mode():
+        found = engine.encode_memory(features, mask, present)
+        torch.testing.assert_close(
+            found, backbone.encode_memory(features, mask, present), atol=1e-4, rtol=1e-4
+        )
+
+
+def test_files_are_exported_once_and_for_their_content_only(
+    weights: LoadedWeights, tmp_path: Path
+) -> None:
+    first = onnx_files(weights, shape_of(weights, 1), tmp_path)
+    assert sorted(path.stem for path in first.iterdir()) == sorted(NAMES)
+    written = {path: path.stat().st_mtime_ns for path in first.iterdir()}
+    assert onnx_files(weights, shape_of(weights, 1), tmp_path) == first
+    assert written == {path: path.stat().st_mtime_ns for path in first.iterdir()}
+    assert onnx_files(weights, shape_of(weights, 2), tmp_path) != first
+
+
+def test_a_failed_export_leaves_nothing_behind(
+    weights: LoadedWeights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("scripted")
+
+    monkeypatch.setattr(onnx_module, "export_graph", fail)
+    with pytest.raises(RuntimeError, match="scripted"):
+        onnx_files(weights, shape_of(weights, 1), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(
+    weights: LoadedWeights, tmp_path: Path
+) -> None:
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("")
+    folder = onnx_files(weights, shape_of(weights, 1), in_the_way / "cache")
+    assert (folder / "encode_image.onnx").is_file()
+
+
+def test_the_engine_brings_no_telemetry() -> None:
+    code = "import sys, models.tracker as t; t.Tracker.open('instrument', engine='onnx');"
+    code += "print([name for name in sys.modules if 'openvino_telemetry' in name])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_unknown_engines_are_refused(weights: LoadedWeights) -> None:
+    shape = shape_of(weights, 1)
+    with pytest.raises(EngineError, match="expected an engine of auto, torch, onnx, got abacus"):
+        open_engine(EngineChoice("abacus"), weights, shape)
+    with pytest.raises(EngineError, match="expected precision bf16 or f32, got int3"):
+        open_engine(EngineChoice("onnx", "int3"), weights, shape)
+
+
+def test_looking_then_learning_is_a_step(weights: LoadedWeights) -> None:
+    profile, parts = load_profile("phantom"), Parts(gamma=0.3)
+    whole, halves = Tracker(weights, profile, parts), Tracker(weights, profile, parts)
+    learnt = []
+    for image in demo_frames(20, 6):
+        expected, answer = whole.step(image), halves.look(image)
+        assert {one.update for one in answer.results} == {Update.PENDING}
+        assert np.array_equal(answer.class_map, expected.class_map)
+        assert halves.learn() == tuple(one.update for one in expected.results)
+        assert set(halves.learn()) == {Update.FROZEN}, "one frame teaches once"
+        learnt += [one.update for one in expected.results]
+    assert Update.ACCEPTED in learnt or Update.ROLLED_BACK in learnt
