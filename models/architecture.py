@@ -15,12 +15,13 @@ from sam2.modeling.sam2_base import SAM2Base
 from models.config import BackboneConfig
 
 
-def build_sam2(config: BackboneConfig) -> SAM2Base:
+def build_sam2(config: BackboneConfig, kind: type[SAM2Base] = SAM2Base) -> SAM2Base:
     """SAM2Base with random weights; the state dict's keys are those of official checkpoints.
 
     Follows sam2.1_hiera_*.yaml of facebookresearch/sam2 at 2b90b9f; only sizes differ.
+    kind: a subclass to build instead, as the package's own video predictor
     """
-    network = SAM2Base(
+    network = kind(
         image_encoder=_image_encoder(config),
         memory_attention=_memory_attention(config),
         memory_encoder=_memory_encoder(config),

@@ -105,7 +105,7 @@ class Tracker:
         self._gamma = profile.learner.gamma if gamma is None else gamma
         backbone = self._model.config.backbone
         shape = BankShape.of(len(profile.classes), profile.memory, backbone)
-        self._engine = open_engine(engine or EngineChoice("torch"), weights, shape)
+        self.engine: Engine = open_engine(engine or EngineChoice("torch"), weights, shape)
         self._lesson: _Lesson | None = None
         self._bank = MemoryBank(shape, profile.memory.max_pointer_distance)
         self._learner = OnlineLearner(profile.start, profile.learner)
@@ -225,14 +225,14 @@ class Tracker:
 
     def _teach(self, seen: _Pass, rows: Tensor) -> Tensor:
         """Update mapping networks and bank of these rows; which updates were kept, (n,) bool."""
-        entries, fresh = lesson_of(self._engine, seen.features, seen.described, seen.decoded, rows)
+        entries, fresh = lesson_of(self.engine, seen.features, seen.described, seen.decoded, rows)
         kept = self._learner.update(rows, fresh)
         good = Entries(entries.memory[kept], entries.pointer[kept])
         self._bank.push(rows[kept], good, self._frame - 1)
         return kept
 
     def _pass(self, image_rgb: UInt8Array) -> _Pass:
-        backbone, engine = self._model.backbone, self._engine
+        backbone, engine = self._model.backbone, self.engine
         image = backbone.normalize(to_input(image_rgb, backbone.config.image_size))
         features = engine.encode_image(image)
         described = describe(features.stride16, image, self._model.config.learner)
@@ -252,7 +252,7 @@ class Tracker:
         if not parts.memory:
             return mapped
         bank = self._bank.tensors(self._frame)
-        attended = self._engine.attend_memory(features.stride16, bank)
+        attended = self.engine.attend_memory(features.stride16, bank)
         if not parts.learner:
             return attended
         if not parts.fusion:

@@ -122,6 +122,14 @@ def _add_bench(commands: Commands) -> None:  # type: ignore[valid-type]
     embedded.add_argument("--clips", type=_count, default=50)
     embedded.add_argument("--json", type=Path, required=True, help="where to write the result")
     embedded.set_defaults(command=_bench_embedded)
+    stages = kinds.add_parser("stages", help="what a step takes, engine beside engine")
+    stages.add_argument("--engines", default="torch,onnx", help="names, separated by commas")
+    stages.add_argument("--frames", type=_count, default=300, help="measured, after warm-up")
+    stages.add_argument("--size", type=_size, default=(480, 640), help="WIDTHxHEIGHT")
+    stages.add_argument("--no-online", action="store_true", help="no online updates")
+    stages.add_argument("--no-peer", action="store_true", help="without sam2's own predictor")
+    stages.add_argument("--json", type=Path, required=True, help="where to write the result")
+    stages.set_defaults(command=_bench_stages)
 
 
 def _add_pretrain(commands: Commands) -> None:  # type: ignore[valid-type]
@@ -233,6 +241,19 @@ def _bench_embedded(arguments: argparse.Namespace) -> int:
     from benchmarks.embedded import run_embedded
 
     return run_embedded(arguments.procedures, arguments.clips, arguments.json)
+
+
+def _bench_stages(arguments: argparse.Namespace) -> int:
+    from benchmarks.stages import StagesConfig, run_stages
+
+    config = StagesConfig(
+        engines=tuple(arguments.engines.split(",")),
+        frames=arguments.frames,
+        size=arguments.size,
+        learning=not arguments.no_online,
+        peer=not arguments.no_peer,
+    )
+    return run_stages(config, arguments.json)
 
 
 def _pretrain(arguments: argparse.Namespace) -> int:

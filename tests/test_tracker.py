@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from models.checkpoint import LoadedWeights
+from models.engines.engine import EngineChoice
 from models.phantom import Procedure
 from models.profile import Calibration, load_profile
 from models.tracker import Parts, Tracker

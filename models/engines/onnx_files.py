@@ -11,7 +11,9 @@ The names of the files and of their tensors are the interface for any runtime th
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import shutil
 import tempfile
 import warnings
@@ -28,6 +30,7 @@ from models.memory_bank import BankShape
 
 OPSET = 18
 REVISION = 1  # of the graphs; a new one makes new files
+KEPT = 8  # folders; of more, those unused the longest go
 NAMES = ("encode_image", "attend_memory", "attend_own", "decode_masks", "encode_memory")
 
 
@@ -157,6 +160,8 @@ def onnx_files(weights: LoadedWeights, shape: BankShape, cache: Path | None = No
     """
     folder = (cache or Path.home() / ".cache" / "trocar") / _content_key(weights, shape)
     if all((folder / f"{name}.onnx").is_file() for name in NAMES):
+        with contextlib.suppress(OSError):  # a cache that may only be read is as good
+            os.utime(folder)
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -174,7 +179,21 @@ def onnx_files(weights: LoadedWeights, shape: BankShape, cache: Path | None = No
             part.rename(folder)
         except OSError:  # another process was faster: its files say the same
             shutil.rmtree(part)
+        _forget_old(folder.parent)
     return folder
+
+
+def _forget_old(cache: Path) -> None:
+    by_use = sorted((one for one in cache.iterdir() if one.is_dir()), key=_last_use, reverse=True)
+    for unused in by_use[KEPT:]:
+        shutil.rmtree(unused, ignore_errors=True)
+
+
+def _last_use(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _content_key(weights: LoadedWeights, shape: BankShape) -> str:
