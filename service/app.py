@@ -82,7 +82,8 @@ def create_app(
             await session.close()
 
     app = FastAPI(title="Trocar", lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.add_middleware(Guard, any_host=settings.host not in LOOPBACK)
+    remote = settings.host not in LOOPBACK
+    app.add_middleware(Guard, any_host=remote, token=settings.token)
     app.add_exception_handler(RequestValidationError, _say_what_was_expected)
     app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

@@ -1,19 +1,27 @@
-"""Refuses what must not reach the routes: foreign pages, foreign names, bodies without end.
+"""Refuses what must not reach the routes: strangers, foreign pages and names, bodies without end.
 
 A page elsewhere on the web can make a browser post to a loopback address, or point a name of its
 own at it; both are told apart by the Origin and the Host that the browser states.
+
+A token, where one is set, comes as `Authorization: Bearer`, as our cookie, or once in the address
+of a page (`?token=`), which answers with the cookie and the address without it.
 """
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import contextlib
+import hmac
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.settings import LOOPBACK
 
+COOKIE = "trocar_token"
+OPEN_PATHS = ("/healthz", "/readyz")  # say nothing but well or not
 LARGEST_BODY = 128 * 1024
 READ_AND_FORGET = 4 * 1024 * 1024  # of a body that is too large, so that its sender reads why
 
@@ -21,8 +29,8 @@ READ_AND_FORGET = 4 * 1024 * 1024  # of a body that is too large, so that its se
 class Guard:
     """ASGI middleware; `any_host` is for a service that is open to a network on purpose."""
 
-    def __init__(self, app: ASGIApp, *, any_host: bool) -> None:
-        self._app, self._any_host = app, any_host
+    def __init__(self, app: ASGIApp, *, any_host: bool, token: str | None = None) -> None:
+        self._app, self._any_host, self._token = app, any_host, token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 403 or 413 in one sentence, or let the request through."""
@@ -36,8 +44,28 @@ class Guard:
             await _refuse(403, "expected a request to a loopback address", scope, receive, send)
         elif origin is not None and urlsplit(origin).netloc != host:
             await _refuse(403, "expected a request from our own page", scope, receive, send)
-        else:
+        elif self._token is None or scope["path"] in OPEN_PATHS or self._knows(headers):
             await self._limited(scope, receive, send)
+        elif scope["method"] == "GET" and self._is(_from_address(scope)):
+            await _with_cookie(scope, self._token)(scope, receive, send)
+        else:
+            text = "expected the access token, as a bearer token or once as ?token= of the page"
+            await _refuse(401, text, scope, receive, send)
+
+    def _knows(self, headers: Headers) -> bool:
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return self._is(bearer)
+        jar: SimpleCookie = SimpleCookie()
+        with contextlib.suppress(CookieError):
+            jar.load(headers.get("cookie", ""))
+        return COOKIE in jar and self._is(jar[COOKIE].value)
+
+    def _is(self, given: str | None) -> bool:
+        """In a time that does not tell how much of it is right."""
+        return given is not None and hmac.compare_digest(
+            given.encode(), (self._token or "").encode()
+        )
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the body here, as far as the limit, so that no route ever holds more."""
@@ -64,6 +92,18 @@ class Guard:
             return {"type": "http.request", "body": body, "more_body": False}
 
         await self._app(scope, replay, send)
+
+
+def _from_address(scope: Scope) -> str | None:
+    given = parse_qs(scope["query_string"].decode("latin-1")).get("token")
+    return given[0] if given else None
+
+
+def _with_cookie(scope: Scope, token: str) -> RedirectResponse:
+    """To the same page, the token out of the address and into a cookie that scripts cannot read."""
+    answer = RedirectResponse("/" + scope["path"].lstrip("/"), 303)  # never to another host
+    answer.set_cookie(COOKIE, token, httponly=True, samesite="strict")
+    return answer
 
 
 async def _refuse(code: int, text: str, scope: Scope, receive: Receive, send: Send) -> None:

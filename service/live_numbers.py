@@ -7,11 +7,13 @@ from collections import deque
 from collections.abc import Iterable
 
 import numpy as np
+from prometheus_client import CollectorRegistry, Histogram
 
 from models.types import Segmentation
 from streaming.frame import Frame
 
 WINDOW = 250  # samples of a running statistic
+BUCKETS_S = (0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.2, 0.4, 0.8, 2.0)
 RATE_S = 2.0  # seconds over which rates are counted
 
 
@@ -19,6 +21,15 @@ class LiveNumbers:
     """Written by the session alone, on its event loop."""
 
     def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._step_s = Histogram(
+            "trocar_step_seconds", "From frame to masks", buckets=BUCKETS_S, registry=self.registry
+        )
+        self._send_s = Histogram(
+            "trocar_capture_to_send_seconds", "From a frame's capture until viewers have it",
+            buckets=BUCKETS_S, registry=self.registry,
+        )  # fmt: skip
+        self.frames_sent = 0
         self.sent: deque[float] = deque(maxlen=WINDOW)
         self.step_ms: deque[float] = deque(maxlen=WINDOW)
         self.latency_ms: deque[float] = deque(maxlen=WINDOW)
@@ -30,11 +41,15 @@ class LiveNumbers:
     def note_step(self, result: Segmentation) -> None:
         """The model answered."""
         self.step_ms.append(result.step_ms)
+        self._step_s.observe(result.step_ms / 1e3)
 
     def note_sent(self, frame: Frame) -> None:
         """A picture went to the viewers."""
         self.sent.append(time.monotonic())
-        self.latency_ms.append((time.monotonic_ns() - frame.captured_ns) / 1e6)
+        self.frames_sent += 1
+        latency_s = (time.monotonic_ns() - frame.captured_ns) / 1e9
+        self.latency_ms.append(latency_s * 1e3)
+        self._send_s.observe(latency_s)
 
     def usual_step_s(self) -> float:
         """Median step of the window, seconds; zero before the first."""

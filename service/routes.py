@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
+from service.metrics import CONTENT_TYPE
 from service.model_process import ModelFailedError
 from service.session import Session
 from streaming.peers import OfferError
@@ -65,6 +66,12 @@ async def readyz(request: Request) -> dict[str, str]:
 async def status(request: Request) -> dict[str, Any]:
     """What is shown, how fast, and what the learner did."""
     return _session(request).status()
+
+
+@router.get("/metrics", include_in_schema=False)
+async def metrics(request: Request) -> Response:
+    """For Prometheus."""
+    return Response(_session(request).metrics(), media_type=CONTENT_TYPE)
 
 
 @router.post("/api/offer")

@@ -20,6 +20,7 @@ import numpy as np
 from models.errors import ModelError
 from models.types import ClassSpec, Segmentation, UInt8Array, Update
 from service.live_numbers import LiveNumbers, quantiles, rate, silent_s
+from service.metrics import SessionCollector, exposition
 from service.model_process import ModelFailedError, ModelProcess
 from service.settings import Settings
 from streaming.frame import Frame
@@ -94,6 +95,7 @@ class Session:
         self._frozen = not settings.online
         self._interval_s = 0.04
         self._numbers = LiveNumbers()
+        self._numbers.registry.register(SessionCollector(self))
         self._frame_failing = False
         self._last: Segmentation | None = None
         self._badge = Badge.STARTING
@@ -298,7 +300,10 @@ class Session:
                 "model_late": numbers.late,
                 "could_not_be_shown": numbers.broken,
             },
+            "frames_in": self._pump.frames,
+            "frames_sent": numbers.frames_sent,
             "frames_shown_plain": numbers.plain,
+            "source_losses": self._pump.losses,
             "updates": dict(self._model.updates),
             "learner_failures": self._model.learner_failures,
             "learner_frozen": self._frozen,
@@ -307,6 +312,10 @@ class Session:
             "viewers": len(self._broadcast),
             "classes": self._classes_status(),
         }
+
+    def metrics(self) -> bytes:
+        """The same for Prometheus, with histograms."""
+        return exposition(self._numbers.registry)
 
     def _classes_status(self) -> list[dict[str, Any]]:
         results = {one.class_id: one for one in self._last.results} if self._last else {}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from service.errors import UsageError
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+SHORTEST_TOKEN = 16
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Settings:
     """What `trocar serve` was asked to do.
 
     profile: None picks `phantom` for the demo's own scene, `instrument` for anything else
+    token: what every request must carry, health checks apart; None only on the loopback
     viewers: peers admitted at once; deadline_intervals: frame intervals the picture waits at most
     """
 
@@ -26,20 +28,26 @@ class Settings:
     gamma: float | None = None
     loop: bool = True
     engine: str = "auto"
+    token: str | None = None
     viewers: int = 8
     deadline_intervals: float = 2.0
 
     @classmethod
     def from_environment(cls, **given: object) -> Settings:
-        """Settings from the command line. Raises UsageError for an address that is not allowed.
+        """Settings from the command line and the token from TROCAR_TOKEN.
 
-        TROCAR_ALLOW_REMOTE=1 lets the page be served beyond this machine.
+        Raises UsageError: an address beyond this machine without a token, or a short token.
         """
-        settings = replace(cls(), **given)  # type: ignore[arg-type]
-        if settings.host not in LOOPBACK and os.environ.get("TROCAR_ALLOW_REMOTE") != "1":
+        token = os.environ.get("TROCAR_TOKEN") or None
+        settings = replace(cls(), token=token, **given)  # type: ignore[arg-type]
+        if token is not None and len(token) < SHORTEST_TOKEN:
             raise UsageError(
-                f"expected a loopback address, got {settings.host}: there is no access control "
-                "yet; set TROCAR_ALLOW_REMOTE=1 to serve on a trusted network all the same"
+                f"expected a TROCAR_TOKEN of at least {SHORTEST_TOKEN} characters, got {len(token)}"
+            )
+        if settings.host not in LOOPBACK and token is None:
+            raise UsageError(
+                f"expected a token to serve on {settings.host}: set TROCAR_TOKEN, for example to "
+                "the output of `openssl rand -hex 16`, and open the page with ?token=..."
             )
         return settings
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import http.client
 import os
 import signal
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection
 from fastapi import FastAPI
 
 from service.app import create_app
+from service.errors import UsageError
 from service.model_process import ModelProcess, ModelTimes
 from service.phantom_source import PhantomScenes, PhantomUrl
 from service.settings import Settings
@@ -296,3 +299,59 @@ async def test_bad_offers_are_refused_and_harm_nothing(body: bytes, kind: str, c
         assert len(message) < 300, "one sentence, the input is not quoted back"
         async with server.viewer() as viewer:
             await frames(viewer, 3)
+
+
+TOKEN = "0123456789abcdef"
+
+
+async def answers(url: str, **headers: str) -> int:
+    """Status of a GET, redirects not followed."""
+
+    def get() -> int:
+        parts = urllib.parse.urlsplit(url)
+        connection = http.client.HTTPConnection(parts.netloc, timeout=10)
+        with contextlib.closing(connection):
+            connection.request("GET", url.removeprefix(f"http://{parts.netloc}"), headers=headers)
+            return connection.getresponse().status
+
+    return await asyncio.to_thread(get)
+
+
+async def test_with_a_token_only_the_health_checks_are_open() -> None:
+    app = create_app(Settings(source=URL, token=TOKEN), open_segmenter=FakeTracker, times=TIMES)
+    async with serving(app) as server:
+        for path in ("/", "/api/status", "/metrics", "/static/main.js", "/openapi.json"):
+            assert await answers(server.url + path) == 401, path
+            assert await answers(server.url + path, Authorization="Bearer wrong") == 401
+            assert await answers(server.url + path, Cookie="trocar_token=wrong") == 401
+            assert await answers(server.url + path, Authorization=f"Bearer {TOKEN}") == 200
+            assert await answers(server.url + path, Cookie=f"trocar_token={TOKEN}") == 200
+        assert await answers(f"{server.url}/healthz") == 200
+        assert await answers(f"{server.url}/?token=wrong") == 401
+        assert await answers(f"{server.url}/?token={TOKEN}") == 303
+
+
+def test_another_address_needs_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TROCAR_TOKEN", raising=False)
+    with pytest.raises(UsageError, match=r"expected a token to serve on 0\.0\.0\.0"):
+        Settings.from_environment(host="0.0.0.0")
+    monkeypatch.setenv("TROCAR_TOKEN", "short")
+    with pytest.raises(UsageError, match="at least 16 characters, got 5"):
+        Settings.from_environment()
+    monkeypatch.setenv("TROCAR_TOKEN", TOKEN)
+    assert Settings.from_environment(host="0.0.0.0").token == TOKEN
+
+
+async def test_metrics_count_what_happened_and_name_nobody() -> None:
+    async with serving(app_with(raise_at=(10,))) as server, server.viewer() as viewer:
+        await frames(viewer, 30)
+        text = await asyncio.to_thread(
+            lambda: urllib.request.urlopen(f"{server.url}/metrics").read().decode()
+        )
+    lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
+    assert float(lines["trocar_model_failures_total"]) == 1
+    assert float(lines["trocar_frames_sent_total"]) >= 30
+    assert float(lines["trocar_viewers"]) == 1
+    assert float(lines['trocar_learner_updates_total{result="refused"}']) >= 20
+    assert float(lines["trocar_step_seconds_count"]) >= 20
+    assert "phantom" not in text

@@ -1,0 +1,61 @@
+"""What a session counts, as Prometheus reads it. No label names a source, a file or a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from service.session import Session
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class SessionCollector(Collector):
+    """Reads a session's own counters when asked; keeps nothing itself."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def collect(self) -> Iterable[Metric]:
+        """The session as it is now."""
+        status = self._session.status()
+        yield _counter(
+            "trocar_frames_dropped", "Frames not shown", "cause", status["frames_dropped"]
+        )
+        yield _counter(
+            "trocar_learner_updates", "Class updates by what became of them", "result",
+            status["updates"],
+        )  # fmt: skip
+        for name, text, value in (
+            ("trocar_frames_in", "Frames that the source gave", status["frames_in"]),
+            ("trocar_frames_sent", "Pictures handed to the viewers", status["frames_sent"]),
+            ("trocar_frames_plain", "Pictures shown without masks", status["frames_shown_plain"]),
+            ("trocar_model_failures", "Steps that failed", status["model_failures"]),
+            ("trocar_model_starts", "Starts of the model's process", status["model_starts"]),
+            ("trocar_learner_failures", "Updates that failed", status["learner_failures"]),
+            ("trocar_source_losses", "Times the source was lost", status["source_losses"]),
+        ):
+            yield CounterMetricFamily(name, text, value)
+        yield GaugeMetricFamily("trocar_viewers", "Viewers connected", status["viewers"])
+        state = GaugeMetricFamily(
+            "trocar_state", "One for the badge that is shown", labels=["badge"]
+        )
+        state.add_metric([status["badge"]], 1)
+        yield state
+
+
+def _counter(name: str, text: str, label: str, values: Mapping[str, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
+
+
+def exposition(registry: CollectorRegistry) -> bytes:
+    """The registry in Prometheus' text format."""
+    return generate_latest(registry)
