@@ -25,6 +25,7 @@ from service.phantom_source import PhantomScenes, PhantomUrl
 from service.routes import router
 from service.session import Badge, Session, SessionPlan
 from service.settings import LOOPBACK, Settings
+from streaming.network_stream import OPTIONS as STREAMS
 from streaming.sources import Source, open_source
 
 STATIC = Path(__file__).parent / "static"
@@ -44,8 +45,11 @@ def plan_session(settings: Settings) -> tuple[SessionPlan, str]:
     def open_it() -> Source:
         return open_source(settings.source, loop=settings.loop)
 
-    shown = Path(urlsplit(settings.source).path).name or "source"
-    return SessionPlan(open_it, shown, Path(profile).stem, Badge.RECORDING, False), profile
+    parts = urlsplit(settings.source)
+    shown = Path(parts.path).name or "source"  # never the whole address: it may hold a password
+    live = parts.scheme in STREAMS
+    badge = Badge.LIVE if live else Badge.RECORDING
+    return SessionPlan(open_it, shown, Path(profile).stem, badge, False), profile
 
 
 def create_app(
@@ -120,7 +124,7 @@ def serve(settings: Settings) -> None:
     plan, _ = plan_session(settings)
     plan.open_source().close()  # a bad source is an error of the command, not of the server
     app = create_app(settings)
-    shown = "demo data" if plan.badge is Badge.DEMO else "looped recording"
+    shown = {Badge.DEMO: "demo data", Badge.LIVE: "live"}.get(plan.badge, "a recording")
     lines = (
         f"Trocar shows {plan.shown_source} ({shown}) with profile {plan.shown_profile}.",
         f"Open http://{settings.host}:{{port}}",

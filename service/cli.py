@@ -10,6 +10,7 @@ from pathlib import Path
 from service.settings import let_threads_sleep
 
 ENGINES = ("auto", "torch", "onnx")  # as in models.engines, which --help does not import
+SOURCE_HELP = "phantom://, rtsp://..., v4l2:///dev/video0 or a file"
 PROFILE_HELP = "instrument, phantom, or a file that `trocar fit` wrote"
 
 
@@ -63,7 +64,9 @@ Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def _add_serve(commands: Commands) -> None:  # type: ignore[valid-type]
     parser = commands.add_parser("serve", help="one page with a live overlay")  # type: ignore[attr-defined]
-    parser.add_argument("--source", default="phantom://", help="phantom:// or a video file")
+    parser.add_argument(
+        "--source", default="phantom://", help="phantom://, rtsp://, v4l2:// or a file"
+    )
     parser.add_argument("--profile", default=None, help=PROFILE_HELP)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=_port, default=8000)

@@ -16,7 +16,7 @@ from streaming.sources import Source
 
 log = logging.getLogger(__name__)
 
-FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 10.0
+FIRST_RETRY_S, LONGEST_RETRY_S = 0.25, 1.0  # an operating room waits for its picture
 
 
 class PumpState(StrEnum):

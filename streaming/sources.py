@@ -12,6 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 from streaming.errors import SourceError
 from streaming.frame import Frame, UInt8Array
+from streaming.network_stream import OPTIONS as STREAMS
+from streaming.network_stream import NetworkStream
 from streaming.video_file import VideoFile
 
 
@@ -126,13 +128,17 @@ class RenderedSource:
 
 
 def open_source(url: str, *, loop: bool = True) -> Source:
-    """A live source by its URL: a path or file:// URL of a recording.
+    """A live source by its URL.
 
-    Raises SourceError: unknown scheme, no such file, not a video.
+    A path or file:// URL of a recording, rtsp:// or rtsps://, v4l2:///dev/video0.
+    Raises SourceError: unknown scheme, no such file, not a video, cannot be reached.
     """
     parts = urlsplit(url)
+    if parts.scheme in STREAMS:
+        return NetworkStream(url)
     if parts.scheme == "file":
         return LiveFile(Path(unquote(parts.path)), loop=loop)
     if parts.scheme and "://" in url:
-        raise SourceError(f"expected phantom://, file:// or a path, got a {parts.scheme}:// URL")
+        known = "phantom://, rtsp://, rtsps://, v4l2://, file:// or a path"
+        raise SourceError(f"expected {known}, got a {parts.scheme}:// URL")
     return LiveFile(Path(url), loop=loop)

@@ -1,0 +1,84 @@
+"""A live stream from the network or a capture device, decoded as it arrives.
+
+Nothing is buffered beyond what the decoder needs: whoever reads too slowly loses frames at the
+slot, not time. A read that blocks ends by itself after a few seconds, as a loss.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from urllib.parse import urlsplit
+
+import av
+import numpy as np
+
+from streaming.errors import SourceError
+from streaming.frame import Frame
+
+OPEN_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 2.0
+RTSP = {
+    "rtsp_transport": "tcp",
+    "fflags": "nobuffer",
+    "flags": "low_delay",
+    "analyzeduration": "500000",  # microseconds spent on guessing what the stream is
+}
+OPTIONS = {"rtsp": RTSP, "rtsps": RTSP, "v4l2": {"fflags": "nobuffer"}}
+
+
+class NetworkStream:
+    """Frames of an rtsp://, rtsps:// or v4l2:// source, stamped on arrival.
+
+    Raises SourceError on construction: cannot be reached, or has no video. The address is never
+    quoted whole: it may hold a name and a password.
+    """
+
+    finite = False
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._place = parts.path if parts.scheme == "v4l2" else (parts.hostname or "")
+        self._closed = threading.Event()
+        try:
+            self._container = av.open(
+                parts.path if parts.scheme == "v4l2" else url,
+                format="v4l2" if parts.scheme == "v4l2" else None,
+                options=OPTIONS[parts.scheme],
+                timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S),
+            )
+        except (av.error.FFmpegError, OSError) as error:
+            raise SourceError(self._say("expected a stream, cannot open it", error)) from error
+        if not self._container.streams.video:
+            self._container.close()
+            raise SourceError(f"{self._place}: expected a video stream, found none")
+        self._stream = self._container.streams.video[0]
+        self._stream.thread_type = "SLICE"  # frame threads would each hold a frame back
+        self.fps = self._stream.average_rate or Fraction(25)
+        self.size = (self._stream.height, self._stream.width)
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames until the stream ends or is closed. Raises SourceError when it breaks off."""
+        index, started_ns = 0, time.monotonic_ns()
+        try:
+            for picture in self._container.decode(self._stream):
+                captured_ns = time.monotonic_ns()
+                if self._closed.is_set():
+                    return
+                image = np.asarray(picture.to_ndarray(format="rgb24"), dtype=np.uint8)
+                yield Frame(image, index, captured_ns - started_ns, captured_ns)
+                index += 1
+        except av.error.FFmpegError as error:
+            if not self._closed.is_set():
+                raise SourceError(self._say("the stream broke off", error)) from error
+        finally:
+            self._container.close()
+
+    def close(self) -> None:
+        """End the iteration at its next frame, or when its read times out."""
+        self._closed.set()
+
+    def _say(self, what: str, error: Exception) -> str:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        return f"{self._place}: {what} ({reason})"
