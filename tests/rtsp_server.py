@@ -45,7 +45,7 @@ class RtspServer:
             threading.Thread(target=self._accept),
             threading.Thread(target=self._relay),
         ]
-        for thread in self._threads:
+        for thread in tuple(self._threads):  # the first of them adds more
             thread.start()
 
     def stop(self) -> None:
@@ -69,8 +69,8 @@ class RtspServer:
                 return
             self._sockets.append(connection)
             thread = threading.Thread(target=self._converse, args=(connection,))
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
 
     def _converse(self, connection: socket.socket) -> None:
         buffered = b""
