@@ -31,7 +31,8 @@ from models.profile import Calibration, SupportSet
 from models.tracker import apply_naming, pool_features, raw_confidence
 
 RIDGES = (0.3, 1.0, 3.0, 10.0)  # times the ridge that pretraining found
-OBJECT_OFFSETS = (0.0, 1.5, 3.0)  # of the object score
+OBJECT_OFFSETS = (-3.0, -1.5, 0.0, 1.5, 3.0)  # of the object score
+MAPPED_ALONE = -8.0  # bias of the fusion gate from which nothing but E2 passes
 UNTESTED_OFFSET = 3.0  # where there are too few frames to hold any out
 
 
@@ -117,10 +118,24 @@ def _bank_without(
 
 
 def train_fusion(model: OflSam2, left_out: LeftOut, config: FitConfig) -> int:
-    """AdamW on the fusion alone; every fourth held-out frame validates. Returns epochs run."""
+    """AdamW on the fusion alone; every fourth held-out frame validates. Returns epochs run.
+
+    It starts from the pretrained gate, or from one that lets only the mapping network through if
+    that segments the held-out frames better: neither has seen them.
+    """
     count = len(left_out.features)
     if count < 4:
         return 0
+    pretrained = _copy_state(model)
+    mapped = {key: torch.zeros_like(value) for key, value in pretrained.items()}
+    mapped["gate.bias"] += MAPPED_ALONE
+
+    def score(state: dict[str, Tensor]) -> float:
+        model.fusion.load_state_dict(state)
+        return _held_out_score(model, left_out, Answer(0.0, 0.0))
+
+    start = max((pretrained, mapped), key=score)
+    model.fusion.load_state_dict(start)
     order = torch.randperm(count).tolist()
     validate, train = order[::4], [n for n in order if n not in order[::4]]
     optimizer = torch.optim.AdamW(model.fusion.parameters(), lr=config.rate)
@@ -182,17 +197,23 @@ def _decode_left_out(
     return apply_naming(naming, features, left_out.image[frame], decoded)
 
 
+def _held_out_score(model: OflSam2, left_out: LeftOut, answer: Answer) -> float:
+    """Mean DSC over held-out frames and classes; absent classes count as 1 or 0."""
+    found = [
+        exclusive_dsc(_decode_left_out(model, left_out, n, answer)[0], left_out.mask[n])
+        for n in range(len(left_out.features))
+    ]
+    return float(torch.stack(found).mean())
+
+
 def choose_answer(model: OflSam2, left_out: LeftOut) -> Answer:
-    """The answer that segments the held-out frames best; absent classes count as 1 or 0."""
-    frames = range(len(left_out.features))
-    if len(frames) < 2:
+    """The answer that segments the held-out frames best."""
+    if len(left_out.features) < 2:
         return Answer(0.0, UNTESTED_OFFSET)
     weights = NAMING_WEIGHTS if left_out.indicator[0] is not None else (0.0,)
 
     def score(answer: Answer) -> float:
-        decoded = [_decode_left_out(model, left_out, n, answer)[0] for n in frames]
-        found = [exclusive_dsc(d, left_out.mask[n]) for n, d in zip(frames, decoded, strict=True)]
-        return float(torch.stack(found).mean())
+        return _held_out_score(model, left_out, answer)
 
     weight = max(weights, key=lambda one: score(Answer(one, 0.0)))
     return max((Answer(weight, offset) for offset in OBJECT_OFFSETS), key=score)

@@ -116,7 +116,7 @@ def test_stops_within_five_seconds_and_leaves_nothing(tmp_path: Path) -> None:
         (("--source", "http://x/y.mp4"), "got a http:// URL"),
         (("--source", "phantom://?color=3"), "seed, size, fps and mark, got color"),
         (("--source", "phantom://?size=9x9"), "64 to 1920"),
-        (("--host", "0.0.0.0"), "expected a loopback address"),
+        (("--host", "0.0.0.0"), "expected a token to serve on 0.0.0.0: set TROCAR_TOKEN"),
         (("--profile", "none.safetensors"), "found no file"),
     ],
 )
