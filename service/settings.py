@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from service.errors import UsageError
 
@@ -15,9 +16,12 @@ SHORTEST_TOKEN = 16
 class Settings:
     """What `trocar serve` was asked to do.
 
-    profile: None picks `phantom` for the demo's own scene, `instrument` for anything else
+    source, profile, loop: of the session that is opened at the start; a profile of None picks
+        `phantom` for the demo's own scene, `instrument` for anything else
     token: what every request must carry, health checks apart; None only on the loopback
-    viewers: peers admitted at once; deadline_intervals: frame intervals the picture waits at most
+    media: the folder whose recordings and profiles may be named over HTTP; None for no folder
+    sessions: at once; viewers: of one session at once
+    deadline_intervals: frame intervals the picture waits for the model at most
     """
 
     source: str = "phantom://"
@@ -29,6 +33,8 @@ class Settings:
     loop: bool = True
     engine: str = "auto"
     token: str | None = None
+    media: Path | None = None
+    sessions: int = 4
     viewers: int = 8
     deadline_intervals: float = 2.0
 

@@ -1,5 +1,7 @@
 // The display: plays the overlay, shows the state the server reports, controls the learner.
 
+const SHOWN = location.pathname.match(/^\/display\/([^/]+)$/)?.[1] ?? "main";
+const SESSION = `/api/sessions/${SHOWN}`;
 const STATUS_EVERY_MS = 400;
 const RECONNECT_AFTER_MS = 1500;
 const FROZEN_AFTER_MS = 1500;
@@ -34,7 +36,7 @@ async function connect() {
   try {
     await peer.setLocalDescription(await peer.createOffer());
     await gathered(peer);
-    const response = await fetch("/api/offer", {
+    const response = await fetch(`${SESSION}/offer`, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ sdp: peer.localDescription.sdp, type: "offer" }),
@@ -88,7 +90,7 @@ function median(values) {
 
 async function refresh() {
   try {
-    const response = await fetch("/api/status", { signal: AbortSignal.timeout(2000) });
+    const response = await fetch(SESSION, { signal: AbortSignal.timeout(2000) });
     show(await response.json());
   } catch {
     setBadge("NO SERVER");
@@ -157,7 +159,7 @@ function row() {
 }
 
 function learner(action) {
-  fetch(`/api/learner/${action}`, { method: "POST" }).catch(() => setBadge("NO SERVER"));
+  fetch(`${SESSION}/learner/${action}`, { method: "POST" }).catch(() => setBadge("NO SERVER"));
 }
 
 const ACTIONS = {
