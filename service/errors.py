@@ -4,7 +4,6 @@ ServiceError
 ├── UsageError            the command cannot be done as asked
 ├── UnknownSessionError   no session has this id
 ├── BusyError             no place, or not enough time of the model, for another session
-├── SourceRefusedError    a source that may not be opened from the network
 └── ModelFailedError      (model_process) a step failed, hung, or the process is gone
 """
 
@@ -23,7 +22,3 @@ class UnknownSessionError(ServiceError):
 
 class BusyError(ServiceError):
     """No place, or not enough time of the model, for another session; later there may be."""
-
-
-class SourceRefusedError(ServiceError):
-    """A source that may not be opened from the network."""

@@ -8,12 +8,18 @@ from urllib.parse import urlsplit
 from models.phantom import DEMO_SEED
 from service.phantom_source import PhantomScenes, PhantomUrl
 from service.session import Badge, SessionPlan
+from service.source_policy import SourcePolicy
 from streaming.network_stream import OPTIONS as STREAMS
 from streaming.sources import Source, open_source
 
 
-def plan_session(source: str, profile: str, *, loop: bool = True) -> SessionPlan:
-    """The plan of a source that may be opened; nothing is opened yet. Raises SourceError."""
+def plan_session(
+    source: str, profile: str, *, loop: bool = True, policy: SourcePolicy | None = None
+) -> SessionPlan:
+    """The plan of a source; nothing is opened yet. Raises SourceError.
+
+    policy: asked at each opening; None for the command line, which may open anything
+    """
     shown_profile = Path(profile).stem
     if source.startswith("phantom:"):
         url = PhantomUrl.parse(source)
@@ -21,7 +27,7 @@ def plan_session(source: str, profile: str, *, loop: bool = True) -> SessionPlan
         return SessionPlan(scenes.source, "phantom", shown_profile, Badge.DEMO, url.mark)
 
     def open_it() -> Source:
-        return open_source(source, loop=loop)
+        return open_source(policy.admit(source) if policy else source, loop=loop)
 
     parts = urlsplit(source)
     shown = Path(parts.path).name or "source"  # never the whole address: it may hold a password

@@ -7,8 +7,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from models.errors import ModelError
-from service.errors import BusyError, SourceRefusedError, UnknownSessionError
+from service.errors import BusyError, UnknownSessionError
 from service.model_process import ModelFailedError
+from service.source_policy import SourceRefusedError
 from streaming.errors import StreamingError
 
 CODES: dict[type[Exception], int] = {

@@ -19,6 +19,7 @@ from service.plans import own_profile, plan_session
 from service.profiles import profile_named
 from service.session import Session, SessionPlan
 from service.settings import Settings
+from service.source_policy import SourcePolicy
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class Sessions:
         times: ModelTimes | None = None,
     ) -> None:
         self.settings, self._opener, self._times = settings, open_segmenter, times
+        self._policy = SourcePolicy(settings.media, settings.local_sources, settings.devices)
         self._running: dict[str, LiveSession] = {}
         self._opening: dict[str, Session] = {}
         self._sampler: asyncio.Task[None] | None = None
@@ -112,7 +114,7 @@ class Sessions:
         Raises BusyError; SourceError, ModelError, ModelFailedError of what was asked for.
         """
         chosen = profile_named(profile or own_profile(source), self.settings)
-        plan = plan_session(source, chosen)
+        plan = plan_session(source, chosen, policy=self._policy)
         session_id = secrets.token_hex(4)
         return await self._open(session_id, name or session_id, plan, chosen)
 
