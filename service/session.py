@@ -20,6 +20,7 @@ from prometheus_client.metrics_core import Metric
 
 from models.errors import ModelError
 from models.types import ClassSpec, Segmentation, UInt8Array, Update
+from service.admission import Pace
 from service.live_numbers import LiveNumbers, quantiles, rate, silent_s
 from service.metrics import SessionCollector
 from service.model_process import ModelFailedError, ModelProcess
@@ -102,11 +103,15 @@ class Session:
         self._badge = Badge.STARTING
         self._model_up = False
 
-    async def start(self) -> None:
-        """Open source and model. Raises SourceError, ModelError, ModelFailedError."""
+    async def start(self, admit: Callable[[float], None] = lambda fps: None) -> None:
+        """Open source and model. Raises SourceError, ModelError, ModelFailedError.
+
+        admit: told the source's frame rate before the model is started; raises to end the start
+        """
         source = await asyncio.to_thread(self._plan.open_source)  # others' pictures go on
         self._interval_s = float(1 / source.fps)
         try:
+            admit(float(source.fps))
             await self._model.start()
         except BaseException:
             source.close()
@@ -268,6 +273,11 @@ class Session:
         palette = {spec.class_id: parse_color(spec.color) for spec in classes}
         style = OverlayStyle(names={spec.class_id: spec.name for spec in classes})
         return draw_overlay(image_rgb, result.class_map, palette, style)
+
+    def pace(self) -> Pace:
+        """What it asks of the model now."""
+        ended = self._pump.state is PumpState.ENDED
+        return Pace(self._numbers.usual_step_s(), 0.0 if ended else 1 / self._interval_s)
 
     def badge(self) -> Badge:
         """What the viewer sees now, the source's silence included."""

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
-from models.tracker import Tracker
+from service.admission import why_refused
 from service.errors import BusyError, UnknownSessionError
 from service.learner_history import SAMPLE_EVERY_S, LearnerHistory
 from service.metrics import exposition
@@ -20,6 +20,7 @@ from service.profiles import profile_named
 from service.session import Session, SessionPlan
 from service.settings import Settings
 from service.source_policy import SourcePolicy
+from service.warm_tracker import open_warm_tracker
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,10 @@ class Sessions:
         return len(self) >= self.settings.sessions
 
     def why_not_ready(self) -> str | None:
-        """In one sentence, why nobody should be sent here now; None when all is well."""
+        """In one sentence, why nobody should be sent here now; None when all is well.
+
+        A model that answers has verified its weights and is warm: it was opened so.
+        """
         if not all(live.session.ready for live in self):
             return "the model is not answering"
         if self.full and all(live.session.full for live in self):
@@ -126,9 +130,17 @@ class Sessions:
         session = Session(
             plan, ModelProcess(self._open_segmenter(profile), self._times), self.settings
         )
+
+        def admit(fps: float) -> None:
+            others = [live.session for live in self] + list(self._opening.values())
+            paces = [other.pace() for other in others if other is not session]
+            reason = why_refused(paces, fps, self.settings.capacity)
+            if reason is not None:
+                raise BusyError(reason)
+
         self._opening[session_id] = session
         try:
-            await session.start()
+            await session.start(admit)
             if self._closed:
                 raise BusyError("the service is being stopped")
         except BaseException:
@@ -145,7 +157,7 @@ class Sessions:
     def _open_segmenter(self, profile: str) -> OpenSegmenter:
         settings = self.settings
         return self._opener or functools.partial(
-            Tracker.open,
+            open_warm_tracker,
             profile,
             online=settings.online,
             gamma=settings.gamma,
