@@ -25,6 +25,7 @@ class Offer(BaseModel):
 
     sdp: str = Field(max_length=LARGEST_OFFER)
     type: Literal["offer"]
+    view: Literal["overlay", "plain"] = "overlay"
 
 
 class Answer(BaseModel):
@@ -81,7 +82,7 @@ async def offer(request: Request, body: Offer) -> Answer:
     if session.full:
         raise HTTPException(503, "every viewer's place is taken", {"Retry-After": "5"})
     try:
-        return Answer(sdp=await session.peers.answer(body.sdp))
+        return Answer(sdp=(await session.peers.answer(body.sdp, body.view)).sdp)
     except OfferError as error:
         raise HTTPException(400, str(error)) from error
 
