@@ -8,11 +8,11 @@ import functools
 import logging
 import secrets
 from collections.abc import Iterator
-from typing import Any
 
 from service.admission import why_refused
 from service.errors import BusyError, UnknownSessionError
-from service.learner_history import SAMPLE_EVERY_S, LearnerHistory
+from service.learner_history import SAMPLE_EVERY_S
+from service.live_session import LiveSession
 from service.metrics import exposition
 from service.model_process import ModelProcess, ModelTimes, OpenSegmenter
 from service.plans import own_profile, plan_session
@@ -26,27 +26,6 @@ log = logging.getLogger(__name__)
 
 MAIN = "main"  # the session that `trocar serve` opens
 CLOSE_S = 3.5  # for all sessions together; a stop of the service takes 5 s at most
-
-
-class LiveSession:
-    """A session with what the service knows about it: its id, its name, its learner's history."""
-
-    def __init__(self, session_id: str, name: str, session: Session) -> None:
-        self.id, self.name, self.session = session_id, name, session
-        self._history = LearnerHistory()
-
-    def sample(self) -> None:
-        """Add the learner as it is now to its history."""
-        self._history.add(self.session.status())
-
-    def status(self) -> dict[str, Any]:
-        """The session's numbers under its id and name."""
-        return {
-            "id": self.id,
-            "name": self.name,
-            **self.session.status(),
-            "learner_history": self._history.samples(),
-        }
 
 
 class Sessions:

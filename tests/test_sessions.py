@@ -40,7 +40,7 @@ async def test_a_session_is_opened_listed_watched_and_closed() -> None:
         assert address == f"{api}/{opened.json['id']}"
         listed = (await ask("GET", api)).json["sessions"]
         assert [one["id"] for one in listed] == ["main", opened.json["id"]]
-        async with server.viewer(opened.json["id"]) as viewer:
+        async with server.viewer(session=opened.json["id"]) as viewer:
             await frames(viewer, 5)
             assert viewer.frames[0][1].shape == (120, 160, 3)
             assert (await ask("GET", address)).json["viewers"] == 1
