@@ -33,6 +33,7 @@ from streaming.pump import Pump, PumpState
 from streaming.rendition import Rendition, Shot
 from streaming.slot import LatestSlot, SlotClosedError
 from streaming.sources import Source
+from streaming.whip import InboundStream
 
 __all__ = ["Badge", "Session", "SessionPlan"]
 
@@ -48,6 +49,7 @@ class SessionPlan:
     """What a session shows: how to open its source, its names, what it is when all is well.
 
     badge: LIVE, DEMO or RECORDING
+    inbound: what is published into the session, where that is its source
     """
 
     open_source: Callable[[], Source]
@@ -55,6 +57,7 @@ class SessionPlan:
     shown_profile: str
     badge: Badge
     mark: bool
+    inbound: InboundStream | None = None
 
 
 class Session:
@@ -108,6 +111,11 @@ class Session:
         return self.peers.full
 
     @property
+    def inbound(self) -> InboundStream | None:
+        """What is published into this session; None where its source is another one."""
+        return self._plan.inbound
+
+    @property
     def ready(self) -> bool:
         """Is the model answering?"""
         return self._model_up
@@ -125,6 +133,8 @@ class Session:
         waiting = [t for t in (*self._tasks, self._restart, self._pending) if t is not None]
         await asyncio.gather(*waiting, return_exceptions=True)
         await self.peers.close()
+        if self.inbound is not None:
+            await self.inbound.close()
         await self._overlay.close()
         await self._plain.close()
         self._packing.shutdown(wait=True)

@@ -55,7 +55,7 @@ def refusing() -> Iterator[None]:
         raise OfferError("expected an SDP offer that WebRTC can answer") from error
 
 
-def when_gone(connection: RTCPeerConnection, connect_s: float, leave: Callable[[], None]) -> None:
+def when_gone(connection: RTCPeerConnection, connect_s: float, leave: Callable[[], object]) -> None:
     """Call `leave` when the other side is gone, or did not come within connect_s."""
     # ICE waits without end for a viewer that vanished after its offer.
     never_came = asyncio.get_running_loop().call_later(connect_s, leave)
