@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from tests.publisher import SIZE, publishing
 from tests.test_sessions import app_with
 
 SDP = "application/sdp"
+ROOT = Path(__file__).resolve().parent.parent
 TOKEN = "0123456789abcdef"
 
 
@@ -47,9 +50,9 @@ class Player:
             await self.peer.setRemoteDescription(answer)
         return reply
 
-    async def picture(self) -> np.ndarray:
+    async def picture(self, seconds: float = 20) -> np.ndarray:
         """The next picture. (H, W, 3) RGB"""
-        return await asyncio.wait_for(self.pictures.get(), 20)
+        return await asyncio.wait_for(self.pictures.get(), seconds)
 
     async def close(self) -> None:
         """Leave."""
@@ -150,6 +153,22 @@ async def test_what_whip_publishes_whep_plays() -> None:
             assert (await ask("DELETE", address)).code == 200
             await server.until("SOURCE LOST")
             assert (await ask("DELETE", address)).code == 404
+
+
+async def test_ffmpeg_publishes_by_whip(tmp_path: Path) -> None:
+    async with serving(inbound()) as server, player(f"{server.url}/whep/main") as whep:
+        assert (await whep.play()).code == 201
+        command = ("-m", "tests.ffmpeg_whip", f"{server.url}/whip/main", str(tmp_path))
+        ffmpeg = await asyncio.create_subprocess_exec(sys.executable, *command, cwd=ROOT)
+        try:
+            numbers = [read_mark(await whep.picture(60)) for _ in range(20)]
+        finally:
+            ffmpeg.kill()
+            await ffmpeg.wait()
+        read = [number for number in numbers if number is not None]
+        assert len(read) > 15
+        assert read == sorted(set(read)), "each picture once, in order"
+        await server.until("SOURCE LOST", 30)
 
 
 async def test_only_a_whip_session_is_published_into() -> None:
