@@ -38,7 +38,10 @@ def plan_session(settings: Settings) -> tuple[SessionPlan, str]:
         own = "phantom" if url.seed == DEMO_SEED else "instrument"
         profile = settings.profile or own
         scenes = PhantomScenes(url)
-        plan = SessionPlan(scenes.source, "phantom", Path(profile).stem, Badge.DEMO, url.mark)
+        plan = SessionPlan(
+            scenes.source, "phantom", Path(profile).stem, Badge.DEMO, url.mark,
+            record=settings.record,
+        )  # fmt: skip
         return plan, profile
     profile = settings.profile or "instrument"
 
@@ -49,7 +52,8 @@ def plan_session(settings: Settings) -> tuple[SessionPlan, str]:
     shown = Path(parts.path).name or "source"  # never the whole address: it may hold a password
     live = parts.scheme in STREAMS
     badge = Badge.LIVE if live else Badge.RECORDING
-    return SessionPlan(open_it, shown, Path(profile).stem, badge, False), profile
+    plan = SessionPlan(open_it, shown, Path(profile).stem, badge, False, record=settings.record)
+    return plan, profile
 
 
 def create_app(

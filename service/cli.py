@@ -74,6 +74,7 @@ def _add_serve(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument("--gamma", type=_share, default=None, help="confidence that teaches")
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="how the network runs")
     parser.add_argument("--once", action="store_true", help="play a recording once, not in a loop")
+    parser.add_argument("--record", type=Path, default=None, help="a folder; video and masks")
     parser.set_defaults(command=_serve)
 
 
@@ -169,6 +170,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         gamma=arguments.gamma,
         loop=not arguments.once,
         engine=arguments.engine,
+        record=arguments.record,
     )
     serve(settings)
     return 0

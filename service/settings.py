@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from service.errors import UsageError
 
@@ -17,6 +18,7 @@ class Settings:
 
     profile: None picks `phantom` for the demo's own scene, `instrument` for anything else
     token: what every request must carry, health checks apart; None only on the loopback
+    record: a folder into which the session of `trocar serve` is recorded; None records nothing
     viewers: peers admitted at once; deadline_intervals: frame intervals the picture waits at most
     """
 
@@ -29,6 +31,7 @@ class Settings:
     loop: bool = True
     engine: str = "auto"
     token: str | None = None
+    record: Path | None = None
     viewers: int = 8
     deadline_intervals: float = 2.0
 
