@@ -85,6 +85,7 @@ def _add_serve(commands: Commands) -> None:  # type: ignore[valid-type]
     opened.add_argument("--media", type=Path, metavar="DIR", help="recordings in this folder")
     opened.add_argument("--allow-local-sources", action="store_true", help="rtsp:// of this host")
     opened.add_argument("--allow-devices", action="store_true", help="capture devices")
+    parser.add_argument("--record", type=Path, default=None, help="a folder; video and masks")
     parser.set_defaults(command=_serve)
 
 
@@ -144,6 +145,14 @@ def _add_bench(commands: Commands) -> None:  # type: ignore[valid-type]
     stages.add_argument("--no-peer", action="store_true", help="without sam2's own predictor")
     stages.add_argument("--json", type=Path, required=True, help="where to write the result")
     stages.set_defaults(command=_bench_stages)
+    loopback = kinds.add_parser("loopback", help="capture to decoded pixels over WebRTC")
+    loopback.add_argument("--seconds", type=count, default=20, help="of each phase")
+    loopback.add_argument("--frames", type=count, default=1000, help="of each exactness run")
+    loopback.add_argument("--size", type=size, default=(480, 640), help="WIDTHxHEIGHT")
+    loopback.add_argument("--engine", choices=ENGINES, default="auto", help="of the network")
+    loopback.add_argument("--note", default="", help="goes into the result: what else was running")
+    loopback.add_argument("--json", type=Path, required=True, help="where to write the result")
+    loopback.set_defaults(command=_bench_loopback)
 
 
 def _add_pretrain(commands: Commands) -> None:  # type: ignore[valid-type]
@@ -179,6 +188,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         media=arguments.media,
         local_sources=arguments.allow_local_sources,
         devices=arguments.allow_devices,
+        record=arguments.record,
     )
     serve(settings)
     return 0
@@ -275,6 +285,19 @@ def _bench_stages(arguments: argparse.Namespace) -> int:
         peer=not arguments.no_peer,
     )
     return run_stages(config, arguments.json)
+
+
+def _bench_loopback(arguments: argparse.Namespace) -> int:
+    from benchmarks.loopback import LoopbackConfig, run_loopback
+
+    config = LoopbackConfig(
+        seconds=arguments.seconds,
+        frames=arguments.frames,
+        size=arguments.size,
+        engine=arguments.engine,
+        note=arguments.note,
+    )
+    return run_loopback(config, arguments.json)
 
 
 def _pretrain(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,142 @@
+"""What further viewers cost, and what a stalled one does to the others."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.processes import cpu_s
+from benchmarks.remote_viewers import Seen, remote_viewers
+from benchmarks.viewer import AskAnswer
+from service.session import Session
+
+SETTLE_S = 3.0
+MANY = 8
+TURNS = 6
+
+
+@dataclass
+class Spent:
+    """What the service took, with so many viewers.
+
+    Related to the pictures that went out: where viewers take the processor from the model, it
+    makes fewer, and would seem to cost less.
+    """
+
+    seconds: float = 0.0
+    service_s: float = 0.0
+    model_s: float = 0.0
+    pictures: float = 0.0
+
+    def add(self, more: Sequence[float]) -> None:
+        """Seconds, processor seconds of service and model, pictures."""
+        seconds, service_s, model_s, pictures = more
+        self.seconds += seconds
+        self.service_s += service_s
+        self.model_s += model_s
+        self.pictures += pictures
+
+    def cores(self) -> float:
+        """Cores kept busy."""
+        return round((self.service_s + self.model_s) / self.seconds, 3)
+
+    def a_picture_ms(self) -> float:
+        """Processor time that one picture took, for all its viewers."""
+        return round((self.service_s + self.model_s) / self.pictures * 1e3, 2)
+
+    def service_ms(self) -> float:
+        """The same without the model."""
+        return round(self.service_s / self.pictures * 1e3, 2)
+
+
+async def measure_fan_out(
+    session: Session, captured_ns: Mapping[int, int], seconds: float
+) -> dict[str, Any]:
+    """One viewer, then eight: processor time of the service with its model, viewers apart.
+
+    Then two viewers with and without a third one who stopped taking anything; of the plain picture,
+    because how long the model takes has nothing to do with it.
+    """
+    overlay = functools.partial(_ask, session, "overlay")
+    few, many = Spent(), Spent()
+    for spent, count in ((few, 1), (many, MANY), (few, 1), (many, MANY)):
+        await _spend(session, overlay, count, seconds / 2, spent)
+    alone, beside = await _stalled(functools.partial(_ask, session, "plain"), captured_ns, seconds)
+    return {
+        "viewers": [1, MANY],
+        "cores": [few.cores(), many.cores()],
+        "ms_a_picture": [few.a_picture_ms(), many.a_picture_ms()],
+        "ms_a_picture_without_the_model": [few.service_ms(), many.service_ms()],
+        "ratio": round(many.a_picture_ms() / few.a_picture_ms(), 3),
+        "p95_ms_without_a_stalled_viewer": alone,
+        "p95_ms_beside_a_stalled_viewer": beside,
+        "p95_ratio": round(beside / alone, 3),
+    }
+
+
+async def _ask(session: Session, view: str, sdp: str) -> str:
+    return (await session.peers.answer(sdp, view)).sdp
+
+
+async def _spend(
+    session: Session, ask: AskAnswer, count: int, seconds: float, spent: Spent
+) -> None:
+    """Add what the service takes with so many viewers."""
+    assert session.model_pid is not None
+    async with remote_viewers(ask, count):
+        await asyncio.sleep(SETTLE_S)
+        before = _taken(session)
+        await asyncio.sleep(seconds)
+        after = _taken(session)
+    spent.add([late - early for late, early in zip(after, before, strict=True)])
+
+
+def _taken(session: Session) -> tuple[float, float, float, float]:
+    """Seconds, processor seconds of the service and of the model, pictures, so far."""
+    assert session.model_pid is not None
+    pictures = session.status()["renditions"]["overlay"]["encoded"]
+    return time.monotonic(), cpu_s([os.getpid()]), cpu_s([session.model_pid]), pictures
+
+
+async def _stalled(
+    ask: AskAnswer, captured_ns: Mapping[int, int], seconds: float
+) -> tuple[float, float]:
+    """95th percentile of the others, in turns: without him, beside him, and again."""
+    turns: list[tuple[int, int, bool]] = []
+    async with remote_viewers(ask, 2) as others, remote_viewers(ask, 1) as third:
+        await asyncio.sleep(SETTLE_S)
+        for turn in range(TURNS):
+            stalled = turn % 2 == 1
+            if stalled:
+                third.stall()
+            began = time.monotonic_ns()
+            await asyncio.sleep(2 * seconds / TURNS)
+            turns.append((began, time.monotonic_ns(), stalled))
+            if stalled:
+                third.go_on()
+                await asyncio.sleep(1.0)  # what had piled up at the viewer is not measured
+        seen = await others.finish()
+    return _p95(seen, captured_ns, turns, False), _p95(seen, captured_ns, turns, True)
+
+
+def _p95(
+    seen: list[Seen],
+    captured_ns: Mapping[int, int],
+    turns: list[tuple[int, int, bool]],
+    stalled: bool,
+) -> float:
+    spans = [(begin, end) for begin, end, was in turns if was is stalled]
+    latencies = [
+        (decoded - captured_ns[number]) / 1e6
+        for one in seen
+        for number, decoded in one.pictures
+        if any(begin <= captured_ns[number] <= end for begin, end in spans)
+    ]
+    return round(float(np.percentile(latencies, 95)), 1)
