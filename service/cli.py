@@ -74,6 +74,12 @@ def _add_serve(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument("--gamma", type=_share, default=None, help="confidence that teaches")
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="how the network runs")
     parser.add_argument("--once", action="store_true", help="play a recording once, not in a loop")
+    parser.add_argument("--sessions", type=_count, default=4, help="at once")
+    parser.add_argument("--viewers", type=_count, default=8, help="of one session at once")
+    opened = parser.add_argument_group("what sessions opened over HTTP may show, besides rtsp://")
+    opened.add_argument("--media", type=Path, metavar="DIR", help="recordings in this folder")
+    opened.add_argument("--allow-local-sources", action="store_true", help="rtsp:// of this host")
+    opened.add_argument("--allow-devices", action="store_true", help="capture devices")
     parser.set_defaults(command=_serve)
 
 
@@ -161,6 +167,11 @@ def _serve(arguments: argparse.Namespace) -> int:
         gamma=arguments.gamma,
         loop=not arguments.once,
         engine=arguments.engine,
+        sessions=arguments.sessions,
+        viewers=arguments.viewers,
+        media=arguments.media,
+        local_sources=arguments.allow_local_sources,
+        devices=arguments.allow_devices,
     )
     serve(settings)
     return 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,11 +16,12 @@ from typing import Any
 
 import cv2
 import numpy as np
+from prometheus_client.metrics_core import Metric
 
 from models.errors import ModelError
 from models.types import ClassSpec, Segmentation, UInt8Array, Update
 from service.live_numbers import LiveNumbers, quantiles, rate, silent_s
-from service.metrics import SessionCollector, exposition
+from service.metrics import SessionCollector
 from service.model_process import ModelFailedError, ModelProcess
 from service.settings import Settings
 from streaming.frame import Frame
@@ -103,7 +104,7 @@ class Session:
 
     async def start(self) -> None:
         """Open source and model. Raises SourceError, ModelError, ModelFailedError."""
-        source = self._plan.open_source()
+        source = await asyncio.to_thread(self._plan.open_source)  # others' pictures go on
         self._interval_s = float(1 / source.fps)
         try:
             await self._model.start()
@@ -313,9 +314,9 @@ class Session:
             "classes": self._classes_status(),
         }
 
-    def metrics(self) -> bytes:
+    def metrics(self) -> Iterable[Metric]:
         """The same for Prometheus, with histograms."""
-        return exposition(self._numbers.registry)
+        return self._numbers.registry.collect()
 
     def _classes_status(self) -> list[dict[str, Any]]:
         results = {one.class_id: one for one in self._last.results} if self._last else {}
