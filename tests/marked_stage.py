@@ -111,9 +111,12 @@ class Stage:
         @peer.on("datachannel")
         def opened(channel: RTCDataChannel) -> None:
             assert channel.label == "masks"
-            track.channel = channel
+            if body["view"] == "plain":
+                track.channel = channel
 
-        await peer.setRemoteDescription(RTCSessionDescription(body["sdp"], "offer"))
+        lines = body["sdp"].splitlines(keepends=True)
+        offer = "".join(line for line in lines if ".local " not in line)  # names nobody resolves
+        await peer.setRemoteDescription(RTCSessionDescription(offer, "offer"))
         peer.addTrack(track)
         track.known_origin.start()
         await peer.setLocalDescription(await peer.createAnswer())

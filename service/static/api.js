@@ -44,7 +44,8 @@ async function sentence(response) {
 }
 
 function asSentence(text) {
-  const capital = text[0].toUpperCase() + text.slice(1);
+  const scheme = /^\w+:/.test(text); // "phantom:// knows ..." stays as it is
+  const capital = scheme ? text : text[0].toUpperCase() + text.slice(1);
   return /[.!?]$/.test(capital) ? capital : `${capital}.`;
 }
 

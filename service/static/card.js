@@ -56,7 +56,9 @@ export class Card {
     this.#write(".viewers", status.viewers);
     this.#write(".dropped", Object.values(status.frames_dropped ?? {}).reduce((sum, one) => sum + one, 0));
     for (const result of ["accepted", "refused", "rolled_back"]) {
-      this.#write(`.${result}`, status.updates[result] ?? 0);
+      const count = status.updates[result] ?? 0;
+      this.#write(`.updates .${result}`, count);
+      this.#part(`.updates .${result}`).classList.toggle("some", count > 0);
     }
     this.#write(".mode", this.frozen ? "frozen" : "on");
     this.#part(".mode").dataset.kind = this.frozen ? "warn" : "good";

@@ -65,6 +65,7 @@ function change(choose) {
   if (choices.view !== view) {
     frames.clear();
     composer.clear();
+    element("picture").width = 1; // what it held is old
   }
   if (choices.rendition !== rendition) connection.show(choices.rendition);
   look();

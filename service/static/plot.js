@@ -1,17 +1,19 @@
 // Confidence over time as a small SVG: one line a class, a tick where the learner took an update.
 
 const SVG = "http://www.w3.org/2000/svg";
-const WIDTH = 520, HEIGHT = 150;
+const HEIGHT = 150;
 const LEFT = 38, RIGHT = 8, TOP = 8, BOTTOM = 22;
 const SPAN_S = 120;
 
 // history: [{ t_s, confidence: { id: 0..1 }, accepted, rolled_back }], oldest first; classes: of the status
 export function plot(svg, history, classes) {
-  svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
+  const width = svg.clientWidth || 520; // drawn at its own size: letters stay letters on a phone
+  svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
   const end = history.at(-1)?.t_s ?? 0;
-  const x = (t) => WIDTH - RIGHT - ((end - t) / SPAN_S) * (WIDTH - LEFT - RIGHT);
+  const right = width - RIGHT;
+  const x = (t) => right - ((end - t) / SPAN_S) * (right - LEFT);
   const y = (share) => HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM);
-  const parts = [...axes(x, y, end)];
+  const parts = [...axes(x, y, end, right)];
   for (const { id, color } of classes) {
     const points = history.map(({ t_s, confidence }) => `${x(t_s).toFixed(1)},${y(confidence[id] ?? 0).toFixed(1)}`);
     parts.push(shape("polyline", { points: points.join(" "), stroke: color, class: "line" }));
@@ -20,9 +22,9 @@ export function plot(svg, history, classes) {
   svg.replaceChildren(...parts);
 }
 
-function* axes(x, y, end) {
+function* axes(x, y, end, right) {
   for (const share of [0, 0.5, 1]) {
-    yield shape("line", { x1: LEFT, x2: WIDTH - RIGHT, y1: y(share), y2: y(share), class: "grid" });
+    yield shape("line", { x1: LEFT, x2: right, y1: y(share), y2: y(share), class: "grid" });
     yield label(LEFT - 6, y(share) + 4, `${share * 100}%`, "end");
   }
   yield label(x(end - SPAN_S), HEIGHT - 5, "2 min ago", "start");
