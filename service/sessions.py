@@ -8,11 +8,11 @@ import functools
 import logging
 import secrets
 from collections.abc import Iterator
-from typing import Any
 
-from models.tracker import Tracker
+from service.admission import why_refused
 from service.errors import BusyError, UnknownSessionError
-from service.learner_history import SAMPLE_EVERY_S, LearnerHistory
+from service.learner_history import SAMPLE_EVERY_S
+from service.live_session import LiveSession
 from service.metrics import exposition
 from service.model_process import ModelProcess, ModelTimes, OpenSegmenter
 from service.plans import own_profile, plan_session
@@ -20,32 +20,12 @@ from service.profiles import profile_named
 from service.session import Session, SessionPlan
 from service.settings import Settings
 from service.source_policy import SourcePolicy
+from service.warm_tracker import open_warm_tracker
 
 log = logging.getLogger(__name__)
 
 MAIN = "main"  # the session that `trocar serve` opens
 CLOSE_S = 3.5  # for all sessions together; a stop of the service takes 5 s at most
-
-
-class LiveSession:
-    """A session with what the service knows about it: its id, its name, its learner's history."""
-
-    def __init__(self, session_id: str, name: str, session: Session) -> None:
-        self.id, self.name, self.session = session_id, name, session
-        self._history = LearnerHistory()
-
-    def sample(self) -> None:
-        """Add the learner as it is now to its history."""
-        self._history.add(self.session.status())
-
-    def status(self) -> dict[str, Any]:
-        """The session's numbers under its id and name."""
-        return {
-            "id": self.id,
-            "name": self.name,
-            **self.session.status(),
-            "learner_history": self._history.samples(),
-        }
 
 
 class Sessions:
@@ -90,7 +70,10 @@ class Sessions:
         return len(self) >= self.settings.sessions
 
     def why_not_ready(self) -> str | None:
-        """In one sentence, why nobody should be sent here now; None when all is well."""
+        """In one sentence, why nobody should be sent here now; None when all is well.
+
+        A model that answers has verified its weights and is warm: it was opened so.
+        """
         if not all(live.session.ready for live in self):
             return "the model is not answering"
         if self.full and all(live.session.full for live in self):
@@ -126,9 +109,17 @@ class Sessions:
         session = Session(
             plan, ModelProcess(self._open_segmenter(profile), self._times), self.settings
         )
+
+        def admit(fps: float) -> None:
+            others = [live.session for live in self] + list(self._opening.values())
+            paces = [other.pace() for other in others if other is not session]
+            reason = why_refused(paces, fps, self.settings.capacity)
+            if reason is not None:
+                raise BusyError(reason)
+
         self._opening[session_id] = session
         try:
-            await session.start()
+            await session.start(admit)
             if self._closed:
                 raise BusyError("the service is being stopped")
         except BaseException:
@@ -145,7 +136,7 @@ class Sessions:
     def _open_segmenter(self, profile: str) -> OpenSegmenter:
         settings = self.settings
         return self._opener or functools.partial(
-            Tracker.open,
+            open_warm_tracker,
             profile,
             online=settings.online,
             gamma=settings.gamma,

@@ -21,6 +21,8 @@ class Settings:
     token: what every request must carry, health checks apart; None only on the loopback
     media, local_sources, devices: what sessions opened over HTTP may show: recordings of a folder
         (and its profiles), streams of this machine and its link, capture devices
+    capacity: seconds of model a second that all sessions together may need, see service/admission;
+        the rest is for drawing and encoding
     sessions: at once; viewers: of one session at once
     deadline_intervals: frame intervals the picture waits for the model at most
     """
@@ -37,6 +39,7 @@ class Settings:
     media: Path | None = None
     local_sources: bool = False
     devices: bool = False
+    capacity: float = 0.9
     sessions: int = 4
     viewers: int = 8
     deadline_intervals: float = 2.0

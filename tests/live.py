@@ -22,9 +22,18 @@ from service.sessions import Sessions
 
 @dataclass
 class Viewer:
-    """Frames as they were decoded: (pts, picture)."""
+    """Frames as they were decoded, (RTP timestamp, picture), and masks as they came."""
 
     frames: list[tuple[int, UInt8Array]] = field(default_factory=list)
+    masks: list[bytes] = field(default_factory=list)
+
+
+class WireTime:
+    """In place of aiortc's mapper, which lets every stream begin at zero: what was on the wire."""
+
+    def map(self, timestamp: int) -> int:
+        """The timestamp itself."""
+        return timestamp
 
 
 @dataclass
@@ -60,10 +69,15 @@ class Server:
             await asyncio.sleep(0.05)
 
     @contextlib.asynccontextmanager
-    async def viewer(self, session: str = "main") -> AsyncIterator[Viewer]:
+    async def viewer(
+        self, view: str = "overlay", *, session: str = "main"
+    ) -> AsyncIterator[Viewer]:
         """A WebRTC viewer that decodes everything it gets."""
         peer, viewer, tasks = RTCPeerConnection(RTCConfiguration(iceServers=[])), Viewer(), []
-        peer.addTransceiver("video", direction="recvonly")
+        receiver = peer.addTransceiver("video", direction="recvonly").receiver
+        receiver._RTCRtpReceiver__timestamp_mapper = WireTime()
+        masks = peer.createDataChannel("masks", ordered=False, maxRetransmits=0)
+        masks.on("message", viewer.masks.append)
 
         @peer.on("track")
         def on_track(track: Any) -> None:
@@ -78,6 +92,7 @@ class Server:
 
         await peer.setLocalDescription(await peer.createOffer())
         offer = {"sdp": peer.localDescription.sdp, "type": "offer"}
+        offer["view"] = view
         url = f"{self.url}/api/sessions/{session}/offer"
         answer = await asyncio.to_thread(post_json, url, offer)
         await peer.setRemoteDescription(RTCSessionDescription(**answer))

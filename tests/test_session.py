@@ -25,8 +25,7 @@ from service.phantom_source import PhantomScenes, PhantomUrl
 from service.settings import Settings
 from streaming.mark import read_mark
 from streaming.peers import Peers
-from streaming.slot import Broadcast
-from streaming.webrtc import Picture
+from streaming.rendition import Rendition
 from tests.clips import write_clip
 from tests.fakes import FakeTracker, open_named_after_the_wait_policy
 from tests.live import Server, Viewer, post_json, serving
@@ -188,8 +187,8 @@ async def test_vanished_viewer_is_forgotten() -> None:
 
 
 async def test_an_offer_that_never_connects_gives_its_place_back() -> None:
-    broadcast: Broadcast[Picture] = Broadcast(limit=1)
-    peers = Peers(broadcast, connect_s=0.3)
+    picture = Rendition("overlay", lambda _: None)
+    peers = Peers({"overlay": picture}, limit=1, connect_s=0.3)
     viewer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     viewer.addTransceiver("video", direction="recvonly")
     await viewer.setLocalDescription(await viewer.createOffer())
@@ -197,12 +196,13 @@ async def test_an_offer_that_never_connects_gives_its_place_back() -> None:
     await viewer.close()
     lines = sdp.splitlines(keepends=True)
     await peers.answer("".join(x for x in lines if not x.startswith("a=candidate")))
-    assert broadcast.full
+    assert peers.full
     end = asyncio.get_running_loop().time() + 10
-    while broadcast.full or len(peers):
+    while peers.full:
         assert asyncio.get_running_loop().time() < end
         await asyncio.sleep(0.05)
     await peers.close()
+    await picture.close()
 
 
 async def test_a_picture_that_does_not_go_out_is_not_called_live(
@@ -214,7 +214,7 @@ async def test_a_picture_that_does_not_go_out_is_not_called_live(
     async with serving(app_with()) as server, server.viewer() as viewer:
         await frames(viewer, 10)
         with monkeypatch.context() as patch:
-            patch.setattr("service.session.draw_overlay", fail)
+            patch.setattr("service.composer.draw_overlay", fail)
             status = await server.until("PICTURE STALE")
         await server.until("DEMO")
         await frames(viewer, len(viewer.frames) + 5)

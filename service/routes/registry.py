@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Path, Request
 
+from service.live_session import LiveSession
 from service.schemas import Problem
-from service.sessions import LiveSession, Sessions
+from service.sessions import Sessions
 
 
 def _registry(request: Request) -> Sessions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, HTTPException, Response
+from fastapi import APIRouter, Response
 
 from service.profiles import known_profiles
 from service.routes.registry import Named, Registry, problems
@@ -62,9 +62,7 @@ async def close_session(registry: Registry, named: Named) -> None:
 @router.post("/sessions/{session_id}/offer", responses=problems(400, 404, 422, 503))
 async def offer(named: Named, body: Offer) -> Answer:
     """Answer a WebRTC offer that wants to receive video."""
-    if named.session.full:
-        raise HTTPException(503, "every viewer's place is taken", {"Retry-After": "5"})
-    return Answer(sdp=await named.session.peers.answer(body.sdp))
+    return Answer(sdp=(await named.watch(body.sdp, body.view)).sdp)
 
 
 @router.post("/sessions/{session_id}/learner/{action}", responses=problems(404, 422, 503))
