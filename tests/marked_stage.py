@@ -59,7 +59,7 @@ class Stage:
     offers: list[str] = field(default_factory=list)  # the views that were asked for
     refuse: str = ""  # the sentence with which offers are refused
     masks_sent: int = 0
-    peers: set[RTCPeerConnection] = field(default_factory=set)
+    peers: list[RTCPeerConnection] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """A session that is well."""
@@ -86,6 +86,10 @@ class Stage:
         yield
         await self.hang_up()
 
+    def playing(self) -> list[bool]:
+        """Of each connection so far, whether it is one now."""
+        return [peer.connectionState == "connected" for peer in self.peers]
+
     async def hang_up(self) -> None:
         """Close every connection, as a server does that goes away."""
         await asyncio.gather(*(peer.close() for peer in self.peers))
@@ -105,7 +109,7 @@ class Stage:
         if self.refuse:
             return JSONResponse({"detail": self.refuse}, 503)
         peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-        self.peers.add(peer)
+        self.peers.append(peer)
         track = MarkedTrack(self)
 
         @peer.on("datachannel")

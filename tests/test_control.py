@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.browser import open_page
@@ -30,7 +32,8 @@ async def test_sessions_are_listed_opened_and_closed(chromium: str) -> None:
         await page.click(".card:nth-child(2) .delete")
         await page.click("#confirm [value=close]")
         await browser.until("document.querySelectorAll('.card').length === 1", 30)
-        assert len(get_json(f"{server.url}/api/sessions")["sessions"]) == 1
+        listed = await asyncio.to_thread(get_json, f"{server.url}/api/sessions")
+        assert len(listed["sessions"]) == 1
         assert browser.hosts() == {server.url.split("/")[2]}
         assert browser.console == []
 

@@ -12,6 +12,7 @@ export class Connection {
     Object.assign(this, { path, video, onMask, onState });
     this.view = null;
     this.peer = null; // the one that plays
+    this.playing = null; // what it plays
     this.next = null; // the one that shall
     this.failures = 0;
     this.timer = null;
@@ -21,32 +22,37 @@ export class Connection {
   show(view) {
     this.view = view;
     this.failures = 0;
-    this.#attempt();
+    if (this.peer === null || this.playing !== view) this.#attempt();
+    else this.#stopTrying(); // it has not gone yet
   }
 
   // Do not wait for the next attempt: there is reason to hope.
   hurry() {
-    if (this.timer !== null) this.#attempt();
+    if (this.timer !== null && this.next === null) this.#attempt();
   }
 
   close() {
-    clearTimeout(this.timer);
-    this.#drop("next");
+    this.#stopTrying();
     this.#drop("peer");
   }
 
-  async #attempt() {
+  #stopTrying() {
     clearTimeout(this.timer);
     this.timer = null;
     this.#drop("next");
+  }
+
+  async #attempt() {
+    this.#stopTrying();
     const peer = newPeer();
+    const { view } = this;
     this.next = peer;
-    if (this.peer === null) this.onState("connecting", "");
+    if (this.peer === null && this.failures === 0) this.onState("connecting", "");
     this.timer = setTimeout(() => this.#lost(peer, "No picture came in time."), CONNECT_MS);
-    this.#prepare(peer);
+    this.#prepare(peer, view);
     try {
       const sdp = await completeOffer(peer);
-      const json = { sdp, type: "offer", view: this.view };
+      const json = { sdp, type: "offer", view };
       const answer = await askJson(`${this.path}/offer`, { method: "POST", json });
       if (peer === this.next) await peer.setRemoteDescription(answer);
     } catch (error) {
@@ -55,7 +61,7 @@ export class Connection {
     }
   }
 
-  #prepare(peer) {
+  #prepare(peer, view) {
     const { receiver } = peer.addTransceiver("video", { direction: "recvonly" });
     if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
     const channel = peer.createDataChannel("masks", { ordered: false, maxRetransmits: 0 });
@@ -65,8 +71,8 @@ export class Connection {
     };
     channel.onclose = () => this.#lost(peer, "The service ended the connection.");
     peer.ontrack = ({ track }) => {
-      if (track.muted) track.onunmute = () => this.#playing(peer, track);
-      else this.#playing(peer, track);
+      if (track.muted) track.onunmute = () => this.#plays(peer, track, view);
+      else this.#plays(peer, track, view);
     };
     peer.onconnectionstatechange = () => {
       if (["failed", "disconnected"].includes(peer.connectionState)) {
@@ -75,11 +81,10 @@ export class Connection {
     };
   }
 
-  #playing(peer, track) {
+  #plays(peer, track, view) {
     if (peer !== this.next) return;
     this.#drop("peer");
-    this.peer = peer;
-    this.next = null;
+    [this.peer, this.playing, this.next] = [peer, view, null];
     this.failures = 0;
     clearTimeout(this.timer);
     this.timer = null;
