@@ -300,6 +300,7 @@ class Session:
             "fps_out": round(rate(numbers.sent), 1),
             "step_ms": quantiles(numbers.step_ms),
             "capture_to_send_ms": quantiles(numbers.latency_ms),
+            "plain_capture_to_send_ms": quantiles(numbers.plain_latency_ms),
             "deadline_ms": round(self._deadline_s() * 1e3, 1),
             "frames_dropped": {
                 "newer_frame_came": self._incoming.replaced + self._to_model.replaced,

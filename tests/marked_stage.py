@@ -68,8 +68,8 @@ class Stage:
             "id": "main", "name": "main", "badge": "LIVE", "source": "laparoscope",
             "source_state": "running", "profile": "instrument", "demo": False,
             "source_fps": self.fps, "fps_in": self.fps, "fps_out": self.fps, "step_ms": numbers,
-            "capture_to_send_ms": numbers, "deadline_ms": 80.0, "updates": {},
-            "learner_frozen": False, "viewers": 1, "classes": CLASSES, "learner_history": [],
+            "capture_to_send_ms": numbers, "plain_capture_to_send_ms": numbers,
+            "deadline_ms": 80.0, "updates": {}, "learner_frozen": False, "viewers": 1, "classes": CLASSES, "learner_history": [],
         } | self.status  # fmt: skip
 
     def app(self) -> FastAPI:

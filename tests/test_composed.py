@@ -23,6 +23,7 @@ from tests.marked_stage import (
     mask_of,
     read_bars,
 )
+from tests.test_display import app
 
 pytestmark = pytest.mark.browser
 PAGE = "/display/main?view=composed"
@@ -112,6 +113,16 @@ async def test_what_the_screen_shows_agrees_too(chromium: str) -> None:
     drawn = [(mark, bars) for mark, bars in numbers if bars is not None]
     assert len(drawn) >= 10
     assert all(mark == bars for mark, bars in drawn)
+
+
+async def test_the_service_s_own_messages_match_its_frames(chromium: str) -> None:
+    async with serving(app()) as server, open_page(chromium, server.url + PAGE) as browser:
+        await with_masks(browser)
+        seen = await watched(browser, 200)
+        assert browser.console == []
+    drawn = [(picture, int(told)) for picture, _, told in seen if told]
+    assert len(drawn) > 50
+    assert all(picture == frame for picture, frame in drawn)
 
 
 async def test_frames_whose_masks_never_come_stay_plain(chromium: str) -> None:

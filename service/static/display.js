@@ -153,8 +153,7 @@ function show(status) {
 
 // From capture to sending, of the rendition that we watch.
 function sent(status) {
-  const plain = choices.rendition === "plain" && status.plain_capture_to_send_ms;
-  return plain || status.capture_to_send_ms;
+  return choices.rendition === "plain" ? status.plain_capture_to_send_ms : status.capture_to_send_ms;
 }
 
 function fullScreen() {

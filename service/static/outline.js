@@ -25,12 +25,20 @@ export function boxes({ grid, width }) {
   return found;
 }
 
-// A Path2D in grid cells times `scale`, of class `id` inside `box`.
+// Class `id` inside `box` as { path, largest }: a Path2D in grid cells times `scale`, and the box
+// [left, top, right, bottom] of its largest part in the same measure, null where there is none.
 export function outline(mask, id, box, scale) {
   const field = blurred(mask, id, box);
   const path = new Path2D();
-  for (const loop of loops(field)) addCurve(path, loop, field, scale);
-  return path;
+  let largest = null;
+  let most = 0;
+  for (const loop of loops(field)) {
+    const points = loop.map((edge) => crossing(edge, field, scale));
+    addCurve(path, points);
+    const area = Math.abs(doubleArea(points));
+    if (area > most) [largest, most] = [bounds(points), area];
+  }
+  return { path, largest };
 }
 
 // Binomial blur of the class, in a frame of two empty cells: no curve is open.
@@ -91,8 +99,7 @@ function* loops({ values, columns, rows }) {
   }
 }
 
-function addCurve(path, loop, field, scale) {
-  const points = loop.map((edge) => crossing(edge, field, scale));
+function addCurve(path, points) {
   const [x, y] = points[points.length - 1];
   path.moveTo((x + points[0][0]) / 2, (y + points[0][1]) / 2);
   points.forEach(([px, py], index) => {
@@ -100,6 +107,24 @@ function addCurve(path, loop, field, scale) {
     path.quadraticCurveTo(px, py, (px + nx) / 2, (py + ny) / 2);
   });
   path.closePath();
+}
+
+function doubleArea(points) {
+  return points.reduce((sum, [x, y], index) => {
+    const [nx, ny] = points[(index + 1) % points.length];
+    return sum + x * ny - nx * y;
+  }, 0);
+}
+
+function bounds(points) {
+  const box = [Infinity, Infinity, -Infinity, -Infinity];
+  for (const [x, y] of points) {
+    box[0] = Math.min(box[0], x);
+    box[1] = Math.min(box[1], y);
+    box[2] = Math.max(box[2], x);
+    box[3] = Math.max(box[3], y);
+  }
+  return box;
 }
 
 function crossing(edge, { values, columns, left, top }, scale) {

@@ -26,10 +26,15 @@ export class Painter {
     const scale = this.canvas.width / mask.width;
     const found = boxes(mask);
     const shown = this.classes.filter(({ id }) => found.has(id) && !this.hidden.has(id));
-    for (const { id, color } of shown) {
-      this.#shape(outline(mask, id, found.get(id), scale), color, held);
+    const shapes = shown.map(({ id, name, color }) => {
+      const { path, largest } = outline(mask, id, found.get(id), scale);
+      this.#shape(path, color, held);
+      return { name, color, largest };
+    });
+    const taken = [];
+    for (const { name, color, largest } of shapes) {
+      if (largest) this.#label(name, color, largest, taken);
     }
-    for (const { id, name, color } of shown) this.#label(name, color, found.get(id), scale);
   }
 
   #fit(aspect) {
@@ -61,20 +66,19 @@ export class Painter {
     context.globalAlpha = 1;
   }
 
-  // The name above its class, or below where there is no room; never across the middle of it.
-  #label(name, color, [left, top, right, bottom], scale) {
-    if (right - left < 12 && bottom - top < 12) return; // too small to point at
+  // The name above the largest part of its class, or below; not over another name.
+  #label(name, color, [left, top, right, bottom], taken) {
     const { context, canvas } = this;
     const size = Math.max(12, Math.round(canvas.height / 36));
+    if (right - left < 2 * size && bottom - top < 2 * size) return; // too small to point at
     context.font = `600 ${size}px "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif`;
     const text = name.replaceAll("_", " ");
-    const width = context.measureText(text).width + size;
-    const height = size * 1.5;
-    const above = top * scale - height - 6;
-    const below = Math.min((bottom + 1) * scale + 6, canvas.height - height);
-    const y = above >= 0 ? above : below;
-    const middle = ((left + right + 1) / 2) * scale;
-    const x = Math.max(0, Math.min(middle - width / 2, canvas.width - width));
+    const [width, height] = [context.measureText(text).width + size, size * 1.5];
+    const x = within((left + right - width) / 2, canvas.width - width);
+    const places = [top - height - 6, bottom + 6, bottom + 6 + height].map((y) => within(y, canvas.height - height));
+    const y = places.find((one) => !taken.some((other) => overlap(other, [x, one, width, height])));
+    if (y === undefined) return; // the legend names it
+    taken.push([x, y, width, height]);
     context.fillStyle = EDGE;
     context.beginPath();
     context.roundRect(x, y, width, height, size / 4);
@@ -83,4 +87,12 @@ export class Painter {
     context.textBaseline = "middle";
     context.fillText(text, x + size / 2, y + height / 2);
   }
+}
+
+function within(value, most) {
+  return Math.max(0, Math.min(value, most));
+}
+
+function overlap([ax, ay, aw, ah], [bx, by, bw, bh]) {
+  return ax < bx + bw && bx < ax + aw && ay < by + bh && by < ay + ah;
 }
