@@ -4,6 +4,7 @@ ServiceError
 ├── UsageError            the command cannot be done as asked
 ├── UnknownSessionError   no session has this id
 ├── BusyError             no place, or not enough time of the model, for another session
+├── NotInboundError       nothing can be published into this session
 └── ModelFailedError      (model_process) a step failed, hung, or the process is gone
 """
 
@@ -22,3 +23,7 @@ class UnknownSessionError(ServiceError):
 
 class BusyError(ServiceError):
     """No place, or not enough time of the model, for another session; later there may be."""
+
+
+class NotInboundError(ServiceError):
+    """Nothing can be published into this session: it has a source already."""

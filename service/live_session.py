@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from service.errors import BusyError
+from service.errors import BusyError, NotInboundError
 from service.learner_history import LearnerHistory
 from service.session import Session
 from streaming.peers import Answer
@@ -35,3 +35,9 @@ class LiveSession:
         if self.session.full:
             raise BusyError("every viewer's place is taken")
         return await self.session.peers.answer(sdp, view)
+
+    async def publish(self, sdp: str) -> Answer:
+        """Admit a publisher. Raises NotInboundError, OfferError."""
+        if self.session.inbound is None:
+            raise NotInboundError("expected a session whose source is whip://, this one's is not")
+        return await self.session.inbound.answer(sdp)

@@ -11,6 +11,7 @@ from service.session import Badge, SessionPlan
 from service.source_policy import SourcePolicy
 from streaming.network_stream import OPTIONS as STREAMS
 from streaming.sources import Source, open_source
+from streaming.whip import InboundStream
 
 
 def plan_session(
@@ -25,6 +26,9 @@ def plan_session(
         url = PhantomUrl.parse(source)
         scenes = PhantomScenes(url)
         return SessionPlan(scenes.source, "phantom", shown_profile, Badge.DEMO, url.mark)
+    if source.startswith("whip:"):
+        inbound = InboundStream()
+        return SessionPlan(inbound.open, "inbound", shown_profile, Badge.LIVE, False, inbound)
 
     def open_it() -> Source:
         return open_source(policy.admit(source) if policy else source, loop=loop)

@@ -1,9 +1,9 @@
-"""HTTP, by who asks: people (pages), monitoring (health), programs (sessions)."""
+"""HTTP, by who asks: people (pages), monitoring (health), programs (sessions, webrtc)."""
 
 from fastapi import APIRouter
 
-from service.routes import health, pages, sessions
+from service.routes import health, pages, sessions, webrtc
 
 router = APIRouter()
-for part in (pages, health, sessions):
+for part in (pages, health, sessions, webrtc):
     router.include_router(part.router)
