@@ -143,6 +143,14 @@ def _add_bench(commands: Commands) -> None:  # type: ignore[valid-type]
     stages.add_argument("--no-peer", action="store_true", help="without sam2's own predictor")
     stages.add_argument("--json", type=Path, required=True, help="where to write the result")
     stages.set_defaults(command=_bench_stages)
+    loopback = kinds.add_parser("loopback", help="capture to decoded pixels over WebRTC")
+    loopback.add_argument("--seconds", type=_count, default=20, help="of each phase")
+    loopback.add_argument("--frames", type=_count, default=1000, help="of each exactness run")
+    loopback.add_argument("--size", type=_size, default=(480, 640), help="WIDTHxHEIGHT")
+    loopback.add_argument("--engine", choices=ENGINES, default="auto", help="of the network")
+    loopback.add_argument("--note", default="", help="goes into the result: what else was running")
+    loopback.add_argument("--json", type=Path, required=True, help="where to write the result")
+    loopback.set_defaults(command=_bench_loopback)
 
 
 def _add_pretrain(commands: Commands) -> None:  # type: ignore[valid-type]
@@ -273,6 +281,19 @@ def _bench_stages(arguments: argparse.Namespace) -> int:
         peer=not arguments.no_peer,
     )
     return run_stages(config, arguments.json)
+
+
+def _bench_loopback(arguments: argparse.Namespace) -> int:
+    from benchmarks.loopback import LoopbackConfig, run_loopback
+
+    config = LoopbackConfig(
+        seconds=arguments.seconds,
+        frames=arguments.frames,
+        size=arguments.size,
+        engine=arguments.engine,
+        note=arguments.note,
+    )
+    return run_loopback(config, arguments.json)
 
 
 def _pretrain(arguments: argparse.Namespace) -> int:

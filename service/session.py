@@ -84,6 +84,7 @@ class Session:
         self._last: Segmentation | None = None
         self._badge = Badge.STARTING
         self._model_up = False
+        self._closed = False
 
     async def start(self, admit: Callable[[float], None] = lambda fps: None) -> None:
         """Open source and model. Raises SourceError, ModelError, ModelFailedError.
@@ -116,12 +117,18 @@ class Session:
         return self._plan.inbound
 
     @property
+    def model_pid(self) -> int | None:
+        """Process id of the model, for monitoring."""
+        return self._model.pid
+
+    @property
     def ready(self) -> bool:
         """Is the model answering?"""
         return self._model_up
 
     async def close(self) -> None:
         """Stop everything and wait for it; may be called twice."""
+        self._closed = True
         self._incoming.close()
         self._to_model.close()
         for task in self._tasks:
@@ -226,6 +233,8 @@ class Session:
         return AT_MODEL_RATE[self._plan.badge] if slow else self._plan.badge
 
     def _model_failed(self, failure: ModelFailedError) -> None:
+        if self._closed:  # the step under way was ended with the process
+            return
         log.warning("model failed: %s", failure)
         self._numbers.failures += 1
         if self._model_up:
@@ -299,6 +308,7 @@ class Session:
             "fps_in": round(rate(list(self._pump.arrivals)), 1),
             "fps_out": round(rate(numbers.sent), 1),
             "step_ms": quantiles(numbers.step_ms),
+            "draw_and_encode_ms": quantiles(self._overlay.work_ms),
             "capture_to_send_ms": quantiles(numbers.latency_ms),
             "plain_capture_to_send_ms": quantiles(numbers.plain_latency_ms),
             "deadline_ms": round(self._deadline_s() * 1e3, 1),

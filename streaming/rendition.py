@@ -99,6 +99,7 @@ class Rendition:
         self._name = name
         self._task: asyncio.Task[None] | None = None
         self._failing = False
+        self.work_ms: deque[float] = deque(maxlen=250)  # drawing and encoding, a picture each
         self.encoded = 0
         self.keyframes = 0
         self.failed = 0
@@ -193,5 +194,8 @@ class Rendition:
         self._failing = True
 
     def _draw_and_encode(self, shot: Shot, stamp: int, key: bool) -> Encoded:
+        started = time.perf_counter()
         planes = i420_planes(shot.draw())
-        return self._encoder.encode(planes, stamp, shot.index, keyframe=key)
+        coded = self._encoder.encode(planes, stamp, shot.index, keyframe=key)
+        self.work_ms.append((time.perf_counter() - started) * 1e3)
+        return coded
