@@ -1,55 +1,27 @@
-"""Puts a session behind HTTP: the application, and `serve` which runs it."""
+"""Puts the sessions behind HTTP: the application, and `serve` which runs it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
 from collections.abc import AsyncIterator
-from pathlib import Path
-from urllib.parse import urlsplit
+from importlib.metadata import version
 
 import uvicorn
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from models.phantom import DEMO_SEED
-from models.tracker import Tracker
 from service.errors import ServiceError
 from service.guard import Guard
-from service.model_process import ModelProcess, ModelTimes, OpenSegmenter
-from service.phantom_source import PhantomScenes, PhantomUrl
+from service.model_process import ModelTimes, OpenSegmenter
+from service.plans import own_profile, plan_session
+from service.refusals import say_refusals
 from service.routes import router
-from service.session import Badge, Session, SessionPlan
+from service.routes.pages import STATIC
+from service.session import Badge
+from service.sessions import Sessions
 from service.settings import LOOPBACK, Settings
-from streaming.network_stream import OPTIONS as STREAMS
-from streaming.sources import Source, open_source
-
-STATIC = Path(__file__).parent / "static"
-
-
-def plan_session(settings: Settings) -> tuple[SessionPlan, str]:
-    """What the settings ask for, and the name of the profile. Raises SourceError."""
-    if settings.source.startswith("phantom:"):
-        url = PhantomUrl.parse(settings.source)
-        own = "phantom" if url.seed == DEMO_SEED else "instrument"
-        profile = settings.profile or own
-        scenes = PhantomScenes(url)
-        plan = SessionPlan(scenes.source, "phantom", Path(profile).stem, Badge.DEMO, url.mark)
-        return plan, profile
-    profile = settings.profile or "instrument"
-
-    def open_it() -> Source:
-        return open_source(settings.source, loop=settings.loop)
-
-    parts = urlsplit(settings.source)
-    shown = Path(parts.path).name or "source"  # never the whole address: it may hold a password
-    live = parts.scheme in STREAMS
-    badge = Badge.LIVE if live else Badge.RECORDING
-    return SessionPlan(open_it, shown, Path(profile).stem, badge, False), profile
 
 
 def create_app(
@@ -58,48 +30,39 @@ def create_app(
     open_segmenter: OpenSegmenter | None = None,
     times: ModelTimes | None = None,
 ) -> FastAPI:
-    """The application with one session, opened when the server starts.
+    """The application; the session that the settings describe is opened when the server starts.
 
     open_segmenter: another model than the embedded tracker, for tests; must be picklable
     """
-    plan, profile = plan_session(settings)
-    opener: OpenSegmenter = open_segmenter or functools.partial(
-        Tracker.open,
-        profile,
-        online=settings.online,
-        gamma=settings.gamma,
-        engine=settings.engine,
-    )
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        session = Session(plan, ModelProcess(opener, times), settings)
-        app.state.session = session
+        sessions = Sessions(settings, open_segmenter=open_segmenter, times=times)
+        app.state.sessions = sessions
         try:
             try:
-                await session.start()
+                await sessions.open_main()
             except Exception as error:
                 app.state.start_error = error  # uvicorn would only print it; `serve` raises it
                 raise
             yield
         finally:
-            await session.close()
+            await sessions.close()
 
-    app = FastAPI(title="Trocar", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Trocar",
+        version=version("trocar"),
+        summary="Surgical instruments in live video. Research use only, not a medical device.",
+        lifespan=lifespan,
+        docs_url=None,  # the documentation pages would load scripts from another host
+        redoc_url=None,
+    )
     remote = settings.host not in LOOPBACK
     app.add_middleware(Guard, any_host=remote, token=settings.token)
-    app.add_exception_handler(RequestValidationError, _say_what_was_expected)
+    say_refusals(app)
     app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return app
-
-
-async def _say_what_was_expected(_: Request, error: Exception) -> JSONResponse:
-    """One sentence; the library's own answer quotes the whole input back."""
-    assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return JSONResponse({"detail": f"{place}: {first['msg']}"}, 422)
 
 
 class _Server(uvicorn.Server):
@@ -121,7 +84,8 @@ def serve(settings: Settings) -> None:
     """Serve until interrupted. Raises SourceError, ProfileError, ServiceError before it starts."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("aiortc").setLevel(logging.ERROR)
-    plan, _ = plan_session(settings)
+    profile = settings.profile or own_profile(settings.source)
+    plan = plan_session(settings.source, profile, loop=settings.loop)
     plan.open_source().close()  # a bad source is an error of the command, not of the server
     app = create_app(settings)
     shown = {Badge.DEMO: "demo data", Badge.LIVE: "live"}.get(plan.badge, "a recording")

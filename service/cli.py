@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from service.arguments import capacity, count, frame_rate, port, seed, share, size
 from service.settings import let_threads_sleep
 
 ENGINES = ("auto", "torch", "onnx")  # as in models.engines, which --help does not import
@@ -69,11 +70,20 @@ def _add_serve(commands: Commands) -> None:  # type: ignore[valid-type]
     )
     parser.add_argument("--profile", default=None, help=PROFILE_HELP)
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=_port, default=8000)
+    parser.add_argument("--port", type=port, default=8000)
     parser.add_argument("--no-online", action="store_true", help="no online updates")
-    parser.add_argument("--gamma", type=_share, default=None, help="confidence that teaches")
+    parser.add_argument("--gamma", type=share, default=None, help="confidence that teaches")
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="how the network runs")
     parser.add_argument("--once", action="store_true", help="play a recording once, not in a loop")
+    parser.add_argument("--sessions", type=count, default=4, help="at once")
+    parser.add_argument(
+        "--capacity", type=capacity, default=0.9, help="seconds of model a second for all sessions"
+    )
+    parser.add_argument("--viewers", type=count, default=8, help="of one session at once")
+    opened = parser.add_argument_group("what sessions opened over HTTP may show, besides rtsp://")
+    opened.add_argument("--media", type=Path, metavar="DIR", help="recordings in this folder")
+    opened.add_argument("--allow-local-sources", action="store_true", help="rtsp:// of this host")
+    opened.add_argument("--allow-devices", action="store_true", help="capture devices")
     parser.set_defaults(command=_serve)
 
 
@@ -83,7 +93,7 @@ def _add_segment(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument("-o", "--out", type=Path, required=True, help="output folder")
     parser.add_argument("--profile", default="instrument", help=PROFILE_HELP)
     parser.add_argument("--no-online", action="store_true", help="no online updates")
-    parser.add_argument("--gamma", type=_share, default=None, help="confidence that teaches")
+    parser.add_argument("--gamma", type=share, default=None, help="confidence that teaches")
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="how the network runs")
     parser.add_argument("--force", action="store_true", help="replace earlier results")
     parser.set_defaults(command=_segment)
@@ -93,19 +103,19 @@ def _add_fit(commands: Commands) -> None:  # type: ignore[valid-type]
     parser = commands.add_parser("fit", help="annotated frames in, a profile out")  # type: ignore[attr-defined]
     parser.add_argument("data", type=Path, help="a folder data set")
     parser.add_argument("-o", "--out", type=Path, required=True, help="profile.safetensors")
-    parser.add_argument("--shots", type=_count, default=None, help="use N annotated frames")
-    parser.add_argument("--seed", type=_seed, default=0)
+    parser.add_argument("--shots", type=count, default=None, help="use N annotated frames")
+    parser.add_argument("--seed", type=seed, default=0)
     parser.set_defaults(command=_fit)
 
 
 def _add_phantom(commands: Commands) -> None:  # type: ignore[valid-type]
     parser = commands.add_parser("phantom", help="write phantom clips with masks")  # type: ignore[attr-defined]
     parser.add_argument("out", type=Path)
-    parser.add_argument("--clips", type=_count, default=4)
-    parser.add_argument("--frames", type=_count, default=50)
-    parser.add_argument("--size", type=_size, default=(480, 640), help="WIDTHxHEIGHT")
-    parser.add_argument("--fps", type=_rate, default=25.0)
-    parser.add_argument("--seed", type=_seed, default=0)
+    parser.add_argument("--clips", type=count, default=4)
+    parser.add_argument("--frames", type=count, default=50)
+    parser.add_argument("--size", type=size, default=(480, 640), help="WIDTHxHEIGHT")
+    parser.add_argument("--fps", type=frame_rate, default=25.0)
+    parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--video", action="store_true", help="also write each clip as .mp4")
     parser.add_argument("--force", action="store_true", help="write into a folder with content")
     parser.set_defaults(command=_phantom)
@@ -116,23 +126,31 @@ def _add_bench(commands: Commands) -> None:  # type: ignore[valid-type]
     kinds = parser.add_subparsers(required=True, metavar="WHAT")
     accuracy = kinds.add_parser("accuracy", help="the method and its parts on annotated data")
     accuracy.add_argument("data", type=Path, help="a folder data set")
-    accuracy.add_argument("--shots", type=_count, default=8)
-    accuracy.add_argument("--seeds", type=_count, default=3)
+    accuracy.add_argument("--shots", type=count, default=8)
+    accuracy.add_argument("--seeds", type=count, default=3)
     accuracy.add_argument("--json", type=Path, required=True, help="where to write the result")
     accuracy.set_defaults(command=_bench_accuracy)
     embedded = kinds.add_parser("embedded", help="the embedded default on unseen phantoms")
-    embedded.add_argument("--procedures", type=_count, default=20)
-    embedded.add_argument("--clips", type=_count, default=50)
+    embedded.add_argument("--procedures", type=count, default=20)
+    embedded.add_argument("--clips", type=count, default=50)
     embedded.add_argument("--json", type=Path, required=True, help="where to write the result")
     embedded.set_defaults(command=_bench_embedded)
     stages = kinds.add_parser("stages", help="what a step takes, engine beside engine")
     stages.add_argument("--engines", default="torch,onnx", help="names, separated by commas")
-    stages.add_argument("--frames", type=_count, default=300, help="measured, after warm-up")
-    stages.add_argument("--size", type=_size, default=(480, 640), help="WIDTHxHEIGHT")
+    stages.add_argument("--frames", type=count, default=300, help="measured, after warm-up")
+    stages.add_argument("--size", type=size, default=(480, 640), help="WIDTHxHEIGHT")
     stages.add_argument("--no-online", action="store_true", help="no online updates")
     stages.add_argument("--no-peer", action="store_true", help="without sam2's own predictor")
     stages.add_argument("--json", type=Path, required=True, help="where to write the result")
     stages.set_defaults(command=_bench_stages)
+    loopback = kinds.add_parser("loopback", help="capture to decoded pixels over WebRTC")
+    loopback.add_argument("--seconds", type=_count, default=20, help="of each phase")
+    loopback.add_argument("--frames", type=_count, default=1000, help="of each exactness run")
+    loopback.add_argument("--size", type=_size, default=(480, 640), help="WIDTHxHEIGHT")
+    loopback.add_argument("--engine", choices=ENGINES, default="auto", help="of the network")
+    loopback.add_argument("--note", default="", help="goes into the result: what else was running")
+    loopback.add_argument("--json", type=Path, required=True, help="where to write the result")
+    loopback.set_defaults(command=_bench_loopback)
 
 
 def _add_pretrain(commands: Commands) -> None:  # type: ignore[valid-type]
@@ -141,10 +159,10 @@ def _add_pretrain(commands: Commands) -> None:  # type: ignore[valid-type]
         "-o", "--out", type=Path, required=True, help="run folder, resumed if there"
     )
     parser.add_argument("--start", type=Path, help="begin from these weights, not from random ones")
-    parser.add_argument("--find-steps", type=_count, default=1500)
-    parser.add_argument("--follow-steps", type=_count, default=740)
-    parser.add_argument("--threads", type=_count, default=1)
-    parser.add_argument("--seed", type=_seed, default=0)
+    parser.add_argument("--find-steps", type=count, default=1500)
+    parser.add_argument("--follow-steps", type=count, default=740)
+    parser.add_argument("--threads", type=count, default=1)
+    parser.add_argument("--seed", type=seed, default=0)
     parser.set_defaults(command=_pretrain)
 
 
@@ -161,6 +179,12 @@ def _serve(arguments: argparse.Namespace) -> int:
         gamma=arguments.gamma,
         loop=not arguments.once,
         engine=arguments.engine,
+        capacity=arguments.capacity,
+        sessions=arguments.sessions,
+        viewers=arguments.viewers,
+        media=arguments.media,
+        local_sources=arguments.allow_local_sources,
+        devices=arguments.allow_devices,
     )
     serve(settings)
     return 0
@@ -259,6 +283,19 @@ def _bench_stages(arguments: argparse.Namespace) -> int:
     return run_stages(config, arguments.json)
 
 
+def _bench_loopback(arguments: argparse.Namespace) -> int:
+    from benchmarks.loopback import LoopbackConfig, run_loopback
+
+    config = LoopbackConfig(
+        seconds=arguments.seconds,
+        frames=arguments.frames,
+        size=arguments.size,
+        engine=arguments.engine,
+        note=arguments.note,
+    )
+    return run_loopback(config, arguments.json)
+
+
 def _pretrain(arguments: argparse.Namespace) -> int:
     from models.pretrain import PretrainConfig, pretrain
 
@@ -280,53 +317,6 @@ def _version(_: argparse.Namespace) -> int:
 
     print(version("trocar"))
     return 0
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text!r}")
-    return int(text)
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or not 0 <= int(text) < 65536:
-        raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, got {text!r}")
-    return int(text)
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
-    return value
-
-
-def _rate(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value <= 240:
-        raise argparse.ArgumentTypeError(f"expected frames a second up to 240, got {text!r}")
-    return value
-
-
-def _size(text: str) -> tuple[int, int]:
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(part.isdecimal() and 16 <= int(part) <= 4096 for part in parts):
-        raise argparse.ArgumentTypeError(
-            f"expected WIDTHxHEIGHT, each from 16 to 4096, got {text!r}"
-        )
-    return int(parts[1]), int(parts[0])
 
 
 if __name__ == "__main__":

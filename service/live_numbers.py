@@ -10,7 +10,6 @@ import numpy as np
 from prometheus_client import CollectorRegistry, Histogram
 
 from models.types import Segmentation
-from streaming.frame import Frame
 
 WINDOW = 250  # samples of a running statistic
 BUCKETS_S = (0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.2, 0.4, 0.8, 2.0)
@@ -30,9 +29,11 @@ class LiveNumbers:
             buckets=BUCKETS_S, registry=self.registry,
         )  # fmt: skip
         self.frames_sent = 0
-        self.sent: deque[float] = deque(maxlen=WINDOW)
+        self.sent: deque[float] = deque(maxlen=WINDOW)  # monotonic seconds
+        self.sent_plain: deque[float] = deque(maxlen=WINDOW)
         self.step_ms: deque[float] = deque(maxlen=WINDOW)
         self.latency_ms: deque[float] = deque(maxlen=WINDOW)
+        self.plain_latency_ms: deque[float] = deque(maxlen=WINDOW)
         self.late = 0
         self.plain = 0
         self.failures = 0
@@ -43,13 +44,18 @@ class LiveNumbers:
         self.step_ms.append(result.step_ms)
         self._step_s.observe(result.step_ms / 1e3)
 
-    def note_sent(self, frame: Frame) -> None:
-        """A picture went to the viewers."""
+    def note_sent(self, captured_ns: int) -> None:
+        """A picture with masks, or a badge in their place, went to the viewers."""
         self.sent.append(time.monotonic())
         self.frames_sent += 1
-        latency_s = (time.monotonic_ns() - frame.captured_ns) / 1e9
+        latency_s = (time.monotonic_ns() - captured_ns) / 1e9
         self.latency_ms.append(latency_s * 1e3)
         self._send_s.observe(latency_s)
+
+    def note_sent_plain(self, captured_ns: int) -> None:
+        """An untouched picture went to the viewers."""
+        self.sent_plain.append(time.monotonic())
+        self.plain_latency_ms.append((time.monotonic_ns() - captured_ns) / 1e6)
 
     def usual_step_s(self) -> float:
         """Median step of the window, seconds; zero before the first."""

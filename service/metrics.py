@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
     from service.session import Session
+    from service.sessions import Sessions
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -56,6 +57,29 @@ def _counter(name: str, text: str, label: str, values: Mapping[str, int]) -> Cou
     return family
 
 
-def exposition(registry: CollectorRegistry) -> bytes:
-    """The registry in Prometheus' text format."""
+class ServiceCollector(Collector):
+    """Every session's own numbers, told apart by the label `session`, which is its id."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    def collect(self) -> Iterable[Metric]:
+        """The sessions as they are now."""
+        yield GaugeMetricFamily("trocar_sessions", "Sessions that run", len(self._sessions))
+        merged: dict[str, Metric] = {}
+        for live in self._sessions:
+            for metric in live.session.metrics():
+                family = merged.setdefault(
+                    metric.name, Metric(metric.name, metric.documentation, metric.type)
+                )
+                for sample in metric.samples:
+                    labels = {"session": live.id, **sample.labels}
+                    family.add_sample(sample.name, labels, sample.value)
+        yield from merged.values()
+
+
+def exposition(sessions: Sessions) -> bytes:
+    """All numbers in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(ServiceCollector(sessions))
     return generate_latest(registry)

@@ -1,36 +1,41 @@
 """One live session: source -> newest frame -> one model step -> overlay -> every viewer.
 
 A mask is drawn on the frame it was computed from and on no other. While the model is late or gone,
-viewers get the newest frame without masks, under a badge that says so.
+viewers get the newest frame without masks, under a badge that says so. Viewers who draw the masks
+themselves get every frame at once, and its masks as a message when they are there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
-import cv2
-import numpy as np
+from prometheus_client.metrics_core import Metric
 
 from models.errors import ModelError
-from models.types import ClassSpec, Segmentation, UInt8Array, Update
+from models.types import ClassSpec, Segmentation, Update
+from service.admission import Pace
+from service.badge import AT_MODEL_RATE, BADGE_COLORS, Badge
+from service.composer import Composer
 from service.live_numbers import LiveNumbers, quantiles, rate, silent_s
-from service.metrics import SessionCollector, exposition
+from service.metrics import SessionCollector
 from service.model_process import ModelFailedError, ModelProcess
 from service.settings import Settings
+from streaming.encoding import rtp_stamp
 from streaming.frame import Frame
-from streaming.mark import draw_mark
-from streaming.overlay import OverlayStyle, draw_badge, draw_overlay, parse_color
+from streaming.mask_wire import write_mask
 from streaming.peers import Peers
 from streaming.pump import Pump, PumpState
-from streaming.slot import Broadcast, LatestSlot, SlotClosedError
+from streaming.rendition import Rendition, Shot
+from streaming.slot import LatestSlot, SlotClosedError
 from streaming.sources import Source
-from streaming.webrtc import Picture
+from streaming.whip import InboundStream
+
+__all__ = ["Badge", "Session", "SessionPlan"]
 
 log = logging.getLogger(__name__)
 
@@ -39,37 +44,12 @@ RESTART_S = (0.5, 5.0)  # first and longest pause before a model is started agai
 SILENCE_S = 1.0  # without a frame for this long, a source counts as lost, a picture as stale
 
 
-class Badge(StrEnum):
-    """What the picture is, in the viewer's words."""
-
-    LIVE = "LIVE"
-    DEMO = "DEMO"
-    RECORDING = "RECORDING"  # a file at its own pace is not live
-    # The model is slower than the video: fewer pictures, every mask still exact.
-    LIVE_SLOW = "LIVE, MODEL RATE"
-    DEMO_SLOW = "DEMO, MODEL RATE"
-    RECORDING_SLOW = "RECORDING, MODEL RATE"
-    LATE = "AI LATE"
-    OFF = "AI OFF"
-    LOST = "SOURCE LOST"
-    ENDED = "RECORDING ENDED"
-    STALE = "PICTURE STALE"  # frames come, but no picture of them goes out
-    STARTING = "STARTING"
-
-
-AT_MODEL_RATE = {
-    Badge.LIVE: Badge.LIVE_SLOW,
-    Badge.DEMO: Badge.DEMO_SLOW,
-    Badge.RECORDING: Badge.RECORDING_SLOW,
-}
-BADGE_COLORS = {Badge.LATE: (242, 204, 96), Badge.OFF: (248, 81, 73), Badge.LOST: (248, 81, 73)}
-
-
 @dataclass(frozen=True)
 class SessionPlan:
     """What a session shows: how to open its source, its names, what it is when all is well.
 
     badge: LIVE, DEMO or RECORDING
+    inbound: what is published into the session, where that is its source
     """
 
     open_source: Callable[[], Source]
@@ -77,6 +57,7 @@ class SessionPlan:
     shown_profile: str
     badge: Badge
     mark: bool
+    inbound: InboundStream | None = None
 
 
 class Session:
@@ -86,9 +67,12 @@ class Session:
         self._plan, self._model, self._settings = plan, model, settings
         self._incoming: LatestSlot[Frame] = LatestSlot()
         self._pump = Pump(plan.open_source, self._incoming)
-        self._broadcast: Broadcast[Picture] = Broadcast(settings.viewers)
-        self.peers = Peers(self._broadcast)
-        self._drawing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="draw")
+        self._to_model: LatestSlot[Frame] = LatestSlot()
+        self._composer = Composer(lambda: model.classes, mark=plan.mark)
+        self._overlay = Rendition("overlay", self._sent)
+        self._plain = Rendition("plain", self._sent_plain)
+        self.peers = Peers({"overlay": self._overlay, "plain": self._plain}, settings.viewers)
+        self._packing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="masks")
         self._tasks: list[asyncio.Task[None]] = []
         self._pending: asyncio.Task[Segmentation] | None = None
         self._restart: asyncio.Task[None] | None = None
@@ -100,24 +84,42 @@ class Session:
         self._last: Segmentation | None = None
         self._badge = Badge.STARTING
         self._model_up = False
+        self._closed = False
 
-    async def start(self) -> None:
-        """Open source and model. Raises SourceError, ModelError, ModelFailedError."""
-        source = self._plan.open_source()
+    async def start(self, admit: Callable[[float], None] = lambda fps: None) -> None:
+        """Open source and model. Raises SourceError, ModelError, ModelFailedError.
+
+        admit: told the source's frame rate before the model is started; raises to end the start
+        """
+        source = await asyncio.to_thread(self._plan.open_source)  # others' pictures go on
         self._interval_s = float(1 / source.fps)
         try:
+            admit(float(source.fps))
             await self._model.start()
         except BaseException:
             source.close()
             raise
         self._model_up = True
         self._pump.start(source)
-        self._tasks = [asyncio.create_task(self._run(), name="session")]
+        self._tasks = [
+            asyncio.create_task(self._take_frames(), name="frames"),
+            asyncio.create_task(self._run(), name="session"),
+        ]
 
     @property
     def full(self) -> bool:
         """No further viewer is admitted."""
-        return self._broadcast.full
+        return self.peers.full
+
+    @property
+    def inbound(self) -> InboundStream | None:
+        """What is published into this session; None where its source is another one."""
+        return self._plan.inbound
+
+    @property
+    def model_pid(self) -> int | None:
+        """Process id of the model, for monitoring."""
+        return self._model.pid
 
     @property
     def ready(self) -> bool:
@@ -126,7 +128,9 @@ class Session:
 
     async def close(self) -> None:
         """Stop everything and wait for it; may be called twice."""
+        self._closed = True
         self._incoming.close()
+        self._to_model.close()
         for task in self._tasks:
             task.cancel()
         if self._restart is not None:
@@ -136,7 +140,11 @@ class Session:
         waiting = [t for t in (*self._tasks, self._restart, self._pending) if t is not None]
         await asyncio.gather(*waiting, return_exceptions=True)
         await self.peers.close()
-        self._drawing.shutdown(wait=True)
+        if self.inbound is not None:
+            await self.inbound.close()
+        await self._overlay.close()
+        await self._plain.close()
+        self._packing.shutdown(wait=True)
 
     async def learner(self, action: str) -> None:
         """freeze, unfreeze, rollback or reset. Raises ModelFailedError while the model is down."""
@@ -148,10 +156,20 @@ class Session:
         else:
             await self._model.reset()
 
-    async def _run(self) -> None:
+    async def _take_frames(self) -> None:
+        """Every frame goes out untouched at once, and on to the model, newest first."""
         while True:
             try:
                 frame = await self._incoming.get()
+            except SlotClosedError:
+                return
+            self._plain.show(self._composer.untouched(frame))
+            self._to_model.put(frame)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                frame = await self._to_model.get()
             except SlotClosedError:
                 return
             try:
@@ -165,9 +183,9 @@ class Session:
 
     async def _handle(self, frame: Frame) -> None:
         if self._pending is not None and not self._pending.done():
-            await self._show_plain(frame, Badge.LATE)
+            self._show_plain(frame, Badge.LATE)
         elif not self._model_up:
-            await self._show_plain(frame, Badge.OFF)
+            self._show_plain(frame, Badge.OFF)
         else:
             await self._segment_and_show(frame)
 
@@ -177,17 +195,18 @@ class Session:
         if not done:
             self._numbers.late += 1
             self._pending.add_done_callback(self._collect)
-            newest = self._incoming.take() or frame
-            await self._show_plain(newest, Badge.LATE)
+            self._show_plain(self._to_model.take() or frame, Badge.LATE)
             return
         try:
             result = self._pending.result()
         except ModelFailedError as failure:
             self._model_failed(failure)
-            await self._show_plain(self._incoming.take() or frame, Badge.OFF)
+            self._show_plain(self._to_model.take() or frame, Badge.OFF)
             return
         self._take_result(result)
-        await self._show(frame, result, self._live_badge())
+        self._badge = self._live_badge()
+        self._overlay.show(self._composer.masked(frame, result))
+        await self._send_masks(frame, result)
 
     def _collect(self, task: asyncio.Task[Segmentation]) -> None:
         """A step that came after its deadline: its mask is never shown, its numbers count."""
@@ -214,6 +233,8 @@ class Session:
         return AT_MODEL_RATE[self._plan.badge] if slow else self._plan.badge
 
     def _model_failed(self, failure: ModelFailedError) -> None:
+        if self._closed:  # the step under way was ended with the process
+            return
         log.warning("model failed: %s", failure)
         self._numbers.failures += 1
         if self._model_up:
@@ -235,38 +256,30 @@ class Session:
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, RESTART_S[1])
 
-    async def _show(self, frame: Frame, result: Segmentation, badge: Badge) -> None:
-        self._badge = badge
-        await self._send(frame, lambda: self._drawn(frame.image_rgb, result))
-
-    async def _show_plain(self, frame: Frame, badge: Badge) -> None:
+    def _show_plain(self, frame: Frame, badge: Badge) -> None:
         self._badge = badge
         self._numbers.plain += 1
+        color = BADGE_COLORS.get(badge, (240, 240, 240))
+        self._overlay.show(self._composer.badged(frame, badge.value, color))
 
-        def draw() -> UInt8Array:
-            image = frame.image_rgb.copy()
-            draw_badge(image, badge.value, BADGE_COLORS.get(badge, (240, 240, 240)))
-            return image
+    async def _send_masks(self, frame: Frame, result: Segmentation) -> None:
+        if not self.peers.masks_wanted:
+            return
+        message = await asyncio.get_running_loop().run_in_executor(
+            self._packing, write_mask, result.class_map, rtp_stamp(frame.captured_ns), frame.index
+        )
+        self.peers.send_mask(message)
 
-        await self._send(frame, draw)
+    def _sent(self, shot: Shot) -> None:
+        self._numbers.note_sent(shot.captured_ns)
 
-    async def _send(self, frame: Frame, draw: Callable[[], UInt8Array]) -> None:
-        def compose() -> Picture:
-            image = draw()
-            if self._plan.mark:
-                draw_mark(image, frame.index)
-            return Picture(_planes(image), frame.captured_ns)
+    def _sent_plain(self, shot: Shot) -> None:
+        self._numbers.note_sent_plain(shot.captured_ns)
 
-        loop = asyncio.get_running_loop()
-        picture = await loop.run_in_executor(self._drawing, compose)
-        self._broadcast.publish(picture)
-        self._numbers.note_sent(frame)
-
-    def _drawn(self, image_rgb: UInt8Array, result: Segmentation) -> UInt8Array:
-        classes = self._model.classes
-        palette = {spec.class_id: parse_color(spec.color) for spec in classes}
-        style = OverlayStyle(names={spec.class_id: spec.name for spec in classes})
-        return draw_overlay(image_rgb, result.class_map, palette, style)
+    def pace(self) -> Pace:
+        """What it asks of the model now."""
+        ended = self._pump.state is PumpState.ENDED
+        return Pace(self._numbers.usual_step_s(), 0.0 if ended else 1 / self._interval_s)
 
     def badge(self) -> Badge:
         """What the viewer sees now, the source's silence included."""
@@ -277,6 +290,8 @@ class Session:
         if self._badge is not Badge.STARTING and (silent or self._pump.state is PumpState.LOST):
             return Badge.LOST
         if silent_s(self._numbers.sent) > patience_s:
+            return Badge.STALE
+        if self._plain.watched and silent_s(self._numbers.sent_plain) > patience_s:
             return Badge.STALE
         return self._badge
 
@@ -293,12 +308,15 @@ class Session:
             "fps_in": round(rate(list(self._pump.arrivals)), 1),
             "fps_out": round(rate(numbers.sent), 1),
             "step_ms": quantiles(numbers.step_ms),
+            "draw_and_encode_ms": quantiles(self._overlay.work_ms),
             "capture_to_send_ms": quantiles(numbers.latency_ms),
+            "plain_capture_to_send_ms": quantiles(numbers.plain_latency_ms),
             "deadline_ms": round(self._deadline_s() * 1e3, 1),
             "frames_dropped": {
-                "newer_frame_came": self._incoming.replaced,
+                "newer_frame_came": self._incoming.replaced + self._to_model.replaced,
                 "model_late": numbers.late,
-                "could_not_be_shown": numbers.broken,
+                "encoder_behind": self._overlay.replaced + self._plain.replaced,
+                "could_not_be_shown": numbers.broken + self._overlay.failed + self._plain.failed,
             },
             "frames_in": self._pump.frames,
             "frames_sent": numbers.frames_sent,
@@ -309,13 +327,18 @@ class Session:
             "learner_frozen": self._frozen,
             "model_failures": numbers.failures,
             "model_starts": self._model.starts,
-            "viewers": len(self._broadcast),
+            "viewers": len(self.peers),
+            "renditions": {
+                "overlay": self._overlay.numbers(),
+                "plain": self._plain.numbers(),
+            },
+            "masks_skipped": self.peers.masks_skipped,
             "classes": self._classes_status(),
         }
 
-    def metrics(self) -> bytes:
+    def metrics(self) -> Iterable[Metric]:
         """The same for Prometheus, with histograms."""
-        return exposition(self._numbers.registry)
+        return self._numbers.registry.collect()
 
     def _classes_status(self) -> list[dict[str, Any]]:
         results = {one.class_id: one for one in self._last.results} if self._last else {}
@@ -335,10 +358,3 @@ def _class_status(spec: ClassSpec, result: Any, update: Update | None) -> dict[s
         "confidence": round(result.confidence, 3) if result else 0.0,
         "update": str(update) if update else "",
     }
-
-
-def _planes(image_rgb: UInt8Array) -> UInt8Array:
-    """RGB -> I420 planes, cropped to even sides as the codecs want. (H * 3 / 2, W)"""
-    height, width = image_rgb.shape[0] // 2 * 2, image_rgb.shape[1] // 2 * 2
-    even = np.ascontiguousarray(image_rgb[:height, :width])
-    return np.asarray(cv2.cvtColor(even, cv2.COLOR_RGB2YUV_I420), dtype=np.uint8)

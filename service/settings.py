@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from service.errors import UsageError
 
@@ -15,9 +16,15 @@ SHORTEST_TOKEN = 16
 class Settings:
     """What `trocar serve` was asked to do.
 
-    profile: None picks `phantom` for the demo's own scene, `instrument` for anything else
+    source, profile, loop: of the session that is opened at the start; a profile of None picks
+        `phantom` for the demo's own scene, `instrument` for anything else
     token: what every request must carry, health checks apart; None only on the loopback
-    viewers: peers admitted at once; deadline_intervals: frame intervals the picture waits at most
+    media, local_sources, devices: what sessions opened over HTTP may show: recordings of a folder
+        (and its profiles), streams of this machine and its link, capture devices
+    capacity: seconds of model a second that all sessions together may need, see service/admission;
+        the rest is for drawing and encoding
+    sessions: at once; viewers: of one session at once
+    deadline_intervals: frame intervals the picture waits for the model at most
     """
 
     source: str = "phantom://"
@@ -29,6 +36,11 @@ class Settings:
     loop: bool = True
     engine: str = "auto"
     token: str | None = None
+    media: Path | None = None
+    local_sources: bool = False
+    devices: bool = False
+    capacity: float = 0.9
+    sessions: int = 4
     viewers: int = 8
     deadline_intervals: float = 2.0
 
@@ -36,7 +48,7 @@ class Settings:
     def from_environment(cls, **given: object) -> Settings:
         """Settings from the command line and the token from TROCAR_TOKEN.
 
-        Raises UsageError: an address beyond this machine without a token, or a short token.
+        Raises UsageError: an address beyond this machine without a token, a short token, no folder.
         """
         token = os.environ.get("TROCAR_TOKEN") or None
         settings = replace(cls(), token=token, **given)  # type: ignore[arg-type]
@@ -49,6 +61,8 @@ class Settings:
                 f"expected a token to serve on {settings.host}: set TROCAR_TOKEN, for example to "
                 "the output of `openssl rand -hex 16`, and open the page with ?token=..."
             )
+        if settings.media is not None and not settings.media.is_dir():
+            raise UsageError(f"expected a folder for --media, found none at {settings.media}")
         return settings
 
 

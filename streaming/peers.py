@@ -3,103 +3,161 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import uuid
+from collections.abc import Mapping
+from typing import Any
 
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 
-from streaming.encoding import prefer_vp8, set_bitrates
-from streaming.errors import StreamingError
-from streaming.slot import Broadcast
-from streaming.webrtc import Picture, PictureTrack
+from streaming.encoding import Encoded, prefer_vp8
+from streaming.mask_wire import MaskMessage
+from streaming.negotiation import (
+    CONNECT_S,
+    Answer,
+    OfferError,
+    new_connection,
+    read_offer,
+    refusing,
+    when_gone,
+)
+from streaming.rendition import Rendition
+from streaming.webrtc import PacketTrack, last_timestamp, on_keyframe_asked
 
-log = logging.getLogger(__name__)
+__all__ = ["Answer", "OfferError", "Peers"]
 
-CONNECT_S = 15.0  # an answered offer that does not connect gives its place back after this
+MASKS = "masks"  # label of the data channel that a viewer makes who draws the masks himself
+BEHIND = 32 * 1024  # bytes of masks under way to one viewer; past it, masks are left out
 
 
-class OfferError(StreamingError):
-    """An offer cannot be answered."""
+class Viewer:
+    """One connection that watches a rendition."""
+
+    def __init__(self, connection: RTCPeerConnection, rendition: Rendition) -> None:
+        self.connection = connection
+        self.masks: RTCDataChannel | None = None
+        self.masks_skipped = 0
+        self._origin: int | None = None  # of this viewer's RTP timestamps
+        self._track = PacketTrack(rendition, self._taken)
+        self._sender = connection.addTrack(self._track)
+        on_keyframe_asked(self._sender, rendition.ask_keyframe)
+
+    def send_mask(self, mask: MaskMessage) -> None:
+        """Send a mask, unless the viewer has no picture yet or is behind."""
+        if self.masks is None or self.masks.readyState != "open":
+            return
+        if self._origin is None or self.masks.bufferedAmount > BEHIND:
+            self.masks_skipped += 1
+            return
+        self.masks.send(mask.stamped((mask.stamp + self._origin) % (1 << 32)))
+
+    def leave(self) -> None:
+        """Watch no more; may be called twice."""
+        self._track.stop()
+
+    def _taken(self, coded: Encoded) -> None:
+        self._origin = (last_timestamp(self._sender) - coded.stamp) % (1 << 32)
 
 
 class Peers:
-    """The peer connections of one session, at most as many as the broadcast admits."""
+    """The peer connections of one session.
 
-    def __init__(self, broadcast: Broadcast[Picture], *, connect_s: float = CONNECT_S) -> None:
-        set_bitrates()
-        self._broadcast, self._connect_s = broadcast, connect_s
-        self._connections: set[RTCPeerConnection] = set()
-        self._closing: set[asyncio.Task[None]] = set()
+    renditions: by the name of the view that an offer asks for; masks_in: the view whose viewers
+    may draw the masks themselves
+    """
+
+    def __init__(
+        self,
+        renditions: Mapping[str, Rendition],
+        limit: int,
+        *,
+        masks_in: str = "plain",
+        connect_s: float = CONNECT_S,
+    ) -> None:
+        self._renditions, self._limit = renditions, limit
+        self._masks_in, self._connect_s = masks_in, connect_s
+        self._connections: dict[str, RTCPeerConnection] = {}
+        self._viewers: dict[str, Viewer] = {}
+        self._closing: set[asyncio.Task[bool]] = set()
+        self._skipped = 0  # masks of viewers who have left
 
     def __len__(self) -> int:
-        """Connections now."""
+        """Connections now, those that are being made included."""
         return len(self._connections)
 
-    async def answer(self, sdp: str) -> str:
-        """Answer an offer that wants to receive video. Raises OfferError."""
-        try:
-            offer = RTCSessionDescription(sdp=_without_mdns(sdp), type="offer")
-        except ValueError as error:
-            raise OfferError(f"expected an SDP offer ({error})") from error
-        # An empty list: with None, aiortc would ask a public STUN server.
-        connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-        self._connections.add(connection)
-        try:
-            return await self._negotiate(connection, offer)
-        except OfferError:
-            await self._drop(connection)
-            raise
-        except (ValueError, KeyError, IndexError, AttributeError, AssertionError) as error:
-            await self._drop(connection)
-            raise OfferError("expected an SDP offer that WebRTC can answer") from error
+    @property
+    def full(self) -> bool:
+        """No further viewer is admitted."""
+        return len(self) >= self._limit
 
-    async def _negotiate(self, connection: RTCPeerConnection, offer: RTCSessionDescription) -> str:
+    @property
+    def masks_wanted(self) -> bool:
+        """Does anybody draw the masks himself?"""
+        return any(viewer.masks is not None for viewer in self._viewers.values())
+
+    @property
+    def masks_skipped(self) -> int:
+        """Masks that a viewer did not get because he was behind."""
+        return self._skipped + sum(viewer.masks_skipped for viewer in self._viewers.values())
+
+    async def answer(self, sdp: str, view: str = "overlay") -> Answer:
+        """Answer an offer that wants to receive video.
+
+        view: name of a rendition. Raises OfferError, also where every place is taken.
+        """
+        if view not in self._renditions:
+            raise OfferError(f"expected view {' or '.join(self._renditions)}, got {view[:32]!r}")
+        if self.full:
+            raise OfferError(f"expected at most {self._limit} viewers, every place is taken")
+        offer, connection, key = read_offer(sdp), new_connection(), uuid.uuid4().hex
+        self._connections[key] = connection
+        try:
+            with refusing():
+                return Answer(await self._negotiate(key, connection, offer, view), key)
+        except BaseException:
+            await self.hang_up(key)
+            raise
+
+    async def hang_up(self, key: str) -> bool:
+        """End a connection; False where there is none of that id."""
+        viewer = self._viewers.pop(key, None)
+        if viewer is not None:
+            self._skipped += viewer.masks_skipped
+            viewer.leave()
+        connection = self._connections.pop(key, None)
+        if connection is not None:
+            await connection.close()
+        return connection is not None
+
+    def send_mask(self, mask: MaskMessage) -> None:
+        """Send a mask to everybody who draws the masks himself."""
+        for viewer in self._viewers.values():
+            viewer.send_mask(mask)
+
+    async def close(self) -> None:
+        """Close every connection; may be called twice."""
+        await asyncio.gather(*(self.hang_up(key) for key in list(self._connections)))
+        await asyncio.gather(*self._closing)
+
+    async def _negotiate(
+        self, key: str, connection: RTCPeerConnection, offer: RTCSessionDescription, view: str
+    ) -> str:
         await connection.setRemoteDescription(offer)
         wanted = [t for t in connection.getTransceivers() if t.kind == "video"]
         if not wanted:
             raise OfferError("expected an offer to receive video, it has no video section")
-        slot = self._broadcast.subscribe()
+        viewer = self._viewers[key] = Viewer(connection, self._renditions[view])
+        when_gone(connection, self._connect_s, lambda: self._gone(key))
 
-        def leave() -> None:
-            never_came.cancel()
-            self._broadcast.unsubscribe(slot)
-            task = asyncio.ensure_future(self._drop(connection))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+        @connection.on("datachannel")
+        def opened(channel: Any) -> None:
+            if channel.label == MASKS and view == self._masks_in:
+                viewer.masks = channel
 
-        # ICE waits without end for a viewer that vanished after its offer.
-        never_came = asyncio.get_running_loop().call_later(self._connect_s, leave)
-
-        @connection.on("connectionstatechange")
-        def changed() -> None:
-            if connection.connectionState == "connected":
-                never_came.cancel()
-            elif connection.connectionState in ("failed", "closed", "disconnected"):
-                leave()
-
-        try:
-            connection.addTrack(PictureTrack(slot))
-            prefer_vp8(wanted[0])
-            await connection.setLocalDescription(await connection.createAnswer())
-        except BaseException:
-            never_came.cancel()
-            self._broadcast.unsubscribe(slot)
-            raise
+        prefer_vp8(wanted[0])
+        await connection.setLocalDescription(await connection.createAnswer())
         return str(connection.localDescription.sdp)
 
-    async def _drop(self, connection: RTCPeerConnection) -> None:
-        self._connections.discard(connection)
-        await connection.close()
-
-    async def close(self) -> None:
-        """Close every connection; may be called twice."""
-        self._broadcast.close()
-        await asyncio.gather(*(self._drop(c) for c in list(self._connections)))
-        await asyncio.gather(*self._closing)
-
-
-def _without_mdns(sdp: str) -> str:
-    """Browsers hide their addresses behind .local names. Resolving them would be a multicast on
-    the hospital's network; the browser reaches us first, and its address is learnt from that.
-    """
-    lines = sdp.splitlines(keepends=True)
-    return "".join(x for x in lines if not (x.startswith("a=candidate:") and ".local " in x))
+    def _gone(self, key: str) -> None:
+        task = asyncio.ensure_future(self.hang_up(key))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)

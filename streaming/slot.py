@@ -1,4 +1,4 @@
-"""Newest first: a slot of depth one, and its fan-out to many viewers."""
+"""Newest first: a slot of depth one."""
 
 from __future__ import annotations
 
@@ -71,44 +71,3 @@ class LatestSlot(Generic[T]):
             loop.call_soon_threadsafe(self._ready.set)
         except RuntimeError:  # the loop is closed: nobody waits any more
             self._loop = None
-
-
-class Broadcast(Generic[T]):
-    """One publisher, a slot of its own for each viewer: a stalled viewer delays nobody."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._slots: list[LatestSlot[T]] = []
-
-    def __len__(self) -> int:
-        """Viewers now."""
-        return len(self._slots)
-
-    @property
-    def full(self) -> bool:
-        """No further viewer is admitted."""
-        return len(self._slots) >= self._limit
-
-    def subscribe(self) -> LatestSlot[T]:
-        """A slot for a new viewer. Raises RuntimeError when full; ask `full` first."""
-        if self.full:
-            raise RuntimeError(f"at most {self._limit} viewers")
-        slot: LatestSlot[T] = LatestSlot()
-        self._slots.append(slot)
-        return slot
-
-    def unsubscribe(self, slot: LatestSlot[T]) -> None:
-        """Forget a viewer; may be called twice."""
-        slot.close()
-        if slot in self._slots:
-            self._slots.remove(slot)
-
-    def publish(self, item: T) -> None:
-        """Offer an item to every viewer."""
-        for slot in self._slots:
-            slot.put(item)
-
-    def close(self) -> None:
-        """Close every viewer's slot."""
-        for slot in list(self._slots):
-            self.unsubscribe(slot)

@@ -118,8 +118,8 @@ class RenderedSource:
             index += late_ns // interval_ns
             if self._pace.is_closed():
                 return
-            captured_ns = time.monotonic_ns()
-            yield Frame(self._render(index), index, index * interval_ns, captured_ns)
+            image = self._render(index)
+            yield Frame(image, index, index * interval_ns, time.monotonic_ns())
             index += 1
 
     def close(self) -> None:

@@ -17,13 +17,23 @@ from fastapi import FastAPI
 
 from models.types import UInt8Array
 from service.session import Session
+from service.sessions import Sessions
 
 
 @dataclass
 class Viewer:
-    """Frames as they were decoded: (pts, picture)."""
+    """Frames as they were decoded, (RTP timestamp, picture), and masks as they came."""
 
     frames: list[tuple[int, UInt8Array]] = field(default_factory=list)
+    masks: list[bytes] = field(default_factory=list)
+
+
+class WireTime:
+    """In place of aiortc's mapper, which lets every stream begin at zero: what was on the wire."""
+
+    def map(self, timestamp: int) -> int:
+        """The timestamp itself."""
+        return timestamp
 
 
 @dataclass
@@ -35,13 +45,18 @@ class Server:
 
     @property
     def session(self) -> Session:
-        """Its session."""
-        session: Session = self.app.state.session
-        return session
+        """The session that it opened at its start."""
+        sessions: Sessions = self.app.state.sessions
+        return sessions["main"].session
+
+    @property
+    def main(self) -> str:
+        """Where that session is found over HTTP."""
+        return f"{self.url}/api/sessions/main"
 
     async def status(self) -> dict[str, Any]:
-        """GET /api/status over the socket."""
-        return await asyncio.to_thread(get_json, f"{self.url}/api/status")
+        """GET /api/sessions/main over the socket."""
+        return await asyncio.to_thread(get_json, self.main)
 
     async def until(self, condition: str, seconds: float = 15) -> dict[str, Any]:
         """Wait until the badge says so."""
@@ -54,10 +69,15 @@ class Server:
             await asyncio.sleep(0.05)
 
     @contextlib.asynccontextmanager
-    async def viewer(self) -> AsyncIterator[Viewer]:
+    async def viewer(
+        self, view: str = "overlay", *, session: str = "main"
+    ) -> AsyncIterator[Viewer]:
         """A WebRTC viewer that decodes everything it gets."""
         peer, viewer, tasks = RTCPeerConnection(RTCConfiguration(iceServers=[])), Viewer(), []
-        peer.addTransceiver("video", direction="recvonly")
+        receiver = peer.addTransceiver("video", direction="recvonly").receiver
+        receiver._RTCRtpReceiver__timestamp_mapper = WireTime()
+        masks = peer.createDataChannel("masks", ordered=False, maxRetransmits=0)
+        masks.on("message", viewer.masks.append)
 
         @peer.on("track")
         def on_track(track: Any) -> None:
@@ -72,7 +92,9 @@ class Server:
 
         await peer.setLocalDescription(await peer.createOffer())
         offer = {"sdp": peer.localDescription.sdp, "type": "offer"}
-        answer = await asyncio.to_thread(post_json, f"{self.url}/api/offer", offer)
+        offer["view"] = view
+        url = f"{self.url}/api/sessions/{session}/offer"
+        answer = await asyncio.to_thread(post_json, url, offer)
         await peer.setRemoteDescription(RTCSessionDescription(**answer))
         try:
             yield viewer

@@ -19,7 +19,7 @@ from streaming.mark import draw_mark, read_mark
 from streaming.overlay import OverlayStyle, draw_badge, draw_overlay, parse_color
 from streaming.prefetch import Prefetch
 from streaming.pump import Pump, PumpState
-from streaming.slot import Broadcast, LatestSlot, SlotClosedError
+from streaming.slot import LatestSlot, SlotClosedError
 from streaming.sources import LiveFile, RenderedSource, open_source
 from tests.clips import write_clip
 
@@ -43,19 +43,6 @@ async def test_slot_wakes_a_waiter_from_another_thread() -> None:
     threading.Timer(0.05, slot.close).start()
     with pytest.raises(SlotClosedError):
         await asyncio.wait_for(slot.get(), 2)
-
-
-async def test_a_stalled_viewer_delays_nobody() -> None:
-    broadcast: Broadcast[int] = Broadcast(limit=2)
-    stalled, live = broadcast.subscribe(), broadcast.subscribe()
-    assert broadcast.full
-    for number in range(50):
-        broadcast.publish(number)
-        assert await live.get() == number
-    assert stalled.replaced == 49
-    broadcast.unsubscribe(stalled)
-    broadcast.unsubscribe(stalled)
-    assert len(broadcast) == 1
 
 
 class Scripted:

@@ -1,0 +1,220 @@
+"""`trocar bench loopback`: from a frame's capture to its decoded pixels, over real WebRTC.
+
+Every frame carries its number in its pixels; viewers in another process note when they had it
+decoded, on the same monotonic clock. A plain aiortc relay without a model is measured in the same
+run, with the same viewers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import json
+import os
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.environment import environment
+from benchmarks.exactness import measure_exactness
+from benchmarks.fan_out import measure_fan_out
+from benchmarks.processes import rss_mib
+from benchmarks.relay import Relay
+from benchmarks.remote_viewers import Seen, remote_viewers
+from benchmarks.timing import distribution
+from benchmarks.viewer import AskAnswer, ViewerConfig
+from models.tracker import Tracker
+from models.types import UInt8Array
+from service.model_process import ModelProcess
+from service.phantom_source import PhantomScenes, PhantomUrl
+from service.session import Badge, Session, SessionPlan
+from service.settings import Settings, let_threads_sleep
+from streaming.frame import Frame
+from streaming.mark import WRAP
+from streaming.sources import RenderedSource
+
+DIFFERENT = 100  # pictures rendered beforehand, played to and fro: drawing them is not measured
+MINUTE_S = 60.0
+
+
+@dataclass(frozen=True)
+class LoopbackConfig:
+    """seconds: of each phase, after warm-up; frames: of each exactness run; size: (H, W)"""
+
+    seconds: float = 20.0
+    warm_up_s: float = 4.0
+    frames: int = 1000
+    size: tuple[int, int] = (480, 640)
+    fps: int = 25
+    profile: str = "phantom"
+    engine: str = "auto"
+    note: str = ""
+
+
+class LoopSource(RenderedSource):
+    """Phantom pictures at a steady rate, with a note of when each was captured."""
+
+    def __init__(self, pictures: list[UInt8Array], fps: int) -> None:
+        self.captured_ns: dict[int, int] = {}
+        there_and_back = [*range(len(pictures)), *reversed(range(len(pictures)))]
+
+        def render(number: int) -> UInt8Array:
+            picture: UInt8Array = pictures[there_and_back[number % len(there_and_back)]]
+            return picture
+
+        height, width = pictures[0].shape[:2]
+        super().__init__(render, (height, width), Fraction(fps))
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames for ever."""
+        for frame in super().__iter__():
+            self.captured_ns[frame.index % WRAP] = frame.captured_ns
+            yield frame
+
+
+def run_loopback(config: LoopbackConfig, out: Path) -> int:
+    """Measure, print, write the JSON."""
+    let_threads_sleep()
+    result = asyncio.run(_measure(config))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + "\n")
+    print(_table(result))
+    return 0
+
+
+async def _measure(config: LoopbackConfig) -> dict[str, Any]:
+    scenes = PhantomScenes(PhantomUrl(size=config.size, fps=Fraction(config.fps)))
+    pictures = [scenes.image(number) for number in range(DIFFERENT)]
+    result: dict[str, Any] = {
+        "what": "capture to decoded pixels, one viewer in another process, one machine; ms",
+        "note": config.note,
+        "config": asdict(config),
+        "environment": environment(),
+    }
+    latency = result["capture_to_decode_ms"] = {}
+    bar = tqdm(total=8, desc="loopback")
+    async with _relaying(pictures, config) as (relay, source):
+        for name, marker in (("relay, marker", True), ("relay, stock", False)):
+            latency[name] = await _phase(relay.answer, source, config, marker=marker)
+            bar.update()
+    async with _session(pictures, config) as (session, source):
+        for view, marker in (("overlay", True), ("overlay", False), ("plain", True)):
+            ask = functools.partial(_ask, session, view)
+            pids = (os.getpid(), session.model_pid or os.getpid())
+            found = await _phase(ask, source, config, marker=marker, pids=pids)
+            found["stages_ms"] = _stages(session.status(), view, found["p50"])
+            latency[f"{view}, {'marker' if marker else 'stock'}"] = found
+            bar.update()
+        result["fan_out"] = await measure_fan_out(session, source.captured_ns, config.seconds)
+        bar.update()
+    result["exactness"] = await measure_exactness(config.frames, config.size)
+    bar.update(2)
+    bar.close()
+    ours, theirs = (latency[name]["p50"] for name in ("overlay, marker", "relay, marker"))
+    result["added_to_a_plain_relay_p50_ms"] = round(ours - theirs, 1)
+    return result
+
+
+async def _ask(session: Session, view: str, sdp: str) -> str:
+    return (await session.peers.answer(sdp, view)).sdp
+
+
+@contextlib.asynccontextmanager
+async def _session(
+    pictures: list[UInt8Array], config: LoopbackConfig
+) -> AsyncIterator[tuple[Session, LoopSource]]:
+    source = LoopSource(pictures, config.fps)
+    plan = SessionPlan(lambda: source, "phantom", config.profile, Badge.DEMO, mark=True)
+    opener = functools.partial(Tracker.open, config.profile, engine=config.engine)
+    session = Session(plan, ModelProcess(opener), Settings())
+    await session.start()
+    try:
+        yield session, source
+    finally:
+        await session.close()
+
+
+@contextlib.asynccontextmanager
+async def _relaying(
+    pictures: list[UInt8Array], config: LoopbackConfig
+) -> AsyncIterator[tuple[Relay, LoopSource]]:
+    source = LoopSource(pictures, config.fps)
+    relay = Relay(source)
+    try:
+        yield relay, source
+    finally:
+        await relay.close()
+
+
+async def _phase(
+    ask: AskAnswer,
+    source: LoopSource,
+    config: LoopbackConfig,
+    *,
+    marker: bool,
+    pids: tuple[int, ...] = (),
+) -> dict[str, Any]:
+    """One viewer for the time of a phase."""
+    async with remote_viewers(ask, 1, ViewerConfig(marker=marker)) as viewers:
+        await asyncio.sleep(config.warm_up_s)
+        begin = max(source.captured_ns.values())
+        memory = [rss_mib(pids)]
+        left = config.seconds
+        while left > 0:
+            await asyncio.sleep(min(MINUTE_S, left))
+            left -= MINUTE_S
+            memory.append(rss_mib(pids))
+        (seen,) = await viewers.finish()
+    found = _latencies(seen, source.captured_ns, begin)
+    return found | ({"rss_mib": memory} if pids else {})
+
+
+def _latencies(seen: Seen, captured_ns: dict[int, int], begin: int) -> dict[str, Any]:
+    """Distribution over the frames captured after `begin`, and those that were never seen."""
+    counted = [
+        (captured_ns[number], decoded_ns)
+        for number, decoded_ns in seen.pictures
+        if captured_ns[number] > begin
+    ]
+    last = max(captured for captured, _ in counted)
+    made = sum(begin < captured <= last for captured in captured_ns.values())
+    minutes: dict[int, list[float]] = {}
+    for captured, decoded in counted:
+        minute = int((captured - begin) / 1e9 // MINUTE_S)
+        minutes.setdefault(minute, []).append((decoded - captured) / 1e6)
+    latencies = [value for minute in minutes.values() for value in minute]
+    return distribution(latencies) | {
+        "frames_captured": made,
+        "frames_not_seen": made - len(counted),
+        "unreadable": seen.unreadable,
+        "p95_by_minute": [round(float(np.percentile(m, 95)), 1) for m in minutes.values()],
+    }
+
+
+def _stages(status: dict[str, Any], view: str, decoded_ms: float) -> dict[str, float]:
+    """Medians of the way's parts; after sending come network, jitter buffer and decoder."""
+    plain = view == "plain"
+    sent = status["plain_capture_to_send_ms" if plain else "capture_to_send_ms"]["p50"]
+    stages = {"capture_to_send": sent, "send_to_decoded": round(decoded_ms - sent, 1)}
+    if plain:
+        return stages
+    step, drawn = status["step_ms"]["p50"], status["draw_and_encode_ms"]["p50"]
+    waiting = round(sent - step - drawn, 1)  # for the model to be free, and between the threads
+    return {"waiting": waiting, "model_step": step, "draw_and_encode": drawn} | stages
+
+
+def _table(result: dict[str, Any]) -> str:
+    lines = [f"{'capture to decoded pixels, ms':<30}{'p50':>8}{'p95':>8}{'p99':>8}{'max':>8}  lost"]
+    for name, found in result["capture_to_decode_ms"].items():
+        figures = "".join(f"{found[key]:8.1f}" for key in ("p50", "p95", "p99", "max"))
+        lines.append(f"{name:<30}{figures}  {found['frames_not_seen']}/{found['frames_captured']}")
+    lines.append(f"added to a plain relay, p50: {result['added_to_a_plain_relay_p50_ms']} ms")
+    lines.append(f"fan-out: {json.dumps(result['fan_out'])}")
+    lines += [f"exactness: {json.dumps(one)}" for one in result["exactness"]]
+    return "\n".join(lines)

@@ -1,0 +1,90 @@
+"""Receives video without waiting: a frame is released by the marker bit of its last packet.
+
+aiortc 1.16 releases a frame when the first packet of the next one comes, a frame interval later,
+and queues without bound what the decoder has not done yet. Both are places that it does not
+document; tests hold what is put there against real streams.
+"""
+
+from __future__ import annotations
+
+import queue
+from typing import Any
+
+from aiortc import RTCRtpReceiver
+from aiortc.jitterbuffer import JitterBuffer, JitterFrame
+from aiortc.rtp import RtpPacket
+
+CAPACITY = 512  # packets, as aiortc's own
+DECODER_BEHIND = 30  # encoded frames; past it the decoder starts again from the newest
+
+
+class MarkedFrame(JitterFrame):
+    """A frame, and those behind it that were complete already when a lost packet came after all."""
+
+    def __init__(self, packets: list[RtpPacket]) -> None:
+        data = b"".join(packet._data for packet in packets)  # type: ignore[attr-defined]
+        super().__init__(data, packets[0].timestamp)
+        self.behind: list[MarkedFrame] = []
+
+
+class MarkerJitterBuffer(JitterBuffer):
+    """Releases a frame with its last packet. Without marker bits it does what aiortc's does."""
+
+    def __init__(self) -> None:
+        super().__init__(capacity=CAPACITY, is_video=True)
+
+    def _remove_frame(self, sequence_number: int) -> MarkedFrame | None:
+        first = frame = self._remove_one()
+        while first is not None and frame is not None:
+            frame = self._remove_one()
+            if frame is not None:
+                first.behind.append(frame)
+        return first
+
+    def _remove_one(self) -> MarkedFrame | None:
+        """The oldest frame, if every packet of it is there."""
+        packets: list[RtpPacket] = []
+        assert self._origin is not None
+        for count in range(self.capacity):
+            packet = self._packets[(self._origin + count) % self.capacity]
+            if packet is None:
+                return None
+            begins_next = bool(packets) and packet.timestamp != packets[0].timestamp
+            if not begins_next:
+                packets.append(packet)
+            if begins_next or packet.marker:
+                self.remove(len(packets))
+                return MarkedFrame(packets)
+        return None
+
+
+class DecoderQueue(queue.Queue[Any]):
+    """Frames for aiortc's decoder thread: unpacked, and never more than DECODER_BEHIND."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropped = 0
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        """None ends the decoder; else a pair of the codec and a frame."""
+        if item is not None and self.qsize() >= DECODER_BEHIND:
+            self._drop_all()
+        super().put(item, block, timeout)
+        for frame in getattr(item[1], "behind", ()) if item else ():
+            super().put((item[0], frame), block, timeout)
+
+    def _drop_all(self) -> None:
+        while True:
+            try:
+                self.get_nowait()
+            except queue.Empty:
+                return
+            self.dropped += 1
+
+
+def release_on_marker(receiver: RTCRtpReceiver) -> DecoderQueue:
+    """Let a video receiver release its frames at once; before it has started."""
+    waiting = DecoderQueue()
+    setattr(receiver, "_RTCRtpReceiver__jitter_buffer", MarkerJitterBuffer())  # noqa: B010
+    setattr(receiver, "_RTCRtpReceiver__decoder_queue", waiting)  # noqa: B010
+    return waiting
