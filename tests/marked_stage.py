@@ -69,7 +69,8 @@ class Stage:
             "source_state": "running", "profile": "instrument", "demo": False,
             "source_fps": self.fps, "fps_in": self.fps, "fps_out": self.fps, "step_ms": numbers,
             "capture_to_send_ms": numbers, "plain_capture_to_send_ms": numbers,
-            "deadline_ms": 80.0, "updates": {}, "learner_frozen": False, "viewers": 1, "classes": CLASSES, "learner_history": [],
+            "deadline_ms": 80.0, "updates": {}, "learner_frozen": False,
+            "viewers": 1, "classes": CLASSES, "learner_history": [],
         } | self.status  # fmt: skip
 
     def app(self) -> FastAPI:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.browser import open_page
+from tests.browser import CAMERA, open_page
 from tests.live import get_json, serving
 from tests.test_display import app
 
@@ -90,3 +90,26 @@ async def test_it_fits_any_screen_and_finger(chromium: str, size: tuple[int, int
         assert await browser.page.evaluate(
             "document.documentElement.scrollWidth <= window.innerWidth"
         )
+
+
+async def test_this_computer_s_camera_is_published(chromium: str) -> None:
+    async with (
+        serving(app()) as server,
+        open_page(chromium, server.url, size=(1280, 900), arguments=CAMERA) as browser,
+    ):
+        page = browser.page
+        await browser.until("document.querySelector('.card')")
+        assert not await page.is_visible("[data-id=main] .publish")
+        await page.fill("[name=source]", "whip://")
+        await page.click("#new button")
+        await browser.until("document.querySelectorAll('.card').length === 2", 60)
+        card = "document.querySelector('.card:nth-child(2)')"
+        await page.click(".card:nth-child(2) .publish")
+        said = f"{card}.querySelector('.camera-state').textContent"
+        await browser.until(f"{said} === 'This camera is being published.'", 30)
+        state = f"{card}.querySelector('.state').textContent"
+        await browser.until(f"{state} === 'LIVE'", 60)
+        await page.click(".card:nth-child(2) .publish")
+        await browser.until(f"{state} === 'SOURCE LOST'", 30)
+        assert not await page.is_visible(".card:nth-child(2) video")
+        assert browser.console == []

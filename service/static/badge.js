@@ -9,7 +9,7 @@ const FAULTS = {
   "SOURCE LOST": ["bad", "No picture comes from the source. Trying to reach it again."],
   "PICTURE STALE": ["bad", "No new picture arrives. What you see is old."],
   "RECORDING ENDED": ["bad", "The recording is over. What you see is its last picture."],
-  STARTING: ["warn", "The model is starting."],
+  STARTING: ["warn", "Waiting for the first picture."],
 };
 const HELD = "Dashed masks are up to 0.2 s old.";
 const NO_MASKS = "Masks come too late for their frames, which are shown without them.";

@@ -5,6 +5,7 @@ import { plot } from "./plot.js";
 import { canPublish, Publisher } from "./publish.js";
 
 const STATUS_EVERY_MS = 1000;
+const INBOUND = "inbound"; // the source of a whip:// session, as the service names it
 const KINDS = { LIVE: "good", DEMO: "demo", RECORDING: "demo", "AI LATE": "warn", STARTING: "warn" };
 
 export class Card {
@@ -18,12 +19,15 @@ export class Card {
     this.publisher = new Publisher(session.id, this.#part("video"), (...told) => this.#camera(...told));
     this.#part(".button").href = `/display/${encodeURIComponent(session.id)}`;
     this.#part(".delete").addEventListener("click", () => onDelete(this));
-    this.#part(".freeze").addEventListener("click", () => this.#learner(this.frozen ? "unfreeze" : "freeze"));
+    this.#part(".freeze").addEventListener("click", () => {
+      this.#learner(this.frozen ? "unfreeze" : "freeze");
+    });
     this.#part(".rollback").addEventListener("click", () => this.#learner("rollback"));
     this.#part(".reset").addEventListener("click", () => this.#learner("reset"));
     this.#part(".publish").addEventListener("click", () => this.#publish());
     this.summary(session);
-    this.stop = poll(this.path, STATUS_EVERY_MS, (status) => this.#show(status), (error) => this.trouble(error.message));
+    const tell = (error) => this.trouble(error.message);
+    this.stop = poll(this.path, STATUS_EVERY_MS, (status) => this.#show(status), tell);
   }
 
   remove() {
@@ -42,8 +46,9 @@ export class Card {
     state.dataset.kind = KINDS[text] ?? "bad";
     this.#write(".state", text);
     this.#write("h3", name || id);
-    this.#write(".scene", [source, `profile ${profile}`, note?.toLowerCase()].filter(Boolean).join(" · "));
-    this.#part(".publish").hidden = !source.startsWith("whip") || !canPublish();
+    const from = source === INBOUND ? `whatever is published to ${location.origin}/whip/${id}` : source;
+    this.#write(".scene", [from, `profile ${profile}`, note?.toLowerCase()].filter(Boolean).join(" · "));
+    this.#part(".publish").hidden = source !== INBOUND || !canPublish();
   }
 
   #show(status) {

@@ -53,7 +53,8 @@ async function open(event) {
 function confirmClosing(card) {
   const dialog = element("confirm");
   const name = card.session.name || card.session.id;
-  element("confirm-text").textContent = `“${name}” ends for everybody who watches it, and what its learner learnt is lost.`;
+  element("confirm-text").textContent =
+    `“${name}” ends for everybody who watches it, and what its learner learnt is lost.`;
   dialog.returnValue = "keep";
   dialog.onclose = () => { if (dialog.returnValue === "close") close(card); };
   dialog.showModal();

@@ -178,15 +178,21 @@ function toggleClassOf(key) {
   if (one && choices.composed) change(() => choices.toggleClass(one.id));
 }
 
+const COMPOSED = "(composed view)";
+const toggleView = () => setView(choices.composed ? "burnt" : "composed");
+const toggleStyle = () => setStyle(choices.style === "fill" ? "contour" : "fill")();
+const dim = (by) => composedOnly(() => choices.dim(by));
+const bare = () => document.body.classList.toggle("bare");
+
 const ACTIONS = [
   { keys: ["o"], label: "O", text: "Overlay on or off", run: toggleOverlay },
-  { keys: ["v"], label: "V", text: "Masks burnt in by the service, or composed here", run: () => setView(choices.composed ? "burnt" : "composed") },
-  { keys: ["c"], label: "C", text: "Contour or fill (composed)", run: () => setStyle(choices.style === "fill" ? "contour" : "fill")() },
-  { keys: ["-"], label: "−", text: "Fainter masks (composed)", run: composedOnly(() => choices.dim(-OPACITY_STEP)) },
-  { keys: ["+", "="], label: "+", text: "Stronger masks (composed)", run: composedOnly(() => choices.dim(OPACITY_STEP)) },
-  { keys: ["k"], label: "K", text: "Hold masks for up to 0.2 s (composed)", run: toggleHold },
-  { keys: [..."123456789"], label: "1 – 9", text: "Show or hide a class (composed)", run: toggleClassOf },
-  { keys: ["h"], label: "H", text: "Hide everything but picture and badge", run: () => document.body.classList.toggle("bare") },
+  { keys: ["v"], label: "V", text: "Masks burnt in by the service, or composed here", run: toggleView },
+  { keys: ["c"], label: "C", text: `Contour or fill ${COMPOSED}`, run: toggleStyle },
+  { keys: ["-"], label: "−", text: `Fainter masks ${COMPOSED}`, run: dim(-OPACITY_STEP) },
+  { keys: ["+", "="], label: "+", text: `Stronger masks ${COMPOSED}`, run: dim(OPACITY_STEP) },
+  { keys: ["k"], label: "K", text: `Keep masks for up to 0.2 s ${COMPOSED}`, run: toggleHold },
+  { keys: [..."123456789"], label: "1 – 9", text: `Show or hide a class ${COMPOSED}`, run: toggleClassOf },
+  { keys: ["h"], label: "H", text: "Hide everything but picture and badge", run: bare },
   { keys: ["f"], label: "F", text: "Full screen", run: fullScreen },
   { keys: ["?"], label: "?", text: "This help", run: help, always: true },
 ];

@@ -3,7 +3,8 @@
 import { ask, Refusal } from "./api.js";
 import { completeOffer, newPeer } from "./peer.js";
 
-const WANTED = { video: { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 } }, audio: false };
+const SIZE = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 } };
+const WANTED = { video: SIZE, audio: false };
 
 export class Publisher {
   // onState("off" | "asking" | "on", sentence)
@@ -35,7 +36,8 @@ export class Publisher {
     track.onended = () => this.stop("The camera went away.");
     peer.addTransceiver(track, { direction: "sendonly", streams: [this.stream] });
     peer.onconnectionstatechange = () => {
-      if (["failed", "closed"].includes(peer.connectionState)) this.stop("The connection to the service broke.");
+      if (peer !== this.peer || !["failed", "closed"].includes(peer.connectionState)) return;
+      this.stop("The connection to the service broke.");
     };
     const sdp = await completeOffer(peer);
     const answer = await ask(`/whip/${encodeURIComponent(this.session)}`, { method: "POST", sdp });
@@ -47,10 +49,10 @@ export class Publisher {
     const { stream, peer, place } = this;
     this.stream = this.peer = this.place = null;
     stream?.getTracks().forEach((track) => track.stop());
-    peer?.close();
     this.video.srcObject = null;
     this.onState("off", sentence);
     if (place) await ask(place, { method: "DELETE" }).catch(() => {}); // gone already: as wished
+    peer?.close();
   }
 }
 
