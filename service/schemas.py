@@ -110,6 +110,7 @@ class SessionStatus(SessionSummary):
     frames_dropped: dict[str, int]
     frames_in: int
     frames_sent: int
+    frames_masked: int
     frames_shown_plain: int
     source_losses: int
     updates: dict[str, int]

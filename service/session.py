@@ -40,6 +40,7 @@ __all__ = ["Badge", "Session", "SessionPlan"]
 log = logging.getLogger(__name__)
 
 LONGEST_DEADLINE_S = 0.5
+CLOSE_S = 2.5  # a source whose read does not return is left to its thread
 RESTART_S = (0.5, 5.0)  # first and longest pause before a model is started again
 SILENCE_S = 1.0  # without a frame for this long, a source counts as lost, a picture as stale
 
@@ -135,11 +136,10 @@ class Session:
             task.cancel()
         if self._restart is not None:
             self._restart.cancel()
-        await asyncio.get_running_loop().run_in_executor(None, self._pump.close)
-        await self._model.close()
+        ended = asyncio.get_running_loop().run_in_executor(None, self._pump.close, CLOSE_S)
+        await asyncio.gather(self.peers.close(), self._model.close(), ended)
         waiting = [t for t in (*self._tasks, self._restart, self._pending) if t is not None]
         await asyncio.gather(*waiting, return_exceptions=True)
-        await self.peers.close()
         if self.inbound is not None:
             await self.inbound.close()
         await self._overlay.close()
@@ -205,6 +205,7 @@ class Session:
             return
         self._take_result(result)
         self._badge = self._live_badge()
+        self._numbers.masked += 1
         self._overlay.show(self._composer.masked(frame, result))
         await self._send_masks(frame, result)
 
@@ -250,7 +251,7 @@ class Session:
                     await self._model.freeze(self._frozen)
                 self._model_up = True
             except (ModelFailedError, ModelError) as failure:
-                log.warning("model does not start: %s", failure)
+                log.warning("model does not start: %s", type(failure).__name__)
             else:
                 return
             await asyncio.sleep(pause_s)
@@ -320,6 +321,7 @@ class Session:
             },
             "frames_in": self._pump.frames,
             "frames_sent": numbers.frames_sent,
+            "frames_masked": numbers.masked,
             "frames_shown_plain": numbers.plain,
             "source_losses": self._pump.losses,
             "updates": dict(self._model.updates),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from service.errors import UsageError
 
@@ -23,6 +24,7 @@ class Settings:
         (and its profiles), streams of this machine and its link, capture devices
     capacity: seconds of model a second that all sessions together may need, see service/admission;
         the rest is for drawing and encoding
+    log: lines of text or of JSON, see service/log
     sessions: at once; viewers: of one session at once
     deadline_intervals: frame intervals the picture waits for the model at most
     """
@@ -40,6 +42,7 @@ class Settings:
     local_sources: bool = False
     devices: bool = False
     capacity: float = 0.9
+    log: Literal["text", "json"] = "text"
     sessions: int = 4
     viewers: int = 8
     deadline_intervals: float = 2.0
