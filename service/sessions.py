@@ -8,6 +8,7 @@ import functools
 import logging
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 
 from service.admission import why_refused
 from service.errors import BusyError, UnknownSessionError
@@ -90,6 +91,7 @@ class Sessions:
         settings = self.settings
         profile = settings.profile or own_profile(settings.source)
         plan = plan_session(settings.source, profile, loop=settings.loop)
+        plan = replace(plan, record=settings.record)
         return await self._open(MAIN, MAIN, plan, profile)
 
     async def open(self, source: str, profile: str | None, name: str | None) -> LiveSession:

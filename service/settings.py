@@ -27,6 +27,7 @@ class Settings:
     log: lines of text or of JSON, see service/log
     sessions: at once; viewers: of one session at once
     deadline_intervals: frame intervals the picture waits for the model at most
+    record: a folder into which the session of `trocar serve` is recorded; None records nothing
     """
 
     source: str = "phantom://"
@@ -44,6 +45,7 @@ class Settings:
     capacity: float = 0.9
     log: Literal["text", "json"] = "text"
     sessions: int = 4
+    record: Path | None = None
     viewers: int = 8
     deadline_intervals: float = 2.0
 
