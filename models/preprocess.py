@@ -48,13 +48,12 @@ def class_map(
     height, width = (max(1, round(side * scale)) for side in shape)
     best = np.zeros((height, width), np.float32)
     ids = np.zeros((height, width), np.uint8)
-    for logits, class_id in zip(mask_logits, class_ids, strict=True):
-        if logits.max() <= 0:
-            continue
+    seen = [pair for pair in zip(mask_logits, class_ids, strict=True) if pair[0].max() > 0]
+    for number, (logits, class_id) in enumerate(seen, start=1):
         large = cv2.resize(logits, (width, height), interpolation=cv2.INTER_LINEAR)
-        wins = large > best
-        ids[wins] = class_id
-        np.maximum(best, large, out=best)
+        np.copyto(ids, class_id, where=large > best)
+        if number < len(seen):
+            np.maximum(best, large, out=best)
     if (height, width) == shape:
         return ids
     enlarged = cv2.resize(ids, (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST)
