@@ -284,7 +284,7 @@ class Tracker:
         self, classes: UInt8Array, present: Tensor, confidence: Tensor
     ) -> tuple[ClassResult, ...]:
         ids = [spec.class_id for spec in self.classes]
-        areas = [np.count_nonzero(classes == class_id) / classes.size for class_id in ids]
+        areas = [int(np.count_nonzero(classes == one)) / classes.size for one in ids]
         return tuple(
             ClassResult(class_id, there and area > 0, sure, area, Update.PENDING)
             for class_id, there, sure, area in zip(

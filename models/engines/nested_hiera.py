@@ -19,11 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.backbone import Backbone
+from models.config import BackboneConfig
 
 
-def nests(backbone: Backbone) -> bool:
-    """Do this backbone's windows nest at its input size? Those of 14 and 7 tokens do not."""
-    config = backbone.config
+def nests(config: BackboneConfig) -> bool:
+    """Do the windows nest at this input size? Those of 14 and 7 tokens do not."""
     powers = all(side & (side - 1) == 0 for side in config.window_spec)
     return powers and (config.image_size // 4) % _block_side(config.window_spec) == 0
 
@@ -74,7 +74,7 @@ class NestedImageEncoder(nn.Module):
         """Tokens in nested order back to a map. (1, gg, C) -> (1, C, g, g)"""
         back = cast(Tensor, getattr(self, f"back{level}"))
         side = self._grids[2 - level]
-        return tokens[:, back].transpose(1, 2).unflatten(2, (side, side))
+        return cast(Tensor, tokens[:, back].transpose(1, 2).unflatten(2, (side, side)))
 
 
 class _Block(nn.Module):

@@ -59,7 +59,7 @@ def graphs(backbone: Backbone, shape: BankShape) -> dict[str, Graph]:
     own = _bank(backbone, rows, 1)
     return {
         "encode_image": Graph(
-            NestedImageEncoder(backbone) if nests(backbone) else _EncodeImage(backbone),
+            NestedImageEncoder(backbone) if nests(backbone.config) else _EncodeImage(backbone),
             {"image": torch.zeros(1, 3, size, size)},
             ("stride16", "stride8", "stride4"),
         ),
