@@ -26,10 +26,11 @@ from torch import Tensor, nn
 
 from models.backbone import Backbone, BankTensors, ImageFeatures
 from models.checkpoint import LoadedWeights
+from models.engines.nested_hiera import NestedImageEncoder, nests
 from models.memory_bank import BankShape
 
 OPSET = 18
-REVISION = 1  # of the graphs; a new one makes new files
+REVISION = 2  # of the graphs; a new one makes new files
 KEPT = 8  # folders; of more, those unused the longest go
 NAMES = ("encode_image", "attend_memory", "attend_own", "decode_masks", "encode_memory")
 
@@ -58,7 +59,7 @@ def graphs(backbone: Backbone, shape: BankShape) -> dict[str, Graph]:
     own = _bank(backbone, rows, 1)
     return {
         "encode_image": Graph(
-            _EncodeImage(backbone),
+            NestedImageEncoder(backbone) if nests(backbone.config) else _EncodeImage(backbone),
             {"image": torch.zeros(1, 3, size, size)},
             ("stride16", "stride8", "stride4"),
         ),
