@@ -80,10 +80,12 @@ def _add_serve(commands: Commands) -> None:  # type: ignore[valid-type]
         "--capacity", type=capacity, default=0.9, help="seconds of model a second for all sessions"
     )
     parser.add_argument("--viewers", type=count, default=8, help="of one session at once")
+    parser.add_argument("--log", choices=("text", "json"), default="text", help="form of the logs")
     opened = parser.add_argument_group("what sessions opened over HTTP may show, besides rtsp://")
     opened.add_argument("--media", type=Path, metavar="DIR", help="recordings in this folder")
     opened.add_argument("--allow-local-sources", action="store_true", help="rtsp:// of this host")
     opened.add_argument("--allow-devices", action="store_true", help="capture devices")
+    parser.add_argument("--record", type=Path, default=None, help="a folder; video and masks")
     parser.set_defaults(command=_serve)
 
 
@@ -167,7 +169,7 @@ def _add_pretrain(commands: Commands) -> None:  # type: ignore[valid-type]
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from service.app import serve
+    from service.server import serve
     from service.settings import Settings
 
     settings = Settings.from_environment(
@@ -180,11 +182,13 @@ def _serve(arguments: argparse.Namespace) -> int:
         loop=not arguments.once,
         engine=arguments.engine,
         capacity=arguments.capacity,
+        log=arguments.log,
         sessions=arguments.sessions,
         viewers=arguments.viewers,
         media=arguments.media,
         local_sources=arguments.allow_local_sources,
         devices=arguments.allow_devices,
+        record=arguments.record,
     )
     serve(settings)
     return 0

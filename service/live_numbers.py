@@ -21,13 +21,13 @@ class LiveNumbers:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._step_s = Histogram(
-            "trocar_step_seconds", "From frame to masks", buckets=BUCKETS_S, registry=self.registry
-        )
-        self._send_s = Histogram(
-            "trocar_capture_to_send_seconds", "From a frame's capture until viewers have it",
-            buckets=BUCKETS_S, registry=self.registry,
+        stages = Histogram(
+            "trocar_stage_seconds", "model: from a frame to its masks; others: from its capture",
+            ["stage"], buckets=BUCKETS_S, registry=self.registry,
         )  # fmt: skip
+        self._step_s = stages.labels("model")
+        self._send_s = stages.labels("capture_to_send")
+        self._send_plain_s = stages.labels("capture_to_send_plain")
         self.frames_sent = 0
         self.sent: deque[float] = deque(maxlen=WINDOW)  # monotonic seconds
         self.sent_plain: deque[float] = deque(maxlen=WINDOW)
@@ -35,6 +35,7 @@ class LiveNumbers:
         self.latency_ms: deque[float] = deque(maxlen=WINDOW)
         self.plain_latency_ms: deque[float] = deque(maxlen=WINDOW)
         self.late = 0
+        self.masked = 0
         self.plain = 0
         self.failures = 0
         self.broken = 0
@@ -55,7 +56,9 @@ class LiveNumbers:
     def note_sent_plain(self, captured_ns: int) -> None:
         """An untouched picture went to the viewers."""
         self.sent_plain.append(time.monotonic())
-        self.plain_latency_ms.append((time.monotonic_ns() - captured_ns) / 1e6)
+        latency_s = (time.monotonic_ns() - captured_ns) / 1e9
+        self.plain_latency_ms.append(latency_s * 1e3)
+        self._send_plain_s.observe(latency_s)
 
     def usual_step_s(self) -> float:
         """Median step of the window, seconds; zero before the first."""

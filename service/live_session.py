@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from service.errors import BusyError, NotInboundError
 from service.learner_history import LearnerHistory
 from service.session import Session
 from streaming.peers import Answer
+
+log = logging.getLogger(__name__)
 
 
 class LiveSession:
@@ -34,10 +37,14 @@ class LiveSession:
         """Admit a viewer. Raises BusyError, OfferError."""
         if self.session.full:
             raise BusyError("every viewer's place is taken")
-        return await self.session.peers.answer(sdp, view)
+        answer = await self.session.peers.answer(sdp, view)
+        log.info("viewer admitted")
+        return answer
 
     async def publish(self, sdp: str) -> Answer:
         """Admit a publisher. Raises NotInboundError, OfferError."""
         if self.session.inbound is None:
             raise NotInboundError("expected a session whose source is whip://, this one's is not")
-        return await self.session.inbound.answer(sdp)
+        answer = await self.session.inbound.answer(sdp)
+        log.info("publisher admitted")
+        return answer

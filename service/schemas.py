@@ -110,6 +110,7 @@ class SessionStatus(SessionSummary):
     frames_dropped: dict[str, int]
     frames_in: int
     frames_sent: int
+    frames_masked: int
     frames_shown_plain: int
     source_losses: int
     updates: dict[str, int]
@@ -131,6 +132,20 @@ class Done(BaseModel):
     """The learner did as it was told."""
 
     done: Action
+
+
+class IceServer(BaseModel):
+    """A TURN relay, as RTCPeerConnection takes it."""
+
+    urls: str
+    username: str
+    credential: str
+
+
+class IceServers(BaseModel):
+    """Relays that a page may use; none unless whoever runs the service has set one."""
+
+    iceServers: list[IceServer]  # noqa: N815, the name that RTCPeerConnection knows
 
 
 class Health(BaseModel):

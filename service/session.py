@@ -12,14 +12,16 @@ import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from prometheus_client.metrics_core import Metric
 
 from models.errors import ModelError
-from models.types import ClassSpec, Segmentation, Update
+from models.types import Segmentation
 from service.admission import Pace
 from service.badge import AT_MODEL_RATE, BADGE_COLORS, Badge
+from service.class_status import classes_status
 from service.composer import Composer
 from service.live_numbers import LiveNumbers, quantiles, rate, silent_s
 from service.metrics import SessionCollector
@@ -30,6 +32,7 @@ from streaming.frame import Frame
 from streaming.mask_wire import write_mask
 from streaming.peers import Peers
 from streaming.pump import Pump, PumpState
+from streaming.recorder import Recorder
 from streaming.rendition import Rendition, Shot
 from streaming.slot import LatestSlot, SlotClosedError
 from streaming.sources import Source
@@ -40,6 +43,7 @@ __all__ = ["Badge", "Session", "SessionPlan"]
 log = logging.getLogger(__name__)
 
 LONGEST_DEADLINE_S = 0.5
+CLOSE_S = 2.5  # a source whose read does not return is left to its thread
 RESTART_S = (0.5, 5.0)  # first and longest pause before a model is started again
 SILENCE_S = 1.0  # without a frame for this long, a source counts as lost, a picture as stale
 
@@ -50,6 +54,7 @@ class SessionPlan:
 
     badge: LIVE, DEMO or RECORDING
     inbound: what is published into the session, where that is its source
+    record: a folder to record into, if that was asked for
     """
 
     open_source: Callable[[], Source]
@@ -58,6 +63,7 @@ class SessionPlan:
     badge: Badge
     mark: bool
     inbound: InboundStream | None = None
+    record: Path | None = None
 
 
 class Session:
@@ -85,6 +91,7 @@ class Session:
         self._badge = Badge.STARTING
         self._model_up = False
         self._closed = False
+        self._recorder: Recorder | None = None
 
     async def start(self, admit: Callable[[float], None] = lambda fps: None) -> None:
         """Open source and model. Raises SourceError, ModelError, ModelFailedError.
@@ -100,6 +107,8 @@ class Session:
             source.close()
             raise
         self._model_up = True
+        if self._plan.record is not None:
+            self._recorder = Recorder.in_new_folder(self._plan.record, source.fps)
         self._pump.start(source)
         self._tasks = [
             asyncio.create_task(self._take_frames(), name="frames"),
@@ -135,16 +144,19 @@ class Session:
             task.cancel()
         if self._restart is not None:
             self._restart.cancel()
-        await asyncio.get_running_loop().run_in_executor(None, self._pump.close)
-        await self._model.close()
+        ended = asyncio.get_running_loop().run_in_executor(None, self._pump.close, CLOSE_S)
+        await asyncio.gather(self.peers.close(), self._model.close(), self._end_recording(), ended)
         waiting = [t for t in (*self._tasks, self._restart, self._pending) if t is not None]
         await asyncio.gather(*waiting, return_exceptions=True)
-        await self.peers.close()
         if self.inbound is not None:
             await self.inbound.close()
         await self._overlay.close()
         await self._plain.close()
         self._packing.shutdown(wait=True)
+
+    async def _end_recording(self) -> None:
+        if self._recorder is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._recorder.close)
 
     async def learner(self, action: str) -> None:
         """freeze, unfreeze, rollback or reset. Raises ModelFailedError while the model is down."""
@@ -164,6 +176,8 @@ class Session:
             except SlotClosedError:
                 return
             self._plain.show(self._composer.untouched(frame))
+            if self._recorder is not None:
+                self._recorder.frame(frame)
             self._to_model.put(frame)
 
     async def _run(self) -> None:
@@ -205,7 +219,10 @@ class Session:
             return
         self._take_result(result)
         self._badge = self._live_badge()
+        self._numbers.masked += 1
         self._overlay.show(self._composer.masked(frame, result))
+        if self._recorder is not None:
+            self._recorder.mask(frame, result.class_map)
         await self._send_masks(frame, result)
 
     def _collect(self, task: asyncio.Task[Segmentation]) -> None:
@@ -250,7 +267,7 @@ class Session:
                     await self._model.freeze(self._frozen)
                 self._model_up = True
             except (ModelFailedError, ModelError) as failure:
-                log.warning("model does not start: %s", failure)
+                log.warning("model does not start: %s", type(failure).__name__)
             else:
                 return
             await asyncio.sleep(pause_s)
@@ -320,6 +337,7 @@ class Session:
             },
             "frames_in": self._pump.frames,
             "frames_sent": numbers.frames_sent,
+            "frames_masked": numbers.masked,
             "frames_shown_plain": numbers.plain,
             "source_losses": self._pump.losses,
             "updates": dict(self._model.updates),
@@ -333,28 +351,10 @@ class Session:
                 "plain": self._plain.numbers(),
             },
             "masks_skipped": self.peers.masks_skipped,
-            "classes": self._classes_status(),
+            "recording": self._recorder.numbers() if self._recorder else {"state": "off"},
+            "classes": classes_status(self._model.classes, self._last, self._model.last_updates),
         }
 
     def metrics(self) -> Iterable[Metric]:
         """The same for Prometheus, with histograms."""
         return self._numbers.registry.collect()
-
-    def _classes_status(self) -> list[dict[str, Any]]:
-        results = {one.class_id: one for one in self._last.results} if self._last else {}
-        updates = dict(zip(self._model.classes, self._model.last_updates, strict=False))
-        return [
-            _class_status(spec, results.get(spec.class_id), updates.get(spec))
-            for spec in self._model.classes
-        ]
-
-
-def _class_status(spec: ClassSpec, result: Any, update: Update | None) -> dict[str, Any]:
-    return {
-        "id": spec.class_id,
-        "name": spec.name,
-        "color": spec.color,
-        "present": bool(result and result.present),
-        "confidence": round(result.confidence, 3) if result else 0.0,
-        "update": str(update) if update else "",
-    }

@@ -8,11 +8,13 @@ import functools
 import logging
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 
 from service.admission import why_refused
 from service.errors import BusyError, UnknownSessionError
 from service.learner_history import SAMPLE_EVERY_S
 from service.live_session import LiveSession
+from service.log import SESSION, open_logging
 from service.metrics import exposition
 from service.model_process import ModelProcess, ModelTimes, OpenSegmenter
 from service.plans import own_profile, plan_session
@@ -89,6 +91,7 @@ class Sessions:
         settings = self.settings
         profile = settings.profile or own_profile(settings.source)
         plan = plan_session(settings.source, profile, loop=settings.loop)
+        plan = replace(plan, record=settings.record)
         return await self._open(MAIN, MAIN, plan, profile)
 
     async def open(self, source: str, profile: str | None, name: str | None) -> LiveSession:
@@ -106,20 +109,24 @@ class Sessions:
     ) -> LiveSession:
         if self._closed or self.full:
             raise BusyError(f"each of the {self.settings.sessions} places for sessions is taken")
-        session = Session(
-            plan, ModelProcess(self._open_segmenter(profile), self._times), self.settings
+        named = SESSION.set(session_id)  # in the logs of every task and thread it starts
+        try:
+            live = LiveSession(session_id, name, await self._start(session_id, plan, profile))
+            self._running[session_id] = live
+            self._sampler = self._sampler or asyncio.create_task(self._sample(), name="sample")
+            log.info("session opened")
+            return live
+        finally:
+            SESSION.reset(named)
+
+    async def _start(self, session_id: str, plan: SessionPlan, profile: str) -> Session:
+        opener = functools.partial(
+            open_logging, self.settings.log, session_id, self._open_segmenter(profile)
         )
-
-        def admit(fps: float) -> None:
-            others = [live.session for live in self] + list(self._opening.values())
-            paces = [other.pace() for other in others if other is not session]
-            reason = why_refused(paces, fps, self.settings.capacity)
-            if reason is not None:
-                raise BusyError(reason)
-
+        session = Session(plan, ModelProcess(opener, self._times), self.settings)
         self._opening[session_id] = session
         try:
-            await session.start(admit)
+            await session.start(functools.partial(self._admit, session))
             if self._closed:
                 raise BusyError("the service is being stopped")
         except BaseException:
@@ -127,11 +134,16 @@ class Sessions:
             raise
         finally:
             del self._opening[session_id]
-        live = LiveSession(session_id, name, session)
-        self._running[session_id] = live
-        self._sampler = self._sampler or asyncio.create_task(self._sample(), name="sample")
-        log.info("session opened")
-        return live
+        return session
+
+    def _admit(self, session: Session, fps: float) -> None:
+        """Let a session start whose source has so many frames a second. Raises BusyError."""
+        others = [live.session for live in self] + list(self._opening.values())
+        paces = [other.pace() for other in others if other is not session]
+        reason = why_refused(paces, fps, self.settings.capacity)
+        if reason is not None:
+            log.info("session refused: no time of the model left")
+            raise BusyError(reason)
 
     def _open_segmenter(self, profile: str) -> OpenSegmenter:
         settings = self.settings

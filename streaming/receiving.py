@@ -15,6 +15,7 @@ from aiortc.jitterbuffer import JitterBuffer, JitterFrame
 from aiortc.rtp import RtpPacket
 
 CAPACITY = 512  # packets, as aiortc's own
+HELD = 8  # frames that wait for a lost packet
 DECODER_BEHIND = 30  # encoded frames; past it the decoder starts again from the newest
 
 
@@ -28,10 +29,39 @@ class MarkedFrame(JitterFrame):
 
 
 class MarkerJitterBuffer(JitterBuffer):
-    """Releases a frame with its last packet. Without marker bits it does what aiortc's does."""
+    """Releases a frame with its last packet. Without marker bits it does what aiortc's does.
+
+    A packet that does not come even when it was asked for again holds up HELD frames at most; then
+    its frame is given up and a keyframe asked for. aiortc's waits for 512 packets, or two seconds.
+    """
 
     def __init__(self) -> None:
         super().__init__(capacity=CAPACITY, is_video=True)
+        self._held = 0
+        self.given_up = 0
+
+    def add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
+        """Take a packet; returns whether a keyframe is needed, and a frame if one is complete."""
+        keyframe, frame = super().add(packet)
+        if frame is not None:
+            self._held = 0
+        elif packet.marker:
+            self._held += 1
+            if self._held > HELD:
+                self._skip_gap()
+                return True, self._remove_frame(packet.sequence_number)
+        return keyframe, frame
+
+    def _skip_gap(self) -> None:
+        """Give up what is before the first gap, and the frame that has it."""
+        assert self._origin is not None
+        self._held, self.given_up, gap = 0, self.given_up + 1, False
+        for count in range(self.capacity):
+            packet = self._packets[(self._origin + count) % self.capacity]
+            if packet is not None and gap:
+                self.smart_remove(count + 1)
+                return
+            gap = gap or packet is None
 
     def _remove_frame(self, sequence_number: int) -> MarkedFrame | None:
         first = frame = self._remove_one()

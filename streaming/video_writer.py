@@ -1,4 +1,4 @@
-"""Writes frames as an H.264 file that is valid at every moment, even if the process is killed."""
+"""Writes frames as H.264 files that are valid at every moment, even if the process is killed."""
 
 from __future__ import annotations
 
@@ -8,15 +8,49 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import ColorRange
 
 from streaming.errors import SinkError
 from streaming.frame import UInt8Array
 
 CLOCK = 90_000
-FLAGS = "frag_keyframe+empty_moov+default_base_moof"
+FRAGMENTS = {
+    "movflags": "frag_keyframe+empty_moov+default_base_moof",
+    "flush_packets": "1",  # what is written is on the disk, not in a buffer
+}
+# Masks go into Matroska: an mp4 of fragments begins at its own first frame, wherever that was.
+CLUSTERS = {"cluster_time_limit": "1000", "flush_packets": "1"}
 
 
-class VideoWriter:
+class _H264File:
+    """A file with one H.264 stream, written as it grows."""
+
+    def __init__(self, path: Path, rate: Fraction, options: dict[str, str]) -> None:
+        pieces = CLUSTERS if path.suffix == ".mkv" else FRAGMENTS
+        try:
+            self._container = av.open(str(path), "w", options=pieces)
+        except (av.error.FFmpegError, OSError) as error:
+            raise SinkError(f"cannot write {path.name} ({error})") from error
+        self._stream = self._container.add_stream("libx264", rate=rate, options=options)
+        self._stream.codec_context.time_base = Fraction(1, CLOCK)
+        self._broken = False
+
+    def close(self) -> None:
+        """Flush and finish the file; one that could not be written is left as it is."""
+        if not self._broken:
+            self._mux(None)
+        self._container.close()
+
+    def _mux(self, picture: av.VideoFrame | None) -> None:
+        try:
+            for packet in self._stream.encode(picture):
+                self._container.mux(packet)
+        except BaseException:
+            self._broken = True  # FFmpeg crashes on packets for a file whose header failed
+            raise
+
+
+class VideoWriter(_H264File):
     """An mp4 of fragments. Frames keep their own times; odd sizes are padded by a pixel.
 
     Raises SinkError when the file cannot be written.
@@ -24,17 +58,12 @@ class VideoWriter:
 
     def __init__(self, path: Path, size: tuple[int, int], fps: Fraction) -> None:
         self._size = size
-        height, width = (max(16, side + side % 2) for side in size)
-        try:
-            self._container = av.open(str(path), "w", options={"movflags": FLAGS})
-        except (av.error.FFmpegError, OSError) as error:
-            raise SinkError(f"cannot write {path.name} ({error})") from error
         rate = min(max(fps, Fraction(1)), Fraction(240)).limit_denominator(1001)
-        options = {"crf": "20", "preset": "veryfast", "g": str(max(1, round(float(rate) * 2)))}
-        self._stream = self._container.add_stream("libx264", rate=rate, options=options)
-        self._stream.width, self._stream.height = width, height
+        every = str(max(1, round(rate * 2)))  # frames of a fragment
+        options = {"crf": "20", "preset": "veryfast", "bf": "0", "g": every}
+        super().__init__(path, rate, options)
+        self._stream.height, self._stream.width = (max(16, side + side % 2) for side in size)
         self._stream.pix_fmt = "yuv420p"
-        self._stream.codec_context.time_base = Fraction(1, CLOCK)
         self._last = -1
 
     def write(self, image_rgb: UInt8Array, pts_ns: int) -> None:
@@ -48,11 +77,29 @@ class VideoWriter:
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image_rgb), format="rgb24")
         self._last = max(self._last + 1, pts_ns * CLOCK // 1_000_000_000)
         picture.pts, picture.time_base = self._last, Fraction(1, CLOCK)
-        for packet in self._stream.encode(picture):
-            self._container.mux(packet)
+        self._mux(picture)
 
-    def close(self) -> None:
-        """Flush and finish the file."""
-        for packet in self._stream.encode():
-            self._container.mux(packet)
-        self._container.close()
+
+class MaskWriter(_H264File):
+    """Masks as a lossless grey video, .mkv: a pixel's value is its class id.
+
+    Raises SinkError when the file cannot be written.
+    """
+
+    def __init__(self, path: Path, size: tuple[int, int], fps: Fraction) -> None:
+        self._size = size
+        rate = min(max(fps, Fraction(1)), Fraction(240)).limit_denominator(1001)
+        options = {"qp": "0", "preset": "ultrafast", "g": str(max(1, round(rate)))}
+        super().__init__(path, rate, options)
+        self._stream.height, self._stream.width = size
+        self._stream.pix_fmt = "gray"
+        self._stream.codec_context.color_range = ColorRange.JPEG  # 0 to 255 as they are
+
+    def write(self, class_map: UInt8Array, pts_ns: int) -> None:
+        """Append a frame's masks, (H, W) uint8; pts_ns: as the frame's in its own video, rising"""
+        if class_map.shape != self._size:
+            small = cv2.resize(class_map, self._size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+            class_map = np.asarray(small, dtype=np.uint8)
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(class_map), format="gray")
+        picture.pts, picture.time_base = pts_ns * CLOCK // 1_000_000_000, Fraction(1, CLOCK)
+        self._mux(picture)

@@ -353,5 +353,5 @@ async def test_metrics_count_what_happened_and_name_nobody() -> None:
     assert float(lines['trocar_frames_sent_total{session="main"}']) >= 30
     assert float(lines['trocar_viewers{session="main"}']) == 1
     assert float(lines['trocar_learner_updates_total{result="refused",session="main"}']) >= 20
-    assert float(lines['trocar_step_seconds_count{session="main"}']) >= 20
+    assert float(lines['trocar_stage_seconds_count{session="main",stage="model"}']) >= 20
     assert "phantom" not in text

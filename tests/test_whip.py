@@ -20,7 +20,7 @@ from streaming.frame import Frame
 from streaming.mark import read_mark
 from streaming.negotiation import OfferError
 from streaming.pump import Pump, PumpState
-from streaming.receiving import DECODER_BEHIND, DecoderQueue, MarkedFrame, MarkerJitterBuffer
+from streaming.receiving import DECODER_BEHIND, HELD, DecoderQueue, MarkedFrame, MarkerJitterBuffer
 from streaming.slot import LatestSlot
 from streaming.whip import InboundStream
 from tests.fakes import FakeTracker
@@ -195,6 +195,20 @@ def test_a_lost_packet_that_comes_late_releases_everything_behind_it() -> None:
     assert add(buffer, 0, 2, 3, 4, 5, 6, 8) == []
     assert add(buffer, 1) == [b"\0\1\2", b"\3\4\5"], "in order, the incomplete one stays"
     assert add(buffer, 7) == [b"\6\7\x08"]
+
+
+def test_a_packet_that_never_comes_holds_up_a_few_frames_only() -> None:
+    buffer = MarkerJitterBuffer()
+    keyframes, released = [], []
+    for number in range(60):
+        if number != 4:
+            keyframe, frame = buffer.add(packet(number, number // 3, marker=int(number % 3 == 2)))
+            keyframes.append(keyframe)
+            if frame is not None:
+                released += [frame.data, *(one.data for one in frame.behind)]  # type: ignore[attr-defined]
+    assert released == [bytes(range(n, n + 3)) for n in range(0, 60, 3) if n != 3]
+    assert sum(keyframes) == buffer.given_up == 1
+    assert len(keyframes) - keyframes[::-1].index(True) <= 3 * (HELD + 4)
 
 
 def test_packets_in_any_order_and_across_the_wrap() -> None:

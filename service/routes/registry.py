@@ -7,11 +7,12 @@ from typing import Annotated, Any
 from fastapi import Depends, Path, Request
 
 from service.live_session import LiveSession
+from service.log import SESSION
 from service.schemas import Problem
 from service.sessions import Sessions
 
 
-def _registry(request: Request) -> Sessions:
+async def _registry(request: Request) -> Sessions:
     registry: Sessions = request.app.state.sessions
     return registry
 
@@ -19,8 +20,12 @@ def _registry(request: Request) -> Sessions:
 Registry = Annotated[Sessions, Depends(_registry)]
 
 
-def _named(registry: Registry, session_id: Annotated[str, Path(max_length=64)]) -> LiveSession:
-    return registry[session_id]
+async def _named(
+    registry: Registry, session_id: Annotated[str, Path(max_length=64)]
+) -> LiveSession:
+    live = registry[session_id]
+    SESSION.set(live.id)  # what this request makes the session log is the session's
+    return live
 
 
 Named = Annotated[LiveSession, Depends(_named)]
