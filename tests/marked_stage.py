@@ -81,6 +81,7 @@ class Stage:
         app = FastAPI(lifespan=self._lifespan)
         app.mount("/static", StaticFiles(directory=STATIC), name="static")
         app.get("/display/{name}")(self._page)
+        app.get("/api/ice")(lambda: {"iceServers": []})
         app.get("/api/sessions/{name}")(self._status)
         app.post("/api/sessions/{name}/offer")(self._offer)
         return app

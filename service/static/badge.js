@@ -42,6 +42,9 @@ export function judge({ status, statusMs, refusal, connection, silentMs, masks }
 export function notes({ status, view, overlay, hidden, share, text }) {
   const said = [];
   if (status?.demo && text !== "DEMO") said.push("DEMO");
+  const recorder = status?.recording?.state; // that one is recorded is nobody's secret
+  if (recorder === "recording") said.push("BEING RECORDED");
+  if (recorder === "failed") said.push("RECORDER FAILED");
   if (!overlay) said.push("OVERLAY OFF");
   else if (hidden === 1) said.push("1 CLASS HIDDEN");
   else if (hidden > 1) said.push(`${hidden} CLASSES HIDDEN`);
