@@ -134,6 +134,20 @@ class Done(BaseModel):
     done: Action
 
 
+class IceServer(BaseModel):
+    """A TURN relay, as RTCPeerConnection takes it."""
+
+    urls: str
+    username: str
+    credential: str
+
+
+class IceServers(BaseModel):
+    """Relays that a page may use; none unless whoever runs the service has set one."""
+
+    iceServers: list[IceServer]  # noqa: N815, the name that RTCPeerConnection knows
+
+
 class Health(BaseModel):
     """What a health check found."""
 

@@ -145,7 +145,7 @@ class Session:
         if self._restart is not None:
             self._restart.cancel()
         ended = asyncio.get_running_loop().run_in_executor(None, self._pump.close, CLOSE_S)
-        await asyncio.gather(self.peers.close(), self._model.close(), ended)
+        await asyncio.gather(self.peers.close(), self._model.close(), self._end_recording(), ended)
         waiting = [t for t in (*self._tasks, self._restart, self._pending) if t is not None]
         await asyncio.gather(*waiting, return_exceptions=True)
         if self.inbound is not None:
@@ -153,6 +153,8 @@ class Session:
         await self._overlay.close()
         await self._plain.close()
         self._packing.shutdown(wait=True)
+
+    async def _end_recording(self) -> None:
         if self._recorder is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._recorder.close)
 

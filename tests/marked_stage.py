@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import struct
 import time
 from collections.abc import AsyncIterator
@@ -28,6 +29,7 @@ from aiortc import (
     RTCSessionDescription,
 )
 from aiortc.mediastreams import MediaStreamError
+from aiortc.rtcdtlstransport import RTCDtlsTransport, State
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
@@ -54,6 +56,7 @@ class Stage:
     fps: int = 25
     mask_delay_s: float | None = 0.02
     every: int = 1  # a mask for each n-th frame only
+    loss: float = 0.0  # share of packets that get lost, those of masks among them
     frames_flow: bool = True
     status: dict[str, Any] = field(default_factory=dict)
     offers: list[str] = field(default_factory=list)  # the views that were asked for
@@ -78,6 +81,7 @@ class Stage:
         app = FastAPI(lifespan=self._lifespan)
         app.mount("/static", StaticFiles(directory=STATIC), name="static")
         app.get("/display/{name}")(self._page)
+        app.get("/api/ice")(lambda: {"iceServers": []})
         app.get("/api/sessions/{name}")(self._status)
         app.post("/api/sessions/{name}/offer")(self._offer)
         return app
@@ -122,10 +126,22 @@ class Stage:
         lines = body["sdp"].splitlines(keepends=True)
         offer = "".join(line for line in lines if ".local " not in line)  # names nobody resolves
         await peer.setRemoteDescription(RTCSessionDescription(offer, "offer"))
-        peer.addTrack(track)
+        sender = peer.addTrack(track)
         track.known_origin.start()
         await peer.setLocalDescription(await peer.createAnswer())
+        lose(sender.transport, self.loss)
         return JSONResponse({"sdp": peer.localDescription.sdp, "type": "answer"})
+
+
+def lose(transport: RTCDtlsTransport, share: float) -> None:
+    """Lose this share of what is sent: the same packets in each run."""
+    chance, send = random.Random(7), transport.transport._send
+
+    async def sometimes(data: bytes) -> None:
+        if transport.state != State.CONNECTED or chance.random() >= share:
+            await send(data)
+
+    transport.transport._send = sometimes  # type: ignore[method-assign]
 
 
 class MarkedTrack(MediaStreamTrack):

@@ -85,9 +85,10 @@ async def with_masks(browser: Browser) -> None:
     await browser.until("Number(document.getElementById('picture').dataset.mask) > 10", 40)
 
 
-async def test_every_mask_is_on_the_frame_it_belongs_to(chromium: str) -> None:
+@pytest.mark.parametrize("loss", [0.0, 0.02])
+async def test_every_mask_is_on_the_frame_it_belongs_to(chromium: str, loss: float) -> None:
     async with (
-        serving(Stage().app()) as server,
+        serving(Stage(loss=loss).app()) as server,
         open_page(chromium, server.url + PAGE, size=(WIDTH, HEIGHT)) as browser,
     ):
         await with_masks(browser)

@@ -132,7 +132,11 @@ async def test_badge_says_what_the_service_says(chromium: str, view: str) -> Non
         stage.status.update(badge="LIVE, MODEL RATE", demo=False)
         await browser.badge("LIVE")
         expected = "" if view else "MODEL RATE"  # a composed picture keeps the video's rate
-        await browser.until(f"document.getElementById('notes').textContent === '{expected}'")
+        notes = "document.getElementById('notes').textContent"
+        await browser.until(f"{notes} === '{expected}'")
+        for state, said in [("recording", "BEING RECORDED"), ("failed", "RECORDER FAILED")]:
+            stage.status["recording"] = {"state": state}
+            await browser.until(f"{notes}.startsWith('{said}')")
 
 
 async def test_views_and_overlay_ask_for_the_right_picture(chromium: str) -> None:

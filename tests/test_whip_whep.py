@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import hmac
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +16,9 @@ import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from fastapi import FastAPI
 
+from service.errors import UsageError
+from service.relay import Relay
+from service.settings import Settings
 from streaming.mark import read_mark
 from streaming.negotiation import Answer
 from tests.asking import Reply, ask
@@ -231,6 +237,42 @@ async def test_methods(door: str) -> None:
         foreign = await ask("OPTIONS", url, Origin="http://elsewhere.example")
         assert foreign.code == 403
         assert "access-control-allow-origin" not in foreign.headers
+
+
+async def test_clients_are_told_of_a_relay_where_there_is_one() -> None:
+    relay = Relay("turn:relay.example:3478?transport=udp", TOKEN)
+    async with serving(app_with(relay=relay)) as server, player(f"{server.url}/whep/main") as whep:
+        told = (await ask("OPTIONS", whep.url)).headers["link"]
+        address, *parameters = told.split("; ")
+        given = dict(one.split("=", 1) for one in parameters)
+        assert (address, given["rel"]) == (f"<{relay.url}>", '"ice-server"')
+        username = given["username"].strip('"')
+        expected = hmac.new(TOKEN.encode(), username.encode(), "sha1").digest()
+        assert base64.b64decode(given["credential"].strip('"')) == expected
+        assert 3600 < int(username) - time.time() < 24 * 3600
+        assert 'rel="ice-server"' in (await whep.play()).headers["link"]
+        page = (await ask("GET", f"{server.url}/api/ice")).json["iceServers"]
+        assert [one["urls"] for one in page] == [relay.url]
+    async with serving(app_with()) as server:
+        assert "link" not in (await ask("OPTIONS", f"{server.url}/whep/main")).headers
+        assert (await ask("GET", f"{server.url}/api/ice")).json == {"iceServers": []}
+
+
+@pytest.mark.parametrize(
+    ("url", "secret", "expected"),
+    [
+        ("stun:relay.example", TOKEN, "expected TROCAR_TURN_URL to be as turn:"),
+        ('turn:relay"; x', TOKEN, "expected TROCAR_TURN_URL to be as turn:"),
+        ("turn:relay.example", "short", "at least 16 characters, got 5"),
+    ],
+)
+def test_a_relay_is_checked_before_anybody_is_told(
+    monkeypatch: pytest.MonkeyPatch, url: str, secret: str, expected: str
+) -> None:
+    monkeypatch.setenv("TROCAR_TURN_URL", url)
+    monkeypatch.setenv("TROCAR_TURN_SECRET", secret)
+    with pytest.raises(UsageError, match=expected):
+        Settings.from_environment()
 
 
 async def test_whep_places_are_limited() -> None:

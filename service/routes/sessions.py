@@ -12,6 +12,8 @@ from service.schemas import (
     Action,
     Answer,
     Done,
+    IceServer,
+    IceServers,
     NewSession,
     Offer,
     ProfileList,
@@ -26,6 +28,17 @@ router = APIRouter(prefix="/api")
 async def profiles(registry: Registry) -> ProfileList:
     """Names that a session may be opened with."""
     return ProfileList(profiles=list(known_profiles(registry.settings)))
+
+
+@router.get("/ice")
+async def ice(registry: Registry) -> IceServers:
+    """The configuration for a page's RTCPeerConnection."""
+    relay = registry.settings.relay
+    if relay is None:
+        return IceServers(iceServers=[])
+    fresh = relay.credentials()
+    server = IceServer(urls=fresh.url, username=fresh.username, credential=fresh.credential)
+    return IceServers(iceServers=[server])
 
 
 @router.get("/sessions", response_model=SessionList)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
 from service.errors import UnknownSessionError
-from service.routes.registry import Named, problems
+from service.routes.registry import Named, Registry, problems
 from service.schemas import LARGEST_OFFER, View
 from streaming.peers import Answer
 
@@ -54,9 +54,15 @@ async def _sdp(request: Request) -> str:
 Sdp = Annotated[str, Depends(_sdp)]
 
 
-def _created(request: Request, answer: Answer) -> Response:
-    headers = {"Location": f"{request.url.path}/{answer.id}"}
+def _created(request: Request, registry: Registry, answer: Answer) -> Response:
+    headers = {"Location": f"{request.url.path}/{answer.id}", **_relay(registry)}
     return Response(answer.sdp, 201, headers, SDP)
+
+
+def _relay(registry: Registry) -> dict[str, str]:
+    """Where there is a relay, clients are told when they ask and when they are answered."""
+    relay = registry.settings.relay
+    return {} if relay is None else {"Link": relay.credentials().link()}
 
 
 def _ended(there_was_one: bool) -> Response:
@@ -66,9 +72,11 @@ def _ended(there_was_one: bool) -> Response:
 
 
 @router.post("/whep/{session_id}", **IN_AND_OUT)
-async def play(request: Request, named: Named, sdp: Sdp, view: View = "overlay") -> Response:
+async def play(
+    request: Request, registry: Registry, named: Named, sdp: Sdp, view: View = "overlay"
+) -> Response:
     """Play a session; `plain` is the picture without masks drawn on it."""
-    return _created(request, await named.watch(sdp, view))
+    return _created(request, registry, await named.watch(sdp, view))
 
 
 @router.delete("/whep/{session_id}/{connection_id}", responses=problems(404))
@@ -78,9 +86,9 @@ async def stop_playing(named: Named, connection_id: str) -> Response:
 
 
 @router.post("/whip/{session_id}", **IN_AND_OUT)
-async def publish(request: Request, named: Named, sdp: Sdp) -> Response:
+async def publish(request: Request, registry: Registry, named: Named, sdp: Sdp) -> Response:
     """Publish into a session whose source is whip://."""
-    return _created(request, await named.publish(sdp))
+    return _created(request, registry, await named.publish(sdp))
 
 
 @router.delete("/whip/{session_id}/{connection_id}", responses=problems(404))
@@ -92,9 +100,9 @@ async def stop_publishing(named: Named, connection_id: str) -> Response:
 
 @router.options("/whip/{session_id}", include_in_schema=False)
 @router.options("/whep/{session_id}", include_in_schema=False)
-async def offered(named: Named) -> Response:
+async def offered(named: Named, registry: Registry) -> Response:
     """What may be done here. No other origin is named: pages from elsewhere are refused."""
-    return Response(status_code=204, headers={"Allow": OFFERED, **TAKES_SDP})
+    return Response(status_code=204, headers={"Allow": OFFERED, **TAKES_SDP, **_relay(registry)})
 
 
 @router.options("/whip/{session_id}/{connection_id}", include_in_schema=False)

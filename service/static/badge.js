@@ -1,6 +1,8 @@
 // The badge: one or two words that are true, and a sentence where something is not as it should be.
 
 export const STALE_MS = 1000; // without a new picture for so long, what is on the screen is old
+export const SOME_MASKS = 0.1; // share of frames; below, the badge says that masks are missing
+const NEARLY_ALL = 0.85;
 const STATUS_MS = 2500; // a state older than this is not known any more
 
 const FAULTS = {
@@ -36,14 +38,20 @@ export function judge({ status, statusMs, refusal, connection, silentMs, masks }
 }
 
 // What limits or colours what the badge says, each in a word or two.
-export function notes({ status, view, overlay, hidden, text }) {
+// share: of the frames with their masks, in the composed view; null where that is no question
+export function notes({ status, view, overlay, hidden, share, text }) {
   const said = [];
   if (status?.demo && text !== "DEMO") said.push("DEMO");
+  const recorder = status?.recording?.state; // that one is recorded is nobody's secret
+  if (recorder === "recording") said.push("BEING RECORDED");
+  if (recorder === "failed") said.push("RECORDER FAILED");
   if (!overlay) said.push("OVERLAY OFF");
   else if (hidden === 1) said.push("1 CLASS HIDDEN");
   else if (hidden > 1) said.push(`${hidden} CLASSES HIDDEN`);
   const slow = status?.badge.endsWith("MODEL RATE");
   if (slow && overlay && view === "burnt") said.push("MODEL RATE");
+  const some = share !== null && share >= SOME_MASKS && share < NEARLY_ALL;
+  if (some && overlay && view === "composed") said.push(`MASKS ON ${Math.round(share * 10)}0 %`);
   return said;
 }
 

@@ -91,7 +91,7 @@ export class Composer {
     const longest = 2 * this.#intervalMs();
     const inTime = recent.filter((ms) => ms <= longest).length;
     if (!this.masksWanted || recent.length < 3 || inTime < WORTH_WAITING * recent.length) return 0;
-    return Math.min(longest, quantile(recent, 0.9) + MARGIN_MS);
+    return Math.min(longest, quantile(recent, 0.95) + MARGIN_MS);
   }
 
   #tick() {

@@ -2,7 +2,8 @@
 // choose how masks look.
 
 import { poll } from "./api.js";
-import { judge, notes, STALE_MS } from "./badge.js";
+import { keepAwake } from "./awake.js";
+import { judge, notes, SOME_MASKS, STALE_MS } from "./badge.js";
 import { Choices, OPACITY_STEP } from "./choices.js";
 import { canCompose, Composer } from "./composer.js";
 import { Connection } from "./connection.js";
@@ -98,7 +99,7 @@ function maskState() {
   if (!choices.composed || !choices.overlay) return "fine";
   const share = maskShare();
   if (choices.hold && held.values().length > 0) return "held";
-  return share !== null && share < 0.1 && frames.rate() > 0 ? "missing" : "fine";
+  return share !== null && share < SOME_MASKS && frames.rate() > 0 ? "missing" : "fine";
 }
 
 function maskShare() {
@@ -119,7 +120,10 @@ function look() {
   badge.dataset.kind = verdict.kind;
   write(element("sentence"), verdict.sentence);
   const { view, overlay, hidden } = choices;
-  write(element("notes"), notes({ status, view, overlay, hidden: hidden.size, text: verdict.text }).join(" · "));
+  const said = notes({
+    status, view, overlay, hidden: hidden.size, share: maskShare(), text: verdict.text,
+  });
+  write(element("notes"), said.join(" · "));
   tellAge(silentMs);
 }
 
@@ -218,6 +222,7 @@ window.addEventListener("pageshow", (event) => { if (event.persisted) location.r
 listen(ACTIONS);
 describe(element("keys"), ACTIONS);
 apply();
+keepAwake();
 watchFrames();
 connection.show(choices.rendition);
 poll(PATH, STATUS_EVERY_MS, show, (error) => {
