@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.backbone import Backbone
-from models.checkpoint import LoadedWeights, load_embedded
+from models.checkpoint import LoadedWeights
 from models.config import BACKBONES, BackboneConfig, LearnerConfig, MemoryConfig
 from models.engines.engine import EngineChoice
+from models.engines.export import export_weights
 from models.learner import LearnerStart
 from models.mapper import Statistics
-from models.ofl_sam2 import Entries, MethodConfig, OflSam2
+from models.ofl_sam2 import Entries
 from models.phantom import DEMO_SEED, Procedure
 from models.profile import Calibration, Profile, SupportSet, load_profile
 from models.tracker import Parts, Tracker
@@ -51,12 +51,7 @@ class Subject:
 
     def weights(self) -> LoadedWeights:
         """Ours for NANO, at any size; random ones for the official backbones."""
-        if self.backbone != "nano":
-            return random_weights(self.config)
-        loaded = load_embedded()
-        if self.config == loaded.model.config.backbone:
-            return loaded
-        return _resized(loaded, self.config)
+        return export_weights(self.backbone, self.image_size)
 
     def tracker(self, engine: str, weights: LoadedWeights | None = None) -> Tracker:
         """Sure of every class (or of none), with a guard that believes everything finite."""
@@ -84,22 +79,6 @@ def pictures(size: tuple[int, int] = (480, 640), count: int = 75) -> list[UInt8A
     """Frames of a clip of the demo's procedure, 25 a second. size: (height, width)"""
     clip = Procedure(DEMO_SEED).clip(30, size=size)
     return [clip.render(number / 25).image_rgb for number in range(count)]
-
-
-def random_weights(config: BackboneConfig, seed: int = 0) -> LoadedWeights:
-    """A network that has learnt nothing; its speed is that of one which has."""
-    torch.manual_seed(seed)
-    model = OflSam2(MethodConfig(config)).eval().requires_grad_(False)
-    return LoadedWeights(model, config.name, f"random-{config.name}-{seed}", ridge=1e-2)
-
-
-def _resized(weights: LoadedWeights, config: BackboneConfig) -> LoadedWeights:
-    own = weights.model.config
-    backbone = Backbone(config).freeze()
-    backbone.load_state_dict(weights.model.backbone.state_dict())
-    model = OflSam2(replace(own, backbone=config), backbone)
-    model.fusion.load_state_dict(weights.model.fusion.state_dict())
-    return replace(weights, model=model.eval().requires_grad_(False))
 
 
 def random_profile(weights: LoadedWeights) -> Profile:

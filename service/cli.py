@@ -12,6 +12,7 @@ from service.settings import let_threads_sleep
 
 ENGINES = ("auto", "torch", "onnx")  # as in models.engines, which --help does not import
 SOURCE_HELP = "phantom://, rtsp://..., v4l2:///dev/video0 or a file"
+EXPORT_ERROR = 1e-3  # largest difference from torch, over the largest value, that is accepted
 PROFILE_HELP = "instrument, phantom, or a file that `trocar fit` wrote"
 
 
@@ -57,7 +58,15 @@ def build_parser() -> argparse.ArgumentParser:
         "Research use only; not a medical device.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_serve, _add_segment, _add_fit, _add_phantom, _add_bench, _add_pretrain):
+    for add in (
+        _add_serve,
+        _add_segment,
+        _add_fit,
+        _add_phantom,
+        _add_export,
+        _add_bench,
+        _add_pretrain,
+    ):
         add(commands)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(command=_version)
@@ -125,6 +134,17 @@ def _add_phantom(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument("--video", action="store_true", help="also write each clip as .mp4")
     parser.add_argument("--force", action="store_true", help="write into a folder with content")
     parser.set_defaults(command=_phantom)
+
+
+def _add_export(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = commands.add_parser("export", help="the network as ONNX files")  # type: ignore[attr-defined]
+    parser.add_argument("-o", "--out", type=Path, required=True, help="output folder")
+    parser.add_argument("--backbone", default="nano", help="nano, tiny, small, base_plus, large")
+    parser.add_argument("--size", type=int, default=None, help="of the image; default: its own")
+    parser.add_argument("--classes", type=_count, default=4, help="rows of the batch")
+    parser.add_argument("--checkpoint", type=Path, help="official weights; without, random ones")
+    parser.add_argument("--check", action="store_true", help="run each file beside torch")
+    parser.set_defaults(command=_export)
 
 
 def _add_bench(commands: Commands) -> None:  # type: ignore[valid-type]
@@ -217,6 +237,21 @@ def _fit(arguments: argparse.Namespace) -> int:
         print(f"{name}: never visible in the annotated frames, left out of the profile")
     print(f"{report.frames} annotated frames -> {arguments.out}")
     return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from models.engines.export import export, export_weights
+
+    weights = export_weights(arguments.backbone, arguments.size, arguments.checkpoint)
+    code = 0
+    for one in export(weights, arguments.classes, arguments.out, check=arguments.check):
+        said = "" if one.error is None else f", within {one.error:.1e} of torch"
+        if one.unsupported:
+            said += f", not for TensorRT: {', '.join(one.unsupported)}"
+        if one.unsupported or (one.error or 0) > EXPORT_ERROR:
+            code = 1
+        print(f"{one.path}: {one.path.stat().st_size / 1e6:.1f} MB{said}")
+    return code
 
 
 def _phantom(arguments: argparse.Namespace) -> int:
