@@ -30,7 +30,6 @@ class Settings:
     log: lines of text or of JSON, see service/log
     sessions: at once; viewers: of one session at once
     deadline_intervals: frame intervals the picture waits for the model at most
-    record: a folder into which the session of `trocar serve` is recorded; None records nothing
     """
 
     source: str = "phantom://"
