@@ -141,7 +141,7 @@ def _add_export(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument("-o", "--out", type=Path, required=True, help="output folder")
     parser.add_argument("--backbone", default="nano", help="nano, tiny, small, base_plus, large")
     parser.add_argument("--size", type=int, default=None, help="of the image; default: its own")
-    parser.add_argument("--classes", type=_count, default=4, help="rows of the batch")
+    parser.add_argument("--classes", type=count, default=4, help="rows of the batch")
     parser.add_argument("--checkpoint", type=Path, help="official weights; without, random ones")
     parser.add_argument("--check", action="store_true", help="run each file beside torch")
     parser.set_defaults(command=_export)
