@@ -12,6 +12,7 @@ from service.settings import let_threads_sleep
 
 ENGINES = ("auto", "torch", "onnx")  # as in models.engines, which --help does not import
 SOURCE_HELP = "phantom://, rtsp://..., v4l2:///dev/video0 or a file"
+EXPORT_ERROR = 1e-3  # largest difference from torch, over the largest value, that is accepted
 PROFILE_HELP = "instrument, phantom, or a file that `trocar fit` wrote"
 
 
@@ -20,9 +21,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0 done; 2 bad input, with one line on stderr; 130 interrupted, what was written is valid.
     """
-    arguments = build_parser().parse_args(argv)
-    let_threads_sleep()
+    parser = build_parser()
+    arguments, rest = parser.parse_known_args(argv)
+    arguments.rest = rest
     command: Callable[[argparse.Namespace], int] = arguments.command
+    if arguments.rest and command is not _bench:
+        parser.error(f"unrecognized arguments: {' '.join(arguments.rest)}")
+    let_threads_sleep()
     from models.errors import ModelError
     from service.errors import ServiceError
     from streaming.errors import StreamingError
@@ -53,7 +58,15 @@ def build_parser() -> argparse.ArgumentParser:
         "Research use only; not a medical device.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_serve, _add_segment, _add_fit, _add_phantom, _add_bench, _add_pretrain):
+    for add in (
+        _add_serve,
+        _add_segment,
+        _add_fit,
+        _add_phantom,
+        _add_export,
+        _add_bench,
+        _add_pretrain,
+    ):
         add(commands)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(command=_version)
@@ -123,36 +136,21 @@ def _add_phantom(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.set_defaults(command=_phantom)
 
 
+def _add_export(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = commands.add_parser("export", help="the network as ONNX files")  # type: ignore[attr-defined]
+    parser.add_argument("-o", "--out", type=Path, required=True, help="output folder")
+    parser.add_argument("--backbone", default="nano", help="nano, tiny, small, base_plus, large")
+    parser.add_argument("--size", type=int, default=None, help="of the image; default: its own")
+    parser.add_argument("--classes", type=count, default=4, help="rows of the batch")
+    parser.add_argument("--checkpoint", type=Path, help="official weights; without, random ones")
+    parser.add_argument("--check", action="store_true", help="run each file beside torch")
+    parser.set_defaults(command=_export)
+
+
 def _add_bench(commands: Commands) -> None:  # type: ignore[valid-type]
-    parser = commands.add_parser("bench", help="measure")  # type: ignore[attr-defined]
-    kinds = parser.add_subparsers(required=True, metavar="WHAT")
-    accuracy = kinds.add_parser("accuracy", help="the method and its parts on annotated data")
-    accuracy.add_argument("data", type=Path, help="a folder data set")
-    accuracy.add_argument("--shots", type=count, default=8)
-    accuracy.add_argument("--seeds", type=count, default=3)
-    accuracy.add_argument("--json", type=Path, required=True, help="where to write the result")
-    accuracy.set_defaults(command=_bench_accuracy)
-    embedded = kinds.add_parser("embedded", help="the embedded default on unseen phantoms")
-    embedded.add_argument("--procedures", type=count, default=20)
-    embedded.add_argument("--clips", type=count, default=50)
-    embedded.add_argument("--json", type=Path, required=True, help="where to write the result")
-    embedded.set_defaults(command=_bench_embedded)
-    stages = kinds.add_parser("stages", help="what a step takes, engine beside engine")
-    stages.add_argument("--engines", default="torch,onnx", help="names, separated by commas")
-    stages.add_argument("--frames", type=count, default=300, help="measured, after warm-up")
-    stages.add_argument("--size", type=size, default=(480, 640), help="WIDTHxHEIGHT")
-    stages.add_argument("--no-online", action="store_true", help="no online updates")
-    stages.add_argument("--no-peer", action="store_true", help="without sam2's own predictor")
-    stages.add_argument("--json", type=Path, required=True, help="where to write the result")
-    stages.set_defaults(command=_bench_stages)
-    loopback = kinds.add_parser("loopback", help="capture to decoded pixels over WebRTC")
-    loopback.add_argument("--seconds", type=count, default=20, help="of each phase")
-    loopback.add_argument("--frames", type=count, default=1000, help="of each exactness run")
-    loopback.add_argument("--size", type=size, default=(480, 640), help="WIDTHxHEIGHT")
-    loopback.add_argument("--engine", choices=ENGINES, default="auto", help="of the network")
-    loopback.add_argument("--note", default="", help="goes into the result: what else was running")
-    loopback.add_argument("--json", type=Path, required=True, help="where to write the result")
-    loopback.set_defaults(command=_bench_loopback)
+    """Its own options are read in benchmarks/cli.py, which only this command imports."""
+    parser = commands.add_parser("bench", help="measure", add_help=False)  # type: ignore[attr-defined]
+    parser.set_defaults(command=_bench)
 
 
 def _add_pretrain(commands: Commands) -> None:  # type: ignore[valid-type]
@@ -196,13 +194,14 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _segment(arguments: argparse.Namespace) -> int:
     from models.tracker import Tracker
-    from service.offline import SegmentRequest, segment
+    from service.offline import SegmentRequest, model_threads, segment
 
     def open_tracker() -> Tracker:
         return Tracker.open(
             arguments.profile,
             online=not arguments.no_online,
             gamma=arguments.gamma,
+            threads=model_threads(),
             engine=arguments.engine,
         )
 
@@ -240,6 +239,21 @@ def _fit(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _export(arguments: argparse.Namespace) -> int:
+    from models.engines.export import export, export_weights
+
+    weights = export_weights(arguments.backbone, arguments.size, arguments.checkpoint)
+    code = 0
+    for one in export(weights, arguments.classes, arguments.out, check=arguments.check):
+        said = "" if one.error is None else f", within {one.error:.1e} of torch"
+        if one.unsupported:
+            said += f", not for TensorRT: {', '.join(one.unsupported)}"
+        if one.unsupported or (one.error or 0) > EXPORT_ERROR:
+            code = 1
+        print(f"{one.path}: {one.path.stat().st_size / 1e6:.1f} MB{said}")
+    return code
+
+
 def _phantom(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
@@ -262,42 +276,10 @@ def _phantom(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _bench_accuracy(arguments: argparse.Namespace) -> int:
-    from benchmarks.accuracy import run_folder
+def _bench(arguments: argparse.Namespace) -> int:
+    from benchmarks.cli import main as bench
 
-    return run_folder(arguments.data, arguments.shots, arguments.seeds, arguments.json)
-
-
-def _bench_embedded(arguments: argparse.Namespace) -> int:
-    from benchmarks.embedded import run_embedded
-
-    return run_embedded(arguments.procedures, arguments.clips, arguments.json)
-
-
-def _bench_stages(arguments: argparse.Namespace) -> int:
-    from benchmarks.stages import StagesConfig, run_stages
-
-    config = StagesConfig(
-        engines=tuple(arguments.engines.split(",")),
-        frames=arguments.frames,
-        size=arguments.size,
-        learning=not arguments.no_online,
-        peer=not arguments.no_peer,
-    )
-    return run_stages(config, arguments.json)
-
-
-def _bench_loopback(arguments: argparse.Namespace) -> int:
-    from benchmarks.loopback import LoopbackConfig, run_loopback
-
-    config = LoopbackConfig(
-        seconds=arguments.seconds,
-        frames=arguments.frames,
-        size=arguments.size,
-        engine=arguments.engine,
-        note=arguments.note,
-    )
-    return run_loopback(config, arguments.json)
+    return bench(arguments.rest)
 
 
 def _pretrain(arguments: argparse.Namespace) -> int:

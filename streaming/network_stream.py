@@ -19,6 +19,7 @@ from streaming.errors import SourceError
 from streaming.frame import Frame
 
 OPEN_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 2.0
+MOST_BAD = 50  # packets in a row that cannot be decoded; past it the stream is opened again
 RTSP = {
     "rtsp_transport": "tcp",
     "fflags": "nobuffer",
@@ -41,6 +42,7 @@ class NetworkStream:
         parts = urlsplit(url)
         self._place = parts.path if parts.scheme == "v4l2" else (parts.hostname or "")
         self._closed = threading.Event()
+        self.corrupt = 0  # packets that could not be decoded
         try:
             self._container = av.open(
                 parts.path if parts.scheme == "v4l2" else url,
@@ -60,20 +62,34 @@ class NetworkStream:
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames until the stream ends or is closed. Raises SourceError when it breaks off."""
-        index, started_ns = 0, time.monotonic_ns()
+        started_ns = time.monotonic_ns()
         try:
-            for picture in self._container.decode(self._stream):
+            for index, picture in enumerate(self._pictures()):
                 captured_ns = time.monotonic_ns()
                 if self._closed.is_set():
                     return
                 image = np.asarray(picture.to_ndarray(format="rgb24"), dtype=np.uint8)
                 yield Frame(image, index, captured_ns - started_ns, captured_ns)
-                index += 1
         except av.error.FFmpegError as error:
             if not self._closed.is_set():
                 raise SourceError(self._say("the stream broke off", error)) from error
         finally:
             self._container.close()
+
+    def _pictures(self) -> Iterator[av.VideoFrame]:
+        """Decoded pictures; a packet that cannot be decoded costs its own only."""
+        bad_in_a_row = 0
+        for packet in self._container.demux(self._stream):
+            try:
+                pictures = packet.decode()
+            except av.error.InvalidDataError:
+                bad_in_a_row += 1
+                self.corrupt += 1
+                if bad_in_a_row > MOST_BAD:
+                    raise
+                continue
+            bad_in_a_row = 0
+            yield from pictures
 
     def close(self) -> None:
         """End the iteration at its next frame, or when its read times out."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import socket
 import subprocess
@@ -39,6 +40,7 @@ class RtspServer:
         lines = [line for line in text.splitlines() if not line.startswith("SDP:")]
         self._sdp = "\r\n".join([*lines, "a=control:track0", ""])
         self._stopped = threading.Event()
+        self.corrupting = threading.Event()
         self._players: list[socket.socket] = []
         self._sockets: list[socket.socket] = []
         self._threads = [
@@ -108,6 +110,8 @@ class RtspServer:
                 continue
             except OSError:
                 return
+            if self.corrupting.is_set():  # the header of RTP and the kind of the NAL unit stay
+                packet = packet[:14] + os.urandom(len(packet) - 14)
             channel = b"$\x00" + len(packet).to_bytes(2, "big")
             for player in list(self._players):
                 try:

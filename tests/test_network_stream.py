@@ -11,6 +11,7 @@ import pytest
 
 from streaming.errors import SourceError
 from streaming.frame import Frame
+from streaming.network_stream import NetworkStream
 from streaming.pump import Pump, PumpState
 from streaming.slot import LatestSlot
 from streaming.sources import open_source
@@ -70,6 +71,27 @@ def test_a_killed_stream_is_back_within_three_seconds_of_its_return(
         assert until(lambda: pump.frames > before, 6) < 3
         assert pump.state is PumpState.RUNNING
         assert pump.losses >= 1
+    finally:
+        pump.close()
+        server.stop()
+
+
+def test_corrupt_packets_cost_pictures_not_the_stream(tmp_path: Path, ffmpeg: str) -> None:
+    server = RtspServer(tmp_path)
+    slot: LatestSlot[Frame] = LatestSlot()
+    source = open_source(server.url)
+    assert isinstance(source, NetworkStream)
+    pump = Pump(lambda: pytest.fail("opened again"), slot)
+    pump.start(source)
+    try:
+        until(lambda: pump.frames > 10, 10)
+        server.corrupting.set()
+        until(lambda: source.corrupt > 2, 10)
+        server.corrupting.clear()
+        before = pump.frames
+        until(lambda: pump.frames > before + 20, 10)
+        assert pump.state is PumpState.RUNNING
+        assert pump.losses == 0
     finally:
         pump.close()
         server.stop()

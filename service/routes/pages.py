@@ -24,4 +24,4 @@ async def control() -> FileResponse:
 @router.get("/display/{session_id}")
 async def display(named: Named) -> FileResponse:
     """One session, for a screen in the operating room."""
-    return FileResponse(STATIC / "index.html", headers=NEVER_STALE)
+    return FileResponse(STATIC / "display.html", headers=NEVER_STALE)
