@@ -11,7 +11,7 @@ from service.arguments import capacity, count, frame_rate, port, seed, share, si
 from service.settings import let_threads_sleep
 
 ENGINES = ("auto", "torch", "onnx")  # as in models.engines, which --help does not import
-SOURCE_HELP = "phantom://, rtsp://..., v4l2:///dev/video0 or a file"
+SOURCE_HELP = "phantom://, rtsp://..., v4l2:///dev/video0, whip:// or a file"
 EXPORT_ERROR = 1e-3  # largest difference from torch, over the largest value, that is accepted
 PROFILE_HELP = "instrument, phantom, or a file that `trocar fit` wrote"
 
@@ -78,9 +78,7 @@ Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def _add_serve(commands: Commands) -> None:  # type: ignore[valid-type]
     parser = commands.add_parser("serve", help="one page with a live overlay")  # type: ignore[attr-defined]
-    parser.add_argument(
-        "--source", default="phantom://", help="phantom://, rtsp://, v4l2:// or a file"
-    )
+    parser.add_argument("--source", default="phantom://", help=SOURCE_HELP)
     parser.add_argument("--profile", default=None, help=PROFILE_HELP)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=port, default=8000)
