@@ -16,6 +16,7 @@ from tests.test_sessions import OTHER, app_with
 SDP, JSON = "application/sdp", "application/json"
 # A section that WebRTC needs more of than its first line.
 TORN = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n"
+AUDIO = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
 DEEP = b"[" * 50_000
 SECRET = "rtsp://surgeon:secret@"
 
@@ -34,6 +35,10 @@ def offer(sdp: bytes) -> bytes:
 CASES: list[tuple[str, bytes, str, int, str]] = [
     ("/api/sessions/main/offer", offer(b"nonsense"), JSON, 400, "expected an"),
     ("/api/sessions/main/offer", offer(TORN), JSON, 400, "expected an"),
+    ("/api/sessions/main/offer", offer(AUDIO), JSON, 400, "no video section"),
+    ("/api/sessions/main/offer", offer(b"a" * 100_000), JSON, 422, "body.sdp"),
+    ("/api/sessions/main/offer", b'{"sdp": "v=0"}', JSON, 422, "body.type"),
+    ("/api/sessions/main/offer", b'{"sdp": "v=0", "type": "answer"}', JSON, 422, "body.type"),
     ("/api/sessions/main/offer", b"{", JSON, 422, "body"),
     ("/api/sessions/main/offer", DEEP, JSON, 400, "parsing the body"),
     ("/api/sessions/main/offer", b"\xff\xfe\x00", JSON, 400, "parsing the body"),
