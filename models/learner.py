@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from models.config import LearnerConfig
 from models.mapper import Statistics, descend, mapping_loss
+
+LearnerState = tuple[npt.NDArray[np.float32], ...]  # a snapshot's arrays
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,18 @@ class LearnerSnapshot:
     tau: Tensor
     recent: Statistics
     seen: Tensor
+
+    def arrays(self) -> LearnerState:
+        """The same without torch, to be kept in another process."""
+        recent = self.recent
+        tensors = (self.tau, recent.gram, recent.cross, recent.energy, recent.weight, self.seen)
+        return tuple(tensor.numpy() for tensor in tensors)
+
+    @classmethod
+    def of(cls, arrays: LearnerState) -> LearnerSnapshot:
+        """Back from arrays."""
+        tau, gram, cross, energy, weight, seen = (torch.from_numpy(one.copy()) for one in arrays)
+        return cls(tau, Statistics(gram, cross, energy, weight), seen)
 
 
 class OnlineLearner:

@@ -24,7 +24,7 @@ from models.backbone import DecodedMasks, ImageFeatures
 from models.checkpoint import LoadedWeights, load_embedded
 from models.engines.engine import Engine, EngineChoice, open_engine
 from models.errors import ProfileError
-from models.learner import LearnerSnapshot, OnlineLearner
+from models.learner import LearnerSnapshot, LearnerState, OnlineLearner
 from models.mapper import Statistics, apply_mapper, describe, token_weights
 from models.memory_bank import BankShape, MemoryBank
 from models.naming import Naming, name_masks
@@ -170,6 +170,14 @@ class Tracker:
         self._bank.restore(saved.bank)
         self._saved.clear()
         self._since_snapshot = 0
+
+    def save(self) -> LearnerState:
+        """What was learnt, to be given to another tracker of the same profile."""
+        return self._learner.snapshot().arrays()
+
+    def load(self, state: LearnerState) -> None:
+        """Go on with what another tracker had learnt; its memories are not part of it."""
+        self._learner.restore(LearnerSnapshot.of(state))
 
     def reset(self) -> None:
         """Forget the stream: the state is the profile's again."""
