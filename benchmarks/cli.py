@@ -8,7 +8,7 @@ from pathlib import Path
 
 from service.arguments import count, size
 
-ENGINES = ("auto", "torch", "onnx")
+ENGINES = ("auto", "torch", "onnx", "cuda_graph", "tensorrt")
 BACKBONES = ("nano", "tiny", "small", "base_plus", "large")
 
 

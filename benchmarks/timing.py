@@ -38,7 +38,7 @@ class TimedEngine:
     """An engine that notes how long each of its four functions took, in milliseconds."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine, self.config = engine, engine.config
+        self._engine, self.config, self.device = engine, engine.config, engine.device
         self.spent: dict[str, float] = defaultdict(float)  # since it was last cleared
 
     def encode_image(self, *arguments: Any) -> ImageFeatures:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from service.settings import let_threads_sleep
 
-ENGINES = ("auto", "torch", "onnx")  # as in models.engines, which --help does not import
+# As in models.engines, which --help does not import.
+ENGINES = ("auto", "torch", "onnx", "cuda_graph", "tensorrt")
 SOURCE_HELP = "phantom://, rtsp://..., v4l2:///dev/video0 or a file"
 EXPORT_ERROR = 1e-3  # largest difference from torch, over the largest value, that is accepted
 PROFILE_HELP = "instrument, phantom, or a file that `trocar fit` wrote"
