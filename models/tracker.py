@@ -102,8 +102,7 @@ class Tracker:
             )
         self._parts = parts or Parts()
         self._model = _with_profile(weights.model, profile)
-        gamma = self._parts.gamma
-        self._gamma = profile.learner.gamma if gamma is None else gamma
+        self._gamma = profile.learner.gamma if self._parts.gamma is None else self._parts.gamma
         backbone = self._model.config.backbone
         shape = BankShape.of(len(profile.classes), profile.memory, backbone)
         self.engine: Engine = open_engine(engine or EngineChoice("torch"), weights, shape)
@@ -237,8 +236,7 @@ class Tracker:
 
     def _pass(self, image_rgb: UInt8Array) -> _Pass:
         backbone, engine = self._model.backbone, self.engine
-        size = backbone.config.image_size
-        image = backbone.normalize(to_input(image_rgb, size, engine.device))
+        image = backbone.normalize(to_input(image_rgb, engine.config.image_size, engine.device))
         features = engine.encode_image(image)
         described = describe(features.stride16, image, self._model.config.learner)
         if self._frame == 0:

@@ -10,12 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from models.config import BASE_PLUS, LARGE, SMALL, TINY, BackboneConfig, MemoryConfig
-from models.engines.export import export, export_weights, random_weights, unsupported_operators
+from models.config import BASE_PLUS, LARGE, SMALL, TINY, BackboneConfig
+from models.engines.export import (
+    export,
+    export_weights,
+    random_weights,
+    shape_of,
+    unsupported_operators,
+)
 from models.engines.onnx_files import NAMES, export_graph, graphs
 from models.errors import EngineError
-from models.memory_bank import BankShape
 from service.cli import main
 
 SHORT = {
@@ -70,13 +76,20 @@ def test_what_cannot_be_exported_is_refused(
         export_weights("nano", 100)
 
 
+def test_building_needs_tensorrt(capsys: pytest.CaptureFixture[str]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    assert main(["build-engine", "--size", "64"]) == 2
+    assert "engine tensorrt: expected" in capsys.readouterr().err
+
+
 def test_bf16_is_said_in_the_graph_and_normalisation_stays_precise(tmp_path: Path) -> None:
     """What TensorRT builds from: strongly typed, so that the file decides."""
     import onnx
     from onnx import TensorProto
 
     weights = export_weights("nano", 64)
-    shape = BankShape.of(1, MemoryConfig(), weights.model.config.backbone)
+    shape = shape_of(weights, 1)
     for name, graph in graphs(weights.model.backbone, shape).items():
         path = tmp_path / f"{name}.onnx"
         export_graph(graph, path, bf16=True)
