@@ -56,6 +56,12 @@ class SigningModel:
     def reset(self) -> None:
         """Nothing to forget."""
 
+    def save(self) -> None:
+        """Nothing was learnt."""
+
+    def load(self, state: None) -> None:
+        """Nothing to go on with."""
+
 
 def number_of_mask(mask: UInt8Array) -> int | None:
     """The number that a mask spells; None where it is no such mask. (H, W) uint8"""

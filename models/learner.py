@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from models.config import LearnerConfig
 from models.mapper import Statistics, descend, mapping_loss
+
+LearnerState = tuple[npt.NDArray[np.float32], ...]  # a snapshot's arrays
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,18 @@ class LearnerSnapshot:
     recent: Statistics
     seen: Tensor
 
+    def arrays(self) -> LearnerState:
+        """The same without torch, to be kept in another process."""
+        recent = self.recent
+        tensors = (self.tau, recent.gram, recent.cross, recent.energy, recent.weight, self.seen)
+        return tuple(tensor.numpy() for tensor in tensors)
+
+    @classmethod
+    def of(cls, arrays: LearnerState) -> LearnerSnapshot:
+        """Back from arrays."""
+        tau, gram, cross, energy, weight, seen = (torch.from_numpy(one.copy()) for one in arrays)
+        return cls(tau, Statistics(gram, cross, energy, weight), seen)
+
 
 class OnlineLearner:
     """Mapping networks of C classes and how they follow the stream."""
@@ -49,7 +65,7 @@ class OnlineLearner:
         self._limit = mapping_loss(start.tau, start.anchor) * (1 + start.tolerance)
         self.tau = start.tau.clone()
         self._recent = _copy(start.anchor)
-        self._seen = torch.zeros(len(start.tau))
+        self._seen = torch.zeros(len(start.tau), device=start.tau.device)
 
     @property
     def nbytes(self) -> int:
@@ -68,7 +84,8 @@ class OnlineLearner:
         """
         config = self._config
         before = self.tau[rows]
-        recent = self._rows(self._recent, rows).mixed(fresh, torch.full(rows.shape, config.decay))
+        decay = torch.full_like(fresh.weight, config.decay)
+        recent = self._rows(self._recent, rows).mixed(fresh, decay)
         seen = self._seen[rows] * (1 - config.decay) + config.decay
         share = seen * (1 - config.support_weight)
         anchor = self._rows(self._start.anchor, rows)

@@ -10,6 +10,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry, Histogram
 
 from models.types import Segmentation
+from streaming.frame import Frame
 
 WINDOW = 250  # samples of a running statistic
 BUCKETS_S = (0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.2, 0.4, 0.8, 2.0)
@@ -63,6 +64,23 @@ class LiveNumbers:
     def usual_step_s(self) -> float:
         """Median step of the window, seconds; zero before the first."""
         return float(np.median(self.step_ms)) / 1e3 if self.step_ms else 0.0
+
+
+class FrameInterval:
+    """The frame interval of a source that does not state one, followed as it changes."""
+
+    def __init__(self, interval_s: float) -> None:
+        self.interval_s = interval_s
+        self._last: tuple[int, int] | None = None
+
+    def note(self, frame: Frame) -> None:
+        """A frame came; those between it and the last one that was noted count too."""
+        last, self._last = self._last, (frame.index, frame.captured_ns)
+        if last is None or frame.index <= last[0]:
+            return
+        since_s = (frame.captured_ns - last[1]) / 1e9 / (frame.index - last[0])
+        if since_s < 1.0:  # longer is silence
+            self.interval_s += (since_s - self.interval_s) / 25
 
 
 def rate(times: Iterable[float]) -> float:

@@ -29,6 +29,8 @@ from service.settings import let_threads_sleep
 
 log = logging.getLogger(__name__)
 
+SAVE_EVERY_S = 2.0  # between copies of the learner, for the process after this one
+
 
 class ModelFailedError(ServiceError):
     """A step failed, hung, or the process is gone."""
@@ -56,6 +58,12 @@ class LiveSegmenter(Protocol):
     def reset(self) -> None:
         """Forget the stream."""
 
+    def save(self) -> Any:
+        """What was learnt; picklable."""
+
+    def load(self, state: Any) -> None:
+        """Go on with what was learnt before."""
+
 
 OpenSegmenter = Callable[[], LiveSegmenter]
 
@@ -79,7 +87,7 @@ class _Step:
 
 @dataclass(frozen=True)
 class _Call:
-    """Command: a method without result."""
+    """Command: a method; its result is the answer."""
 
     name: str
     arguments: tuple[Any, ...]
@@ -104,6 +112,7 @@ class ModelProcess:
         self.updates: Counter[str] = Counter()  # what the learner did, by outcome
         self.last_updates: tuple[Update, ...] = ()
         self.learner_failures = 0
+        self._learnt: Any = None  # what the next process is to go on with
 
     @property
     def alive(self) -> bool:
@@ -131,10 +140,12 @@ class ModelProcess:
     async def rollback(self) -> None:
         """Go back to an earlier state of the learner."""
         await self._do(self._call, _Call("rollback", ()))
+        self._learnt = await self._do(self._call, _Call("save", ()))
 
     async def reset(self) -> None:
         """Forget the stream."""
         await self._do(self._call, _Call("reset", ()))
+        self._learnt = None
 
     async def close(self) -> None:
         """End the process and free the memory; may be called twice."""
@@ -153,6 +164,8 @@ class ModelProcess:
         )
 
     def _start(self) -> None:
+        if self._steps == 0:
+            self._learnt = None  # with it the last process did not get as far as a step
         self._stop()
         context = mp.get_context("spawn")
         ours, theirs = context.Pipe()
@@ -166,6 +179,8 @@ class ModelProcess:
         self.starts += 1
         answer = self._answer(self._times.start_s)
         self.classes = answer
+        if self._learnt is not None:
+            self._call(_Call("load", (self._learnt,)))
 
     def _step(self, image_rgb: UInt8Array) -> Segmentation:
         started = time.perf_counter()
@@ -179,9 +194,9 @@ class ModelProcess:
         classes = np.ndarray((height, width), np.uint8, memory.buf, image_rgb.nbytes).copy()
         return Segmentation(classes, results, (time.perf_counter() - started) * 1e3)
 
-    def _call(self, call: _Call) -> None:
+    def _call(self, call: _Call) -> Any:
         self._send(call)
-        self._answer(self._times.step_s)
+        return self._answer(self._times.step_s)
 
     def _send(self, message: _Step | _Call) -> None:
         if self._pipe is None:
@@ -219,6 +234,8 @@ class ModelProcess:
     def _note(self, lesson: _Learnt) -> None:
         self.last_updates = lesson.updates
         self.updates.update(str(update) for update in lesson.updates)
+        if lesson.saved is not None:
+            self._learnt = lesson.saved
         if lesson.failure is not None:
             self.learner_failures += 1
             log.warning("learner failed: %s", lesson.failure)
@@ -254,10 +271,14 @@ class _Raised:
 
 @dataclass(frozen=True)
 class _Learnt:
-    """What the learner made of the last frame, or the kind of error it raised."""
+    """What the learner made of the last frame, or the kind of error it raised.
+
+    saved: all that it has learnt, now and then
+    """
 
     updates: tuple[Update, ...] = ()
     failure: str | None = None
+    saved: Any = None
 
 
 def _run_model(pipe: Connection, open_segmenter: OpenSegmenter) -> None:
@@ -270,6 +291,7 @@ def _run_model(pipe: Connection, open_segmenter: OpenSegmenter) -> None:
         pipe.send(error)
         return
     pipe.send(segmenter.classes)
+    learning = _Learning(segmenter)
     memory: SharedMemory | None = None
     while True:
         try:
@@ -278,8 +300,7 @@ def _run_model(pipe: Connection, open_segmenter: OpenSegmenter) -> None:
             return
         try:
             if isinstance(command, _Call):
-                getattr(segmenter, command.name)(*command.arguments)
-                pipe.send(None)
+                pipe.send(getattr(segmenter, command.name)(*command.arguments))
                 continue
             if memory is None or memory.name != command.memory:
                 if memory is not None:
@@ -290,15 +311,31 @@ def _run_model(pipe: Connection, open_segmenter: OpenSegmenter) -> None:
             log.exception("model step failed")
             pipe.send(_Raised(type(error).__name__))
             continue
-        pipe.send(_learn(segmenter))
+        pipe.send(learning.learn())
 
 
-def _learn(segmenter: LiveSegmenter) -> _Learnt:
-    try:
-        return _Learnt(segmenter.learn())
-    except Exception as error:  # the masks are out; a learner that fails must not stop them
-        log.exception("learner failed")
-        return _Learnt(failure=type(error).__name__)
+class _Learning:
+    """The learner's turn, and every few seconds a copy of what it has learnt."""
+
+    def __init__(self, segmenter: LiveSegmenter) -> None:
+        self._segmenter = segmenter
+        self._saved_at, self._news = 0.0, False
+
+    def learn(self) -> _Learnt:
+        """Learn from the last frame."""
+        try:
+            updates = self._segmenter.learn()
+            return _Learnt(updates, saved=self._copy(updates))
+        except Exception as error:  # the masks are out; a learner that fails must not stop them
+            log.exception("learner failed")
+            return _Learnt(failure=type(error).__name__)
+
+    def _copy(self, updates: tuple[Update, ...]) -> Any:
+        self._news = self._news or Update.ACCEPTED in updates
+        if not self._news or time.monotonic() - self._saved_at < SAVE_EVERY_S:
+            return None
+        self._saved_at, self._news = time.monotonic(), False
+        return self._segmenter.save()
 
 
 def _look_at(

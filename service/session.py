@@ -23,7 +23,7 @@ from service.admission import Pace
 from service.badge import AT_MODEL_RATE, BADGE_COLORS, Badge
 from service.class_status import classes_status
 from service.composer import Composer
-from service.live_numbers import LiveNumbers, quantiles, rate, silent_s
+from service.live_numbers import FrameInterval, LiveNumbers, quantiles, rate, silent_s
 from service.metrics import SessionCollector
 from service.model_process import ModelFailedError, ModelProcess
 from service.settings import Settings
@@ -84,6 +84,7 @@ class Session:
         self._restart: asyncio.Task[None] | None = None
         self._frozen = not settings.online
         self._interval_s = 0.04
+        self._inbound_interval = FrameInterval(self._interval_s)
         self._numbers = LiveNumbers()
         self._numbers.registry.register(SessionCollector(self))
         self._frame_failing = False
@@ -175,6 +176,9 @@ class Session:
                 frame = await self._incoming.get()
             except SlotClosedError:
                 return
+            if self.inbound is not None:
+                self._inbound_interval.note(frame)
+                self._interval_s = self._inbound_interval.interval_s
             self._plain.show(self._composer.untouched(frame))
             if self._recorder is not None:
                 self._recorder.frame(frame)

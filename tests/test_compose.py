@@ -150,6 +150,8 @@ def test_only_the_gpu_profile_reserves_a_device(compose: Compose) -> None:
     deploy = compose.services["trocar-gpu"].deploy
     assert deploy is not None
     assert deploy.resources.reservations.devices[0].capabilities == ["gpu"]
+    arguments = build_parser().parse_args(compose.services["trocar-gpu"].command)
+    assert arguments.engine == "cuda_graph", "`auto` runs on the processor"
 
 
 def test_the_relay_takes_the_credentials_that_we_give(compose: Compose) -> None:
