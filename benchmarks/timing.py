@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,10 @@ import numpy as np
 
 from models.backbone import BankTensors, DecodedMasks, ImageFeatures
 from models.engines.engine import Engine
+from models.tracker import Tracker
+from models.types import UInt8Array, Update
+
+LOOK_REST, LEARN_REST = "look, outside the graphs", "learn, outside the graphs"
 
 
 def distribution(samples_ms: list[float]) -> dict[str, float]:
@@ -22,12 +27,19 @@ def distribution(samples_ms: list[float]) -> dict[str, float]:
     return {"n": len(samples_ms)} | {key: round(float(value), 3) for key, value in named.items()}
 
 
+def ratio(ours: list[float], theirs: list[float]) -> dict[str, float]:
+    """Median of theirs / ours pair by pair, with the quartiles as its spread."""
+    each = np.array(theirs) / np.array(ours)
+    low, middle, high = (round(float(value), 3) for value in np.percentile(each, [25, 50, 75]))
+    return {"median": middle, "p25": low, "p75": high, "n": len(each)}
+
+
 class TimedEngine:
     """An engine that notes how long each of its four functions took, in milliseconds."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self.config = engine, engine.config
-        self.taken: dict[str, list[float]] = {}
+        self.spent: dict[str, float] = defaultdict(float)  # since it was last cleared
 
     def encode_image(self, *arguments: Any) -> ImageFeatures:
         """Timed."""
@@ -51,5 +63,58 @@ class TimedEngine:
     def _time(self, name: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         started = time.perf_counter()
         result = function(*arguments)
-        self.taken.setdefault(name, []).append((time.perf_counter() - started) * 1e3)
+        self.spent[name] += (time.perf_counter() - started) * 1e3
         return result
+
+
+class StepTimer:
+    """A tracker whose steps are taken apart into stages; all durations in milliseconds."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker = tracker
+        self._engine = TimedEngine(tracker.engine)
+        tracker.engine = self._engine
+        self.look_ms: list[float] = []
+        self.learn_ms: list[float] = []
+        self.stages_ms: dict[str, list[float]] = defaultdict(list)
+        self.taught = 0
+
+    def step(self, image: UInt8Array, *, counts: bool = True) -> float:
+        """One step; returns its duration. counts: False while warming up"""
+        spent = self._engine.spent
+        spent.clear()
+        started = time.perf_counter()
+        self.tracker.look(image)
+        looked = time.perf_counter()
+        in_look = sum(spent.values())
+        updates = self.tracker.learn()
+        look, learn = (looked - started) * 1e3, (time.perf_counter() - looked) * 1e3
+        if counts:
+            self.look_ms.append(look)
+            self.learn_ms.append(learn)
+            self.taught += sum(update is Update.ACCEPTED for update in updates)
+            rest = {LOOK_REST: look - in_look, LEARN_REST: learn - sum(spent.values()) + in_look}
+            for name, taken in (spent | rest).items():
+                self.stages_ms[name].append(taken)
+        return look + learn
+
+    @property
+    def step_ms(self) -> list[float]:
+        """Whole steps."""
+        return [a + b for a, b in zip(self.look_ms, self.learn_ms, strict=True)]
+
+    def numbers(self) -> dict[str, Any]:
+        """Everything as distributions; share: of the sum of all steps."""
+        total = sum(self.step_ms)
+        stages = {
+            name: distribution(taken) | {"share": round(sum(taken) / total, 4)}
+            for name, taken in self.stages_ms.items()
+        }
+        return {
+            "step_ms": distribution(self.step_ms),
+            "look_ms": distribution(self.look_ms),
+            "learn_ms": distribution(self.learn_ms),
+            "rows_taught_per_step": round(self.taught / max(len(self.look_ms), 1), 3),
+            "stages": stages,
+            "step_samples_ms": [round(value, 2) for value in self.step_ms],
+        }

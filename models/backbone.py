@@ -107,7 +107,7 @@ class Backbone(nn.Module):
     def normalize(self, image: Tensor) -> Tensor:
         """image: (B, 3, S, S) RGB 0 to 255 -> normalised as SAM2 was trained."""
         mean, std = cast(Tensor, self.image_mean), cast(Tensor, self.image_std)
-        return (image / 255.0 - mean) / std
+        return torch.addcmul(-mean / std, image, 1 / (255.0 * std))
 
     def encode_image(self, image: Tensor) -> ImageFeatures:
         """image: (B, 3, S, S) normalised."""

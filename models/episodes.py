@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -16,6 +17,7 @@ VALIDATION_SEED = 500_000
 TRAINING_SEED = 1_000_000
 SUPPORTS, QUERIES = 3, 4
 PER_PROCEDURE = SUPPORTS + 1 + QUERIES  # the supports, the first of the sequence, the queries
+WIDE = (192, 341)  # as many pixels as a square of 256, in the proportions of a real camera
 INTERVALS_S = (0.04, 0.12, 0.3, 0.6)  # between frames of a sequence: up to 2.4 s in all
 
 
@@ -58,13 +60,22 @@ def _frames(
     size: int,
     times: npt.NDArray[np.float64],
 ) -> Frames:
-    clip = procedure.clip(clip_index, size=(size, size))
+    """Every other clip is a wide picture squeezed to the network's square, as real ones are."""
+    square = (size, size)
+    wide = (round(WIDE[0] * size / 256), round(WIDE[1] * size / 256))
+    clip = procedure.clip(clip_index, size=wide if clip_index % 2 else square)
     rendered = [clip.render(float(t)) for t in times]
     return Frames(
-        np.stack([frame.image_rgb for frame in rendered]),
-        np.stack([frame.class_mask for frame in rendered]),
-        np.stack([frame.instance_mask for frame in rendered]),
+        np.stack([_resized(frame.image_rgb, square, cv2.INTER_LINEAR) for frame in rendered]),
+        np.stack([_resized(frame.class_mask, square, cv2.INTER_NEAREST) for frame in rendered]),
+        np.stack([_resized(frame.instance_mask, square, cv2.INTER_NEAREST) for frame in rendered]),
     )
+
+
+def _resized(picture: UInt8Array, size: tuple[int, int], how: int) -> UInt8Array:
+    if picture.shape[:2] == size:
+        return picture
+    return np.asarray(cv2.resize(picture, size[::-1], interpolation=how), dtype=np.uint8)
 
 
 class ProcedurePool:
@@ -147,6 +158,10 @@ def _augment(
         gain, gamma = rng.uniform(0.85, 1.15, size=3), rng.uniform(0.8, 1.25)
         table = np.clip(levels[:, None] ** gamma * gain * 255, 0, 255).astype(np.uint8)
         image = table[image, np.arange(3)]
+    if rng.random() < 0.2:  # a small picture enlarged
+        small = round(len(image) * rng.uniform(0.35, 0.8))
+        image = np.asarray(cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA))
+        image = _resized(image, mask.shape, cv2.INTER_LINEAR)
     return np.ascontiguousarray(image), np.ascontiguousarray(mask)
 
 

@@ -26,5 +26,4 @@ class AdaptiveFusion(nn.Module):
 
     def forward(self, attended: Tensor, mapped: Tensor) -> Tensor:
         """E1 and E2, (C, D, h, w) each -> E, (C, D, h, w)"""
-        share = self.weight(attended, mapped)
-        return share * attended + (1 - share) * mapped
+        return torch.lerp(mapped, attended, self.weight(attended, mapped))

@@ -79,28 +79,37 @@ class OnlineLearner:
     def update(self, rows: Tensor, fresh: Statistics) -> Tensor:
         """Learn from a confident frame; rows that the guard rejects stay exactly as they were.
 
-        rows: (n,) long; fresh: statistics of the frame for these rows, weight one each
+        rows: (n,) long, rising; fresh: statistics of the frame for these rows, weight one each
         returns: (n,) bool, True where the update was kept
         """
         config = self._config
-        recent = self._recent.rows(rows).mixed(fresh, torch.full((len(rows),), config.decay))
+        before = self.tau[rows]
+        recent = self._rows(self._recent, rows).mixed(fresh, torch.full(rows.shape, config.decay))
         seen = self._seen[rows] * (1 - config.decay) + config.decay
         share = seen * (1 - config.support_weight)
-        anchor = self._start.anchor.rows(rows)
-        tau = descend(
-            self.tau[rows], anchor.mixed(recent, share), self._start.ridge, config.online_iterations
-        )
+        anchor = self._rows(self._start.anchor, rows)
+        mixed = anchor.mixed(recent, share)
+        tau = descend(before, mixed, self._start.ridge, config.online_iterations)
         loss = mapping_loss(tau, anchor)
-        believed = mapping_loss(self.tau[rows], fresh) <= self._start.surprise[rows]
+        believed = mapping_loss(before, fresh) <= self._start.surprise[rows]
         harmless = torch.isfinite(loss) & (loss <= self._limit[rows])
         kept = harmless & believed & _finite(recent)
-        good = rows[kept]
-        self.tau[good] = tau[kept]
-        self._seen[good] = seen[kept]
-        accepted = recent.rows(kept)
-        for own, new in _pairs(self._recent, accepted):
-            own[good] = new
+        self._keep(rows, kept, LearnerSnapshot(tau, recent, seen))
         return kept
+
+    def _rows(self, statistics: Statistics, rows: Tensor) -> Statistics:
+        """These rows; all of them without a copy, for the Gram matrices are a learner's bulk."""
+        return statistics if len(rows) == len(self.tau) else statistics.rows(rows)
+
+    def _keep(self, rows: Tensor, kept: Tensor, new: LearnerSnapshot) -> None:
+        """Take over what was learnt where it was kept. kept: (n,) bool; new: of those n rows"""
+        if len(rows) == len(self.tau) and bool(kept.all()):
+            self.tau, self._recent, self._seen = new.tau, new.recent, new.seen
+            return
+        good = rows[kept]
+        self.tau[good], self._seen[good] = new.tau[kept], new.seen[kept]
+        for own, fresh in _pairs(self._recent, new.recent.rows(kept)):
+            own[good] = fresh
 
     def snapshot(self) -> LearnerSnapshot:
         """A copy to come back to."""

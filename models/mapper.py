@@ -54,13 +54,20 @@ def token_color(image: Tensor, grid: int) -> Tensor:
 
 
 def window_mean(value: Tensor, side: int, *, whole: bool = True) -> Tensor:
-    """Average over a square window around every token, down and then across: 26 sums, not 169.
+    """Average over a square window around every token, across and then down, as two products.
 
     value: (B, d, h, w); side: odd; whole: divide by the tokens inside the map, not by the window
     """
-    half = side // 2
-    down = F.avg_pool2d(value, (side, 1), 1, (half, 0), count_include_pad=not whole)
-    return F.avg_pool2d(down, (1, side), 1, (0, half), count_include_pad=not whole)
+    height, width = value.shape[-2:]
+    across, down = _band(value, width, side, whole), _band(value, height, side, whole)
+    return down @ (value @ across.T)
+
+
+def _band(like: Tensor, length: int, side: int, whole: bool) -> Tensor:
+    """(length, length): row i averages what is within side / 2 of i."""
+    place = torch.arange(length, device=like.device)
+    near = ((place[:, None] - place).abs() <= side // 2).to(like.dtype)
+    return near / (near.sum(dim=1, keepdim=True) if whole else side)
 
 
 def token_weights(mask: Tensor, grid: int) -> Tensor:
@@ -111,8 +118,7 @@ class Statistics:
         """Mean statistics with `share` (R,) of the total weight given to `other`."""
 
         def mix(own: Tensor, theirs: Tensor) -> Tensor:
-            part = share.view(-1, *[1] * (own.dim() - 1))
-            return own * (1 - part) + theirs * part
+            return own.lerp(theirs, share.view(-1, *[1] * (own.dim() - 1)))
 
         return Statistics(
             mix(self.gram, other.gram),
@@ -178,13 +184,13 @@ def ridge_solution(statistics: Statistics, ridge: float | Tensor) -> Tensor:
 
 def descend(tau: Tensor, statistics: Statistics, ridge: float, iterations: int) -> Tensor:
     """Steepest descent with exact step length, Gram form. tau: (R, D, d) -> (R, D, d)"""
-    gram = _with_ridge(statistics.gram, ridge)
-    gradient = tau @ gram - statistics.cross
+    gram = statistics.gram  # the ridge is added to the products: no copy of the largest tensor
+    gradient = torch.baddbmm(statistics.cross, tau, gram, beta=-1).add(tau, alpha=ridge)
     for _ in range(iterations):
-        curved = gradient @ gram
+        curved = torch.baddbmm(gradient, gradient, gram, beta=ridge)
         step = _exact_step(gradient.square().sum(dim=(1, 2)), (gradient * curved).sum(dim=(1, 2)))
-        tau = tau - step * gradient
-        gradient = gradient - step * curved
+        tau = tau.addcmul(step, gradient, value=-1)
+        gradient = gradient.addcmul(step, curved, value=-1)
     return tau
 
 

@@ -291,16 +291,13 @@ class Tracker:
     def _results(
         self, classes: UInt8Array, present: Tensor, confidence: Tensor
     ) -> tuple[ClassResult, ...]:
-        counts = np.bincount(classes.ravel(), minlength=256) / max(classes.size, 1)
+        ids = [spec.class_id for spec in self.classes]
+        areas = [int(np.count_nonzero(classes == one)) / classes.size for one in ids]
         return tuple(
-            ClassResult(
-                class_id=spec.class_id,
-                present=bool(present[row]) and bool(counts[spec.class_id] > 0),
-                confidence=float(confidence[row]),
-                area=float(counts[spec.class_id]),
-                update=Update.PENDING,
+            ClassResult(class_id, there and area > 0, sure, area, Update.PENDING)
+            for class_id, there, sure, area in zip(
+                ids, present.tolist(), confidence.tolist(), areas, strict=True
             )
-            for row, spec in enumerate(self.classes)
         )
 
 

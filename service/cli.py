@@ -7,10 +7,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from service.arguments import capacity, count, frame_rate, port, seed, share, size
 from service.settings import let_threads_sleep
 
 ENGINES = ("auto", "torch", "onnx")  # as in models.engines, which --help does not import
 SOURCE_HELP = "phantom://, rtsp://..., v4l2:///dev/video0 or a file"
+EXPORT_ERROR = 1e-3  # largest difference from torch, over the largest value, that is accepted
 PROFILE_HELP = "instrument, phantom, or a file that `trocar fit` wrote"
 
 
@@ -19,9 +21,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0 done; 2 bad input, with one line on stderr; 130 interrupted, what was written is valid.
     """
-    arguments = build_parser().parse_args(argv)
-    let_threads_sleep()
+    parser = build_parser()
+    arguments, rest = parser.parse_known_args(argv)
+    arguments.rest = rest
     command: Callable[[argparse.Namespace], int] = arguments.command
+    if arguments.rest and command is not _bench:
+        parser.error(f"unrecognized arguments: {' '.join(arguments.rest)}")
+    let_threads_sleep()
     from models.errors import ModelError
     from service.errors import ServiceError
     from streaming.errors import StreamingError
@@ -52,7 +58,15 @@ def build_parser() -> argparse.ArgumentParser:
         "Research use only; not a medical device.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_serve, _add_segment, _add_fit, _add_phantom, _add_bench, _add_pretrain):
+    for add in (
+        _add_serve,
+        _add_segment,
+        _add_fit,
+        _add_phantom,
+        _add_export,
+        _add_bench,
+        _add_pretrain,
+    ):
         add(commands)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(command=_version)
@@ -69,11 +83,21 @@ def _add_serve(commands: Commands) -> None:  # type: ignore[valid-type]
     )
     parser.add_argument("--profile", default=None, help=PROFILE_HELP)
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=_port, default=8000)
+    parser.add_argument("--port", type=port, default=8000)
     parser.add_argument("--no-online", action="store_true", help="no online updates")
-    parser.add_argument("--gamma", type=_share, default=None, help="confidence that teaches")
+    parser.add_argument("--gamma", type=share, default=None, help="confidence that teaches")
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="how the network runs")
     parser.add_argument("--once", action="store_true", help="play a recording once, not in a loop")
+    parser.add_argument("--sessions", type=count, default=4, help="at once")
+    parser.add_argument(
+        "--capacity", type=capacity, default=0.9, help="seconds of model a second for all sessions"
+    )
+    parser.add_argument("--viewers", type=count, default=8, help="of one session at once")
+    parser.add_argument("--log", choices=("text", "json"), default="text", help="form of the logs")
+    opened = parser.add_argument_group("what sessions opened over HTTP may show, besides rtsp://")
+    opened.add_argument("--media", type=Path, metavar="DIR", help="recordings in this folder")
+    opened.add_argument("--allow-local-sources", action="store_true", help="rtsp:// of this host")
+    opened.add_argument("--allow-devices", action="store_true", help="capture devices")
     parser.add_argument("--record", type=Path, default=None, help="a folder; video and masks")
     parser.set_defaults(command=_serve)
 
@@ -84,7 +108,7 @@ def _add_segment(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument("-o", "--out", type=Path, required=True, help="output folder")
     parser.add_argument("--profile", default="instrument", help=PROFILE_HELP)
     parser.add_argument("--no-online", action="store_true", help="no online updates")
-    parser.add_argument("--gamma", type=_share, default=None, help="confidence that teaches")
+    parser.add_argument("--gamma", type=share, default=None, help="confidence that teaches")
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="how the network runs")
     parser.add_argument("--force", action="store_true", help="replace earlier results")
     parser.set_defaults(command=_segment)
@@ -94,54 +118,39 @@ def _add_fit(commands: Commands) -> None:  # type: ignore[valid-type]
     parser = commands.add_parser("fit", help="annotated frames in, a profile out")  # type: ignore[attr-defined]
     parser.add_argument("data", type=Path, help="a folder data set")
     parser.add_argument("-o", "--out", type=Path, required=True, help="profile.safetensors")
-    parser.add_argument("--shots", type=_count, default=None, help="use N annotated frames")
-    parser.add_argument("--seed", type=_seed, default=0)
+    parser.add_argument("--shots", type=count, default=None, help="use N annotated frames")
+    parser.add_argument("--seed", type=seed, default=0)
     parser.set_defaults(command=_fit)
 
 
 def _add_phantom(commands: Commands) -> None:  # type: ignore[valid-type]
     parser = commands.add_parser("phantom", help="write phantom clips with masks")  # type: ignore[attr-defined]
     parser.add_argument("out", type=Path)
-    parser.add_argument("--clips", type=_count, default=4)
-    parser.add_argument("--frames", type=_count, default=50)
-    parser.add_argument("--size", type=_size, default=(480, 640), help="WIDTHxHEIGHT")
-    parser.add_argument("--fps", type=_rate, default=25.0)
-    parser.add_argument("--seed", type=_seed, default=0)
+    parser.add_argument("--clips", type=count, default=4)
+    parser.add_argument("--frames", type=count, default=50)
+    parser.add_argument("--size", type=size, default=(480, 640), help="WIDTHxHEIGHT")
+    parser.add_argument("--fps", type=frame_rate, default=25.0)
+    parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--video", action="store_true", help="also write each clip as .mp4")
     parser.add_argument("--force", action="store_true", help="write into a folder with content")
     parser.set_defaults(command=_phantom)
 
 
+def _add_export(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = commands.add_parser("export", help="the network as ONNX files")  # type: ignore[attr-defined]
+    parser.add_argument("-o", "--out", type=Path, required=True, help="output folder")
+    parser.add_argument("--backbone", default="nano", help="nano, tiny, small, base_plus, large")
+    parser.add_argument("--size", type=int, default=None, help="of the image; default: its own")
+    parser.add_argument("--classes", type=count, default=4, help="rows of the batch")
+    parser.add_argument("--checkpoint", type=Path, help="official weights; without, random ones")
+    parser.add_argument("--check", action="store_true", help="run each file beside torch")
+    parser.set_defaults(command=_export)
+
+
 def _add_bench(commands: Commands) -> None:  # type: ignore[valid-type]
-    parser = commands.add_parser("bench", help="measure")  # type: ignore[attr-defined]
-    kinds = parser.add_subparsers(required=True, metavar="WHAT")
-    accuracy = kinds.add_parser("accuracy", help="the method and its parts on annotated data")
-    accuracy.add_argument("data", type=Path, help="a folder data set")
-    accuracy.add_argument("--shots", type=_count, default=8)
-    accuracy.add_argument("--seeds", type=_count, default=3)
-    accuracy.add_argument("--json", type=Path, required=True, help="where to write the result")
-    accuracy.set_defaults(command=_bench_accuracy)
-    embedded = kinds.add_parser("embedded", help="the embedded default on unseen phantoms")
-    embedded.add_argument("--procedures", type=_count, default=20)
-    embedded.add_argument("--clips", type=_count, default=50)
-    embedded.add_argument("--json", type=Path, required=True, help="where to write the result")
-    embedded.set_defaults(command=_bench_embedded)
-    stages = kinds.add_parser("stages", help="what a step takes, engine beside engine")
-    stages.add_argument("--engines", default="torch,onnx", help="names, separated by commas")
-    stages.add_argument("--frames", type=_count, default=300, help="measured, after warm-up")
-    stages.add_argument("--size", type=_size, default=(480, 640), help="WIDTHxHEIGHT")
-    stages.add_argument("--no-online", action="store_true", help="no online updates")
-    stages.add_argument("--no-peer", action="store_true", help="without sam2's own predictor")
-    stages.add_argument("--json", type=Path, required=True, help="where to write the result")
-    stages.set_defaults(command=_bench_stages)
-    loopback = kinds.add_parser("loopback", help="capture to decoded pixels over WebRTC")
-    loopback.add_argument("--seconds", type=_count, default=20, help="of each phase")
-    loopback.add_argument("--frames", type=_count, default=1000, help="of each exactness run")
-    loopback.add_argument("--size", type=_size, default=(480, 640), help="WIDTHxHEIGHT")
-    loopback.add_argument("--engine", choices=ENGINES, default="auto", help="of the network")
-    loopback.add_argument("--note", default="", help="goes into the result: what else was running")
-    loopback.add_argument("--json", type=Path, required=True, help="where to write the result")
-    loopback.set_defaults(command=_bench_loopback)
+    """Its own options are read in benchmarks/cli.py, which only this command imports."""
+    parser = commands.add_parser("bench", help="measure", add_help=False)  # type: ignore[attr-defined]
+    parser.set_defaults(command=_bench)
 
 
 def _add_pretrain(commands: Commands) -> None:  # type: ignore[valid-type]
@@ -150,15 +159,15 @@ def _add_pretrain(commands: Commands) -> None:  # type: ignore[valid-type]
         "-o", "--out", type=Path, required=True, help="run folder, resumed if there"
     )
     parser.add_argument("--start", type=Path, help="begin from these weights, not from random ones")
-    parser.add_argument("--find-steps", type=_count, default=1500)
-    parser.add_argument("--follow-steps", type=_count, default=740)
-    parser.add_argument("--threads", type=_count, default=1)
-    parser.add_argument("--seed", type=_seed, default=0)
+    parser.add_argument("--find-steps", type=count, default=1500)
+    parser.add_argument("--follow-steps", type=count, default=740)
+    parser.add_argument("--threads", type=count, default=1)
+    parser.add_argument("--seed", type=seed, default=0)
     parser.set_defaults(command=_pretrain)
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from service.app import serve
+    from service.server import serve
     from service.settings import Settings
 
     settings = Settings.from_environment(
@@ -170,6 +179,13 @@ def _serve(arguments: argparse.Namespace) -> int:
         gamma=arguments.gamma,
         loop=not arguments.once,
         engine=arguments.engine,
+        capacity=arguments.capacity,
+        log=arguments.log,
+        sessions=arguments.sessions,
+        viewers=arguments.viewers,
+        media=arguments.media,
+        local_sources=arguments.allow_local_sources,
+        devices=arguments.allow_devices,
         record=arguments.record,
     )
     serve(settings)
@@ -178,13 +194,14 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _segment(arguments: argparse.Namespace) -> int:
     from models.tracker import Tracker
-    from service.offline import SegmentRequest, segment
+    from service.offline import SegmentRequest, model_threads, segment
 
     def open_tracker() -> Tracker:
         return Tracker.open(
             arguments.profile,
             online=not arguments.no_online,
             gamma=arguments.gamma,
+            threads=model_threads(),
             engine=arguments.engine,
         )
 
@@ -222,6 +239,21 @@ def _fit(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _export(arguments: argparse.Namespace) -> int:
+    from models.engines.export import export, export_weights
+
+    weights = export_weights(arguments.backbone, arguments.size, arguments.checkpoint)
+    code = 0
+    for one in export(weights, arguments.classes, arguments.out, check=arguments.check):
+        said = "" if one.error is None else f", within {one.error:.1e} of torch"
+        if one.unsupported:
+            said += f", not for TensorRT: {', '.join(one.unsupported)}"
+        if one.unsupported or (one.error or 0) > EXPORT_ERROR:
+            code = 1
+        print(f"{one.path}: {one.path.stat().st_size / 1e6:.1f} MB{said}")
+    return code
+
+
 def _phantom(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
@@ -244,42 +276,10 @@ def _phantom(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _bench_accuracy(arguments: argparse.Namespace) -> int:
-    from benchmarks.accuracy import run_folder
+def _bench(arguments: argparse.Namespace) -> int:
+    from benchmarks.cli import main as bench
 
-    return run_folder(arguments.data, arguments.shots, arguments.seeds, arguments.json)
-
-
-def _bench_embedded(arguments: argparse.Namespace) -> int:
-    from benchmarks.embedded import run_embedded
-
-    return run_embedded(arguments.procedures, arguments.clips, arguments.json)
-
-
-def _bench_stages(arguments: argparse.Namespace) -> int:
-    from benchmarks.stages import StagesConfig, run_stages
-
-    config = StagesConfig(
-        engines=tuple(arguments.engines.split(",")),
-        frames=arguments.frames,
-        size=arguments.size,
-        learning=not arguments.no_online,
-        peer=not arguments.no_peer,
-    )
-    return run_stages(config, arguments.json)
-
-
-def _bench_loopback(arguments: argparse.Namespace) -> int:
-    from benchmarks.loopback import LoopbackConfig, run_loopback
-
-    config = LoopbackConfig(
-        seconds=arguments.seconds,
-        frames=arguments.frames,
-        size=arguments.size,
-        engine=arguments.engine,
-        note=arguments.note,
-    )
-    return run_loopback(config, arguments.json)
+    return bench(arguments.rest)
 
 
 def _pretrain(arguments: argparse.Namespace) -> int:
@@ -303,53 +303,6 @@ def _version(_: argparse.Namespace) -> int:
 
     print(version("trocar"))
     return 0
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text!r}")
-    return int(text)
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or not 0 <= int(text) < 65536:
-        raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, got {text!r}")
-    return int(text)
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
-    return value
-
-
-def _rate(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value <= 240:
-        raise argparse.ArgumentTypeError(f"expected frames a second up to 240, got {text!r}")
-    return value
-
-
-def _size(text: str) -> tuple[int, int]:
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(part.isdecimal() and 16 <= int(part) <= 4096 for part in parts):
-        raise argparse.ArgumentTypeError(
-            f"expected WIDTHxHEIGHT, each from 16 to 4096, got {text!r}"
-        )
-    return int(parts[1]), int(parts[0])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,12 @@
-"""ServiceError is the base of what this package raises on purpose."""
+"""ServiceError is the base of what this package raises on purpose.
+
+ServiceError
+├── UsageError            the command cannot be done as asked
+├── UnknownSessionError   no session has this id
+├── BusyError             no place, or not enough time of the model, for another session
+├── NotInboundError       nothing can be published into this session
+└── ModelFailedError      (model_process) a step failed, hung, or the process is gone
+"""
 
 
 class ServiceError(Exception):
@@ -7,3 +15,15 @@ class ServiceError(Exception):
 
 class UsageError(ServiceError):
     """The command cannot be done as asked."""
+
+
+class UnknownSessionError(ServiceError):
+    """No session has this id."""
+
+
+class BusyError(ServiceError):
+    """No place, or not enough time of the model, for another session; later there may be."""
+
+
+class NotInboundError(ServiceError):
+    """Nothing can be published into this session: it has a source already."""

@@ -107,4 +107,7 @@ def _with_cookie(scope: Scope, token: str) -> RedirectResponse:
 
 
 async def _refuse(code: int, text: str, scope: Scope, receive: Receive, send: Send) -> None:
-    await JSONResponse({"detail": text}, code, {"Connection": "close"})(scope, receive, send)
+    headers = {"Connection": "close"}
+    if code == 401:
+        headers["WWW-Authenticate"] = "Bearer"  # RFC 6750; WHIP and WHEP clients look for it
+    await JSONResponse({"detail": text}, code, headers)(scope, receive, send)

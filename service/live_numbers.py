@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Histogram
 
 from models.types import Segmentation
 from streaming.frame import Frame
+from streaming.rendition import Shot
 
 WINDOW = 250  # samples of a running statistic
 BUCKETS_S = (0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.2, 0.4, 0.8, 2.0)
@@ -22,13 +23,13 @@ class LiveNumbers:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._step_s = Histogram(
-            "trocar_step_seconds", "From frame to masks", buckets=BUCKETS_S, registry=self.registry
-        )
-        self._send_s = Histogram(
-            "trocar_capture_to_send_seconds", "From a frame's capture until viewers have it",
-            buckets=BUCKETS_S, registry=self.registry,
+        stages = Histogram(
+            "trocar_stage_seconds", "model: from a frame to its masks; others: from its capture",
+            ["stage"], buckets=BUCKETS_S, registry=self.registry,
         )  # fmt: skip
+        self._step_s = stages.labels("model")
+        self._send_s = stages.labels("capture_to_send")
+        self._send_plain_s = stages.labels("capture_to_send_plain")
         self.frames_sent = 0
         self.sent: deque[float] = deque(maxlen=WINDOW)  # monotonic seconds
         self.sent_plain: deque[float] = deque(maxlen=WINDOW)
@@ -36,6 +37,7 @@ class LiveNumbers:
         self.latency_ms: deque[float] = deque(maxlen=WINDOW)
         self.plain_latency_ms: deque[float] = deque(maxlen=WINDOW)
         self.late = 0
+        self.masked = 0
         self.plain = 0
         self.failures = 0
         self.broken = 0
@@ -45,25 +47,27 @@ class LiveNumbers:
         self.step_ms.append(result.step_ms)
         self._step_s.observe(result.step_ms / 1e3)
 
-    def note_sent(self, captured_ns: int) -> None:
+    def note_sent(self, shot: Shot) -> None:
         """A picture with masks, or a badge in their place, went to the viewers."""
         self.sent.append(time.monotonic())
         self.frames_sent += 1
-        latency_s = (time.monotonic_ns() - captured_ns) / 1e9
+        latency_s = (time.monotonic_ns() - shot.captured_ns) / 1e9
         self.latency_ms.append(latency_s * 1e3)
         self._send_s.observe(latency_s)
 
-    def note_sent_plain(self, captured_ns: int) -> None:
+    def note_sent_plain(self, shot: Shot) -> None:
         """An untouched picture went to the viewers."""
         self.sent_plain.append(time.monotonic())
-        self.plain_latency_ms.append((time.monotonic_ns() - captured_ns) / 1e6)
+        latency_s = (time.monotonic_ns() - shot.captured_ns) / 1e9
+        self.plain_latency_ms.append(latency_s * 1e3)
+        self._send_plain_s.observe(latency_s)
 
     def usual_step_s(self) -> float:
         """Median step of the window, seconds; zero before the first."""
         return float(np.median(self.step_ms)) / 1e3 if self.step_ms else 0.0
 
 
-class Pace:
+class FramePace:
     """The frame interval of a source that does not state one, followed as it changes."""
 
     def __init__(self, interval_s: float) -> None:

@@ -7,6 +7,7 @@ the learner's turn comes after the masks have left, while the picture is drawn a
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import multiprocessing as mp
 import signal
@@ -157,7 +158,10 @@ class ModelProcess:
         self._worker.shutdown(wait=True)
 
     async def _do(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._worker, function, *arguments)
+        context = contextvars.copy_context()  # the worker logs as the session it works for
+        return await asyncio.get_running_loop().run_in_executor(
+            self._worker, context.run, function, *arguments
+        )
 
     def _start(self) -> None:
         if self._steps == 0:

@@ -80,6 +80,15 @@ class SegmentRequest:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
+def model_threads() -> int:
+    """Half of the cores, one at least: the others decode, draw and encode meanwhile.
+
+    With all of them for the model a step waits for threads that are encoding: at 1080p on two
+    cores a frame then costs a quarter more (docs/engines.md).
+    """
+    return max(1, (os.cpu_count() or 1) // 2)
+
+
 def open_recording(path: Path) -> Recording:
     """A video file or a folder of images.
 
@@ -188,6 +197,26 @@ class _Tally:
                 self.confidence[one.class_id] += one.confidence  # type: ignore[assignment]
 
 
+class _Progress:
+    """A bar with the rate in frames a second and as a multiple of the recording's own."""
+
+    def __init__(self, source: Recording, *, shown: bool) -> None:
+        self._fps = float(source.fps)
+        count = source.frame_count
+        self._bar = tqdm(total=count, unit="frame", desc="segment", disable=not shown)
+
+    def update(self) -> None:
+        """One more frame is done."""
+        self._bar.update()
+        rate = self._bar.format_dict["rate"]
+        if rate:
+            self._bar.set_postfix_str(f"{rate / self._fps:.2f}x real time", refresh=False)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        self._bar.close()
+
+
 def segment(request: SegmentRequest, open_segmenter: Callable[[], Segmenter]) -> dict[str, Any]:
     """Process a recording and return the report that was written.
 
@@ -208,7 +237,7 @@ def _run(request: SegmentRequest, source: Recording, segmenter: Segmenter) -> di
     tally, started = _Tally(), time.perf_counter()
     reason: str | None = "failed"
     ahead = Prefetch(source)
-    bar = tqdm(total=source.frame_count, unit="frame", desc="segment", disable=not request.progress)
+    bar = _Progress(source, shown=request.progress)
     try:
         _step_all(ahead, segmenter, writer, tally, bar)
         reason = source.problem
@@ -229,7 +258,7 @@ def _run(request: SegmentRequest, source: Recording, segmenter: Segmenter) -> di
 
 
 def _step_all(
-    ahead: Prefetch, segmenter: Segmenter, writer: _Writer, tally: _Tally, bar: tqdm[Any]
+    ahead: Prefetch, segmenter: Segmenter, writer: _Writer, tally: _Tally, bar: _Progress
 ) -> None:
     pending: deque[Future[None]] = deque()
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="write") as pool:
@@ -251,6 +280,7 @@ def _report(
     run: tuple[_Tally, float, str | None],
 ) -> dict[str, Any]:
     tally, elapsed, reason = run
+    rate = tally.frames / max(elapsed, 1e-9)
     return {
         "input": request.source.name,
         "frames": tally.frames,
@@ -258,7 +288,8 @@ def _report(
         "problem": reason,
         "size": {"height": source.size[0], "width": source.size[1]},
         "fps": float(source.fps),
-        "processed_fps": round(tally.frames / max(elapsed, 1e-9), 3),
+        "processed_fps": round(rate, 3),
+        "times_real_time": round(rate / float(source.fps), 3),
         "mean_step_ms": round(tally.step_ms / max(tally.frames, 1), 3),
         "updates": dict(tally.updates),
         "classes": [

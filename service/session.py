@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.metrics_core import Metric
+
 from models.errors import ModelError
 from models.types import Segmentation
-from service.badge import AT_MODEL_RATE, BADGE_COLORS, Badge
+from service.admission import Pace
+from service.badge import AT_MODEL_RATE, Badge
 from service.class_status import classes_status
 from service.composer import Composer
-from service.live_numbers import LiveNumbers, Pace, quantiles, rate, silent_s
-from service.metrics import SessionCollector, exposition
+from service.live_numbers import FramePace, LiveNumbers, quantiles, rate, silent_s
+from service.metrics import SessionCollector
 from service.model_process import ModelFailedError, ModelProcess
 from service.settings import Settings
 from streaming.encoding import rtp_stamp
@@ -30,7 +32,7 @@ from streaming.mask_wire import write_mask
 from streaming.peers import Peers
 from streaming.pump import Pump, PumpState
 from streaming.recorder import Recorder
-from streaming.rendition import Rendition, Shot
+from streaming.rendition import Rendition
 from streaming.slot import LatestSlot, SlotClosedError
 from streaming.sources import Source
 from streaming.whip import InboundStream
@@ -40,6 +42,7 @@ __all__ = ["Badge", "Session", "SessionPlan"]
 log = logging.getLogger(__name__)
 
 LONGEST_DEADLINE_S = 0.5
+CLOSE_S = 2.5  # a source whose read does not return is left to its thread
 RESTART_S = (0.5, 5.0)  # first and longest pause before a model is started again
 SILENCE_S = 1.0  # without a frame for this long, a source counts as lost, a picture as stale
 
@@ -71,17 +74,16 @@ class Session:
         self._pump = Pump(plan.open_source, self._incoming)
         self._to_model: LatestSlot[Frame] = LatestSlot()
         self._composer = Composer(lambda: model.classes, mark=plan.mark)
-        self._overlay = Rendition("overlay", self._sent)
-        self._plain = Rendition("plain", self._sent_plain)
+        self._numbers = LiveNumbers()
+        self._overlay = Rendition("overlay", self._numbers.note_sent)
+        self._plain = Rendition("plain", self._numbers.note_sent_plain)
         self.peers = Peers({"overlay": self._overlay, "plain": self._plain}, settings.viewers)
-        self._packing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="masks")
         self._tasks: list[asyncio.Task[None]] = []
         self._pending: asyncio.Task[Segmentation] | None = None
         self._restart: asyncio.Task[None] | None = None
         self._frozen = not settings.online
         self._interval_s = 0.04
-        self._pace = Pace(self._interval_s)
-        self._numbers = LiveNumbers()
+        self._frame_pace = FramePace(self._interval_s)
         self._numbers.registry.register(SessionCollector(self))
         self._frame_failing = False
         self._last: Segmentation | None = None
@@ -90,11 +92,15 @@ class Session:
         self._closed = False
         self._recorder: Recorder | None = None
 
-    async def start(self) -> None:
-        """Open source and model. Raises SourceError, ModelError, ModelFailedError."""
-        source = self._plan.open_source()
+    async def start(self, admit: Callable[[float], None] = lambda fps: None) -> None:
+        """Open source and model. Raises SourceError, ModelError, ModelFailedError.
+
+        admit: told the source's frame rate before the model is started; raises to end the start
+        """
+        source = await asyncio.to_thread(self._plan.open_source)  # others' pictures go on
         self._interval_s = float(1 / source.fps)
         try:
+            admit(float(source.fps))
             await self._model.start()
         except BaseException:
             source.close()
@@ -137,16 +143,16 @@ class Session:
             task.cancel()
         if self._restart is not None:
             self._restart.cancel()
-        await asyncio.get_running_loop().run_in_executor(None, self._pump.close)
-        await self._model.close()
+        ended = asyncio.get_running_loop().run_in_executor(None, self._pump.close, CLOSE_S)
+        await asyncio.gather(self.peers.close(), self._model.close(), self._end_recording(), ended)
         waiting = [t for t in (*self._tasks, self._restart, self._pending) if t is not None]
         await asyncio.gather(*waiting, return_exceptions=True)
-        await self.peers.close()
         if self.inbound is not None:
             await self.inbound.close()
         await self._overlay.close()
         await self._plain.close()
-        self._packing.shutdown(wait=True)
+
+    async def _end_recording(self) -> None:
         if self._recorder is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._recorder.close)
 
@@ -168,8 +174,8 @@ class Session:
             except SlotClosedError:
                 return
             if self.inbound is not None:
-                self._pace.note(frame)
-                self._interval_s = self._pace.interval_s
+                self._frame_pace.note(frame)
+                self._interval_s = self._frame_pace.interval_s
             self._plain.show(self._composer.untouched(frame))
             if self._recorder is not None:
                 self._recorder.frame(frame)
@@ -214,6 +220,7 @@ class Session:
             return
         self._take_result(result)
         self._badge = self._live_badge()
+        self._numbers.masked += 1
         self._overlay.show(self._composer.masked(frame, result))
         if self._recorder is not None:
             self._recorder.mask(frame, result.class_map)
@@ -261,7 +268,7 @@ class Session:
                     await self._model.freeze(self._frozen)
                 self._model_up = True
             except (ModelFailedError, ModelError) as failure:
-                log.warning("model does not start: %s", failure)
+                log.warning("model does not start: %s", type(failure).__name__)
             else:
                 return
             await asyncio.sleep(pause_s)
@@ -270,22 +277,19 @@ class Session:
     def _show_plain(self, frame: Frame, badge: Badge) -> None:
         self._badge = badge
         self._numbers.plain += 1
-        color = BADGE_COLORS.get(badge, (240, 240, 240))
-        self._overlay.show(self._composer.badged(frame, badge.value, color))
+        self._overlay.show(self._composer.badged(frame, badge))
 
     async def _send_masks(self, frame: Frame, result: Segmentation) -> None:
         if not self.peers.masks_wanted:
             return
-        message = await asyncio.get_running_loop().run_in_executor(
-            self._packing, write_mask, result.class_map, rtp_stamp(frame.captured_ns), frame.index
-        )
+        stamp = rtp_stamp(frame.captured_ns)
+        message = await asyncio.to_thread(write_mask, result.class_map, stamp, frame.index)
         self.peers.send_mask(message)
 
-    def _sent(self, shot: Shot) -> None:
-        self._numbers.note_sent(shot.captured_ns)
-
-    def _sent_plain(self, shot: Shot) -> None:
-        self._numbers.note_sent_plain(shot.captured_ns)
+    def pace(self) -> Pace:
+        """What it asks of the model now."""
+        ended = self._pump.state is PumpState.ENDED
+        return Pace(self._numbers.usual_step_s(), 0.0 if ended else 1 / self._interval_s)
 
     def badge(self) -> Badge:
         """What the viewer sees now, the source's silence included."""
@@ -326,6 +330,7 @@ class Session:
             },
             "frames_in": self._pump.frames,
             "frames_sent": numbers.frames_sent,
+            "frames_masked": numbers.masked,
             "frames_shown_plain": numbers.plain,
             "source_losses": self._pump.losses,
             "updates": dict(self._model.updates),
@@ -334,15 +339,12 @@ class Session:
             "model_failures": numbers.failures,
             "model_starts": self._model.starts,
             "viewers": len(self.peers),
-            "renditions": {
-                "overlay": self._overlay.numbers(),
-                "plain": self._plain.numbers(),
-            },
+            "renditions": {one.name: one.numbers() for one in (self._overlay, self._plain)},
             "masks_skipped": self.peers.masks_skipped,
             "recording": self._recorder.numbers() if self._recorder else {"state": "off"},
             "classes": classes_status(self._model.classes, self._last, self._model.last_updates),
         }
 
-    def metrics(self) -> bytes:
+    def metrics(self) -> Iterable[Metric]:
         """The same for Prometheus, with histograms."""
-        return exposition(self._numbers.registry)
+        return self._numbers.registry.collect()

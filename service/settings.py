@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from service.errors import UsageError
+from service.relay import Relay
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 SHORTEST_TOKEN = 16
@@ -16,10 +18,18 @@ SHORTEST_TOKEN = 16
 class Settings:
     """What `trocar serve` was asked to do.
 
-    profile: None picks `phantom` for the demo's own scene, `instrument` for anything else
+    source, profile, loop: of the session that is opened at the start; a profile of None picks
+        `phantom` for the demo's own scene, `instrument` for anything else
     token: what every request must carry, health checks apart; None only on the loopback
+    relay: a TURN server that clients are told of; None tells them of nobody
+    media, local_sources, devices: what sessions opened over HTTP may show: recordings of a folder
+        (and its profiles), streams of this machine and its link, capture devices
+    capacity: seconds of model a second that all sessions together may need, see service/admission;
+        the rest is for drawing and encoding
     record: a folder into which the session of `trocar serve` is recorded; None records nothing
-    viewers: peers admitted at once; deadline_intervals: frame intervals the picture waits at most
+    log: lines of text or of JSON, see service/log
+    sessions: at once; viewers: of one session at once
+    deadline_intervals: frame intervals the picture waits for the model at most
     """
 
     source: str = "phantom://"
@@ -31,18 +41,27 @@ class Settings:
     loop: bool = True
     engine: str = "auto"
     token: str | None = None
+    relay: Relay | None = None
+    media: Path | None = None
+    local_sources: bool = False
+    devices: bool = False
+    capacity: float = 0.9
+    log: Literal["text", "json"] = "text"
+    sessions: int = 4
     record: Path | None = None
     viewers: int = 8
     deadline_intervals: float = 2.0
 
     @classmethod
     def from_environment(cls, **given: object) -> Settings:
-        """Settings from the command line and the token from TROCAR_TOKEN.
+        """Settings from the command line; token and relay from TROCAR_TOKEN and TROCAR_TURN_*.
 
-        Raises UsageError: an address beyond this machine without a token, or a short token.
+        Raises UsageError: an address beyond this machine without a token, a short token, no folder.
         """
         token = os.environ.get("TROCAR_TOKEN") or None
-        settings = replace(cls(), token=token, **given)  # type: ignore[arg-type]
+        turn = os.environ.get("TROCAR_TURN_URL", "")
+        relay = Relay(turn, os.environ.get("TROCAR_TURN_SECRET", "")) if turn else None
+        settings = replace(cls(), token=token, relay=relay, **given)  # type: ignore[arg-type]
         if token is not None and len(token) < SHORTEST_TOKEN:
             raise UsageError(
                 f"expected a TROCAR_TOKEN of at least {SHORTEST_TOKEN} characters, got {len(token)}"
@@ -52,6 +71,8 @@ class Settings:
                 f"expected a token to serve on {settings.host}: set TROCAR_TOKEN, for example to "
                 "the output of `openssl rand -hex 16`, and open the page with ?token=..."
             )
+        if settings.media is not None and not settings.media.is_dir():
+            raise UsageError(f"expected a folder for --media, found none at {settings.media}")
         return settings
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
 import time
@@ -35,7 +36,10 @@ class Pump:
         self._open, self._slot = open_source, slot
         self._closed = threading.Event()
         self._source: Source | None = None
-        self._thread = threading.Thread(target=self._run, name="pump", daemon=True)
+        context = contextvars.copy_context()  # the thread logs as whoever made it would
+        self._thread = threading.Thread(
+            target=context.run, args=(self._run,), name="pump", daemon=True
+        )
         self.state = PumpState.RUNNING
         self.frames = 0
         self.losses = 0

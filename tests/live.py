@@ -17,6 +17,7 @@ from fastapi import FastAPI
 
 from models.types import UInt8Array
 from service.session import Session
+from service.sessions import Sessions
 
 
 @dataclass
@@ -44,13 +45,18 @@ class Server:
 
     @property
     def session(self) -> Session:
-        """Its session."""
-        session: Session = self.app.state.session
-        return session
+        """The session that it opened at its start."""
+        sessions: Sessions = self.app.state.sessions
+        return sessions["main"].session
+
+    @property
+    def main(self) -> str:
+        """Where that session is found over HTTP."""
+        return f"{self.url}/api/sessions/main"
 
     async def status(self) -> dict[str, Any]:
-        """GET /api/status over the socket."""
-        return await asyncio.to_thread(get_json, f"{self.url}/api/status")
+        """GET /api/sessions/main over the socket."""
+        return await asyncio.to_thread(get_json, self.main)
 
     async def until(self, condition: str, seconds: float = 15) -> dict[str, Any]:
         """Wait until the badge says so."""
@@ -63,7 +69,9 @@ class Server:
             await asyncio.sleep(0.05)
 
     @contextlib.asynccontextmanager
-    async def viewer(self, view: str = "overlay") -> AsyncIterator[Viewer]:
+    async def viewer(
+        self, view: str = "overlay", *, session: str = "main"
+    ) -> AsyncIterator[Viewer]:
         """A WebRTC viewer that decodes everything it gets."""
         peer, viewer, tasks = RTCPeerConnection(RTCConfiguration(iceServers=[])), Viewer(), []
         receiver = peer.addTransceiver("video", direction="recvonly").receiver
@@ -85,7 +93,8 @@ class Server:
         await peer.setLocalDescription(await peer.createOffer())
         offer = {"sdp": peer.localDescription.sdp, "type": "offer"}
         offer["view"] = view
-        answer = await asyncio.to_thread(post_json, f"{self.url}/api/offer", offer)
+        url = f"{self.url}/api/sessions/{session}/offer"
+        answer = await asyncio.to_thread(post_json, url, offer)
         await peer.setRemoteDescription(RTCSessionDescription(**answer))
         try:
             yield viewer

@@ -67,7 +67,7 @@ def demo() -> Iterator[str]:
 async def test_coloured_pixels_lie_on_the_instruments(demo: str, chromium: str) -> None:
     """Moving video with masks: mean IoU with the phantom's truth at least 0.6 over 100 frames."""
     scenes, shown = PhantomScenes(PhantomUrl.parse(SOURCE)), {}
-    async with open_page(chromium, demo) as browser:
+    async with open_page(chromium, f"{demo}/display/main") as browser:
         await browser.playing()
         end = time.monotonic() + 120
         while len(shown) < FRAMES:

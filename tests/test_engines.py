@@ -13,10 +13,11 @@ import torch
 from models.checkpoint import LoadedWeights
 from models.engines import onnx_files as onnx_module
 from models.engines.engine import EngineChoice, open_engine
-from models.engines.onnx_files import NAMES, onnx_files
+from models.engines.onnx_files import FILES, onnx_files
 from models.engines.openvino_engine import OpenVinoEngine
 from models.errors import EngineError
 from models.memory_bank import BankShape
+from models.ofl_sam2 import Entries, own_target
 from models.phantom import DEMO_SEED, Procedure
 from models.profile import load_profile
 from models.tracker import Parts, Tracker
@@ -56,23 +57,28 @@ def test_onnx_sees_and_learns_what_torch_does(weights: LoadedWeights, precision:
     assert np.mean(same) >= 0.99
 
 
-def test_some_rows_alone_are_as_in_torch(weights: LoadedWeights, tmp_path: Path) -> None:
-    engine = OpenVinoEngine(weights, shape_of(weights, 4), "f32", tmp_path)
-    backbone, mask = weights.model.backbone, torch.randn(2, 1, 64, 64) * 5
-    features = torch.randn(1, 128, 16, 16)
-    present = torch.tensor([True, False])
+def test_any_number_of_rows_learns_as_in_torch(weights: LoadedWeights, tmp_path: Path) -> None:
+    """There are graphs for 1 to 4 rows and for 6; five rows are padded to six."""
+    engine = OpenVinoEngine(weights, shape_of(weights, 6), "f32", tmp_path)
+    backbone, features = weights.model.backbone, torch.randn(1, 128, 16, 16)
     with torch.inference_mode():
-        found = engine.encode_memory(features, mask, present)
-        torch.testing.assert_close(
-            found, backbone.encode_memory(features, mask, present), atol=1e-4, rtol=1e-4
-        )
+        for rows in range(1, 7):
+            mask, present = torch.randn(rows, 1, 64, 64) * 5, torch.arange(rows) % 2 == 0
+            memory = backbone.encode_memory(features, mask, present)
+            found = engine.encode_memory(features, mask, present)
+            torch.testing.assert_close(found, memory, atol=1e-4, rtol=1e-4)
+            own = Entries(memory, torch.randn(rows, 128))
+            torch.testing.assert_close(
+                own_target(engine, features, own), own_target(backbone, features, own),
+                atol=1e-4, rtol=1e-4,
+            )  # fmt: skip
 
 
 def test_files_are_exported_once_and_for_their_content_only(
     weights: LoadedWeights, tmp_path: Path
 ) -> None:
     first = onnx_files(weights, shape_of(weights, 1), tmp_path)
-    assert sorted(path.stem for path in first.iterdir()) == sorted(NAMES)
+    assert sorted(path.stem for path in first.iterdir()) == sorted(FILES)
     written = {path: path.stat().st_mtime_ns for path in first.iterdir()}
     assert onnx_files(weights, shape_of(weights, 1), tmp_path) == first
     assert written == {path: path.stat().st_mtime_ns for path in first.iterdir()}

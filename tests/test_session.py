@@ -160,10 +160,10 @@ async def test_slow_model_is_never_shown_on_newer_frames() -> None:
 async def test_learner_controls() -> None:
     async with serving(app_with()) as server:
         for action, frozen in (("freeze", True), ("unfreeze", False)):
-            await asyncio.to_thread(post_json, f"{server.url}/api/learner/{action}", {})
+            await asyncio.to_thread(post_json, f"{server.main}/learner/{action}", {})
             assert (await server.status())["learner_frozen"] is frozen
         for action in ("rollback", "reset"):
-            await asyncio.to_thread(post_json, f"{server.url}/api/learner/{action}", {})
+            await asyncio.to_thread(post_json, f"{server.main}/learner/{action}", {})
 
 
 async def test_file_source_and_its_badge(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ async def test_a_picture_that_does_not_go_out_is_not_called_live(
 async def test_pages_from_elsewhere_control_nothing(headers: dict[str, str]) -> None:
     def post(server: Server) -> tuple[int, str]:
         connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=10)
-        connection.request("POST", "/api/learner/freeze", headers=headers)
+        connection.request("POST", "/api/sessions/main/learner/freeze", headers=headers)
         answer = connection.getresponse()
         found = answer.status, answer.read().decode()
         connection.close()
@@ -258,7 +258,7 @@ async def test_viewers_are_limited() -> None:
     async with serving(app) as server, server.viewer() as viewer:
         await frames(viewer, 3)
         code, message = await asyncio.to_thread(
-            refusal, f"{server.url}/api/offer", b'{"sdp": "v=0", "type": "offer"}'
+            refusal, f"{server.main}/offer", b'{"sdp": "v=0", "type": "offer"}'
         )
         assert code == 503
         assert "place is taken" in message
@@ -293,7 +293,7 @@ AUDIO_ONLY = "v=0\\r\\no=- 1 1 IN IP4 127.0.0.1\\r\\ns=-\\r\\nt=0 0\\r\\n"
 )
 async def test_bad_offers_are_refused_and_harm_nothing(body: bytes, kind: str, code: int) -> None:
     async with serving(app_with()) as server:
-        found, message = await asyncio.to_thread(refusal, f"{server.url}/api/offer", body, kind)
+        found, message = await asyncio.to_thread(refusal, f"{server.main}/offer", body, kind)
         assert found == code
         assert "Traceback" not in message
         assert len(message) < 300, "one sentence, the input is not quoted back"
@@ -320,7 +320,7 @@ async def answers(url: str, **headers: str) -> int:
 async def test_with_a_token_only_the_health_checks_are_open() -> None:
     app = create_app(Settings(source=URL, token=TOKEN), open_segmenter=FakeTracker, times=TIMES)
     async with serving(app) as server:
-        for path in ("/", "/api/status", "/metrics", "/static/main.js", "/openapi.json"):
+        for path in ("/", "/api/sessions", "/metrics", "/static/main.js", "/openapi.json"):
             assert await answers(server.url + path) == 401, path
             assert await answers(server.url + path, Authorization="Bearer wrong") == 401
             assert await answers(server.url + path, Cookie="trocar_token=wrong") == 401
@@ -349,9 +349,9 @@ async def test_metrics_count_what_happened_and_name_nobody() -> None:
             lambda: urllib.request.urlopen(f"{server.url}/metrics").read().decode()
         )
     lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
-    assert float(lines["trocar_model_failures_total"]) == 1
-    assert float(lines["trocar_frames_sent_total"]) >= 30
-    assert float(lines["trocar_viewers"]) == 1
-    assert float(lines['trocar_learner_updates_total{result="refused"}']) >= 20
-    assert float(lines["trocar_step_seconds_count"]) >= 20
+    assert float(lines['trocar_model_failures_total{session="main"}']) == 1
+    assert float(lines['trocar_frames_sent_total{session="main"}']) >= 30
+    assert float(lines['trocar_viewers{session="main"}']) == 1
+    assert float(lines['trocar_learner_updates_total{result="refused",session="main"}']) >= 20
+    assert float(lines['trocar_stage_seconds_count{session="main",stage="model"}']) >= 20
     assert "phantom" not in text

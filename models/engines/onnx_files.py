@@ -7,6 +7,9 @@ The names of the files and of their tensors are the interface for any runtime th
     attend_own.onnx      the same with a bank of one entry, for the mapping network's target
     decode_masks.onnx    conditioned, stride8, stride4 -> mask_logits, iou, object_logit, pointer
     encode_memory.onnx   stride16, mask_logits, present -> memory
+
+Besides, attend_own_any.onnx and encode_memory_any.onnx are the same with a free number of rows, for
+runtimes that compile for several numbers: in most frames few rows learn.
 """
 
 from __future__ import annotations
@@ -19,19 +22,23 @@ import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from models.backbone import Backbone, BankTensors, ImageFeatures
 from models.checkpoint import LoadedWeights
+from models.engines.nested_hiera import NestedImageEncoder, nests
 from models.memory_bank import BankShape
 
 OPSET = 18
-REVISION = 1  # of the graphs; a new one makes new files
+REVISION = 3  # of the graphs; a new one makes new files
 KEPT = 8  # folders; of more, those unused the longest go
 NAMES = ("encode_image", "attend_memory", "attend_own", "decode_masks", "encode_memory")
+ANY_ROWS = ("attend_own", "encode_memory")  # what only the rows that learn go through
+FILES = (*NAMES, *(f"{name}_any" for name in ANY_ROWS))
+PER_ROW = ("memory", "pointer", "distance", "valid", "mask_logits", "present")
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ def graphs(backbone: Backbone, shape: BankShape) -> dict[str, Graph]:
     own = _bank(backbone, rows, 1)
     return {
         "encode_image": Graph(
-            _EncodeImage(backbone),
+            NestedImageEncoder(backbone) if nests(backbone.config) else _EncodeImage(backbone),
             {"image": torch.zeros(1, 3, size, size)},
             ("stride16", "stride8", "stride4"),
         ),
@@ -99,13 +106,25 @@ def _bank(backbone: Backbone, rows: int, entries: int) -> dict[str, Tensor]:
 
 
 class _EncodeImage(nn.Module):
+    """The package's own encoder, its position embedding enlarged beforehand (no bicubic Resize)."""
+
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone
+        self.trunk = cast(Any, backbone.sam.image_encoder.trunk)
+        grid = backbone.config.image_size // 4
+        self.register_buffer("place", self.trunk._get_pos_embed((grid, grid)).detach())
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        features = self.backbone.encode_image(image)
-        return features.stride16, features.stride8, features.stride4
+        tokens = self.trunk.patch_embed(image) + self.place
+        stages = []
+        for number, block in enumerate(self.trunk.blocks):
+            tokens = block(tokens)
+            if number in self.trunk.stage_ends:
+                stages.append(tokens.permute(0, 3, 1, 2))
+        (stride4, stride8, stride16, _), _ = self.backbone.sam.image_encoder.neck(stages)
+        decoder = self.backbone.sam.sam_mask_decoder
+        return stride16, decoder.conv_s1(stride8), decoder.conv_s0(stride4)
 
 
 class _AttendMemory(nn.Module):
@@ -137,8 +156,9 @@ class _EncodeMemory(nn.Module):
         return self.backbone.encode_memory(stride16, mask_logits, present)
 
 
-def export_graph(graph: Graph, path: Path) -> None:
-    """Write one ONNX file."""
+def export_graph(graph: Graph, path: Path, *, any_rows: bool = False) -> None:
+    """Write one ONNX file. any_rows: leave the number of rows open"""
+    per_row = [*(name for name in graph.inputs if name in PER_ROW), *graph.outputs]
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the tracer's remarks on shapes that are static here
         torch.onnx.export(
@@ -149,6 +169,7 @@ def export_graph(graph: Graph, path: Path) -> None:
             output_names=list(graph.outputs),
             opset_version=OPSET,
             dynamo=False,
+            dynamic_axes={name: {0: "rows"} for name in per_row} if any_rows else None,
         )
 
 
@@ -159,7 +180,7 @@ def onnx_files(weights: LoadedWeights, shape: BankShape, cache: Path | None = No
     be written to. A folder is complete or not there: it is renamed into place.
     """
     folder = (cache or Path.home() / ".cache" / "trocar") / _content_key(weights, shape)
-    if all((folder / f"{name}.onnx").is_file() for name in NAMES):
+    if all((folder / f"{name}.onnx").is_file() for name in FILES):
         with contextlib.suppress(OSError):  # a cache that may only be read is as good
             os.utime(folder)
         return folder
@@ -171,6 +192,8 @@ def onnx_files(weights: LoadedWeights, shape: BankShape, cache: Path | None = No
     try:
         for name, graph in graphs(weights.model.backbone, shape).items():
             export_graph(graph, part / f"{name}.onnx")
+            if name in ANY_ROWS:
+                export_graph(graph, part / f"{name}_any.onnx", any_rows=True)
     except BaseException:
         shutil.rmtree(part)
         raise

@@ -16,13 +16,17 @@ from torch import Tensor
 
 from models.backbone import BankTensors, DecodedMasks, ImageFeatures
 from models.checkpoint import LoadedWeights
-from models.engines.onnx_files import NAMES, onnx_files
+from models.engines.onnx_files import ANY_ROWS, NAMES, PER_ROW, onnx_files
 from models.errors import EngineError
 from models.memory_bank import BankShape
 
 # Functions that may run in bf16. The encoder may not: masks then agree with torch to 0.984 only,
 # against 0.998 so (docs/engines.md).
 HALF = ("attend_memory", "attend_own")
+_F32 = {"INFERENCE_PRECISION_HINT": "f32"}
+# Fused attention kernels ("snippets") are wrong in bf16 in 2026.4 (up to 19 % off); in f32 they are
+# right, and faster for the memory encoder and the mask decoder.
+_BF16 = {"INFERENCE_PRECISION_HINT": "bf16", "SNIPPETS_MODE": "DISABLE"}
 
 
 def openvino_missing() -> str | None:
@@ -34,8 +38,27 @@ def openvino_missing() -> str | None:
     return None
 
 
+_FEW = 4  # rows; what only the rows that learn go through is compiled for 1 to 4 of them, and C
+
+
+def _row_counts(name: str, rows: int) -> list[int]:
+    few = range(1, min(_FEW, rows) + 1) if name in ANY_ROWS else ()
+    return sorted({*few, rows})
+
+
+def _file_name(name: str, count: int, rows: int) -> str:
+    return f"{name}.onnx" if count == rows else f"{name}_any.onnx"
+
+
+def _set_rows(model: Any, count: int) -> None:
+    """Close the number of rows of a graph that leaves it open."""
+    per_row = [port for port in model.inputs if port.any_name in PER_ROW]
+    if any(port.partial_shape.is_dynamic for port in per_row):
+        model.reshape({port: [count, *list(port.partial_shape)[1:]] for port in per_row})
+
+
 class OpenVinoEngine:
-    """Compiled graphs of static shape; fewer rows than C are padded, and the padding dropped."""
+    """Compiled graphs of static shape; rows are padded to a number there is a graph for."""
 
     def __init__(
         self,
@@ -56,65 +79,65 @@ class OpenVinoEngine:
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": str(torch.get_num_threads()),
-            # Its fused attention kernels are wrong in bf16 in 2026.4 (19 % off); these are not.
-            "SNIPPETS_MODE": "DISABLE",
         }
         files = onnx_files(weights, shape, cache)
         settings["CACHE_DIR"] = str(files / "compiled")
-        self._request: dict[str, Any] = {}
+        self._request: dict[str, dict[int, Any]] = {}  # by function and number of rows
         for name in NAMES:
-            model = core.read_model(str(files / f"{name}.onnx"))
-            hint = {"INFERENCE_PRECISION_HINT": self.precision if name in HALF else "f32"}
-            compiled = core.compile_model(model, "CPU", settings | hint)
-            self._request[name] = compiled.create_infer_request()
+            precise = _F32 if name not in HALF or self.precision == "f32" else _BF16
+            self._request[name] = {}
+            for count in _row_counts(name, shape.rows):
+                model = core.read_model(str(files / _file_name(name, count, shape.rows)))
+                _set_rows(model, count)
+                compiled = core.compile_model(model, "CPU", settings | precise)
+                self._request[name][count] = compiled.create_infer_request()
 
     def encode_image(self, image: Tensor) -> ImageFeatures:
         """See Backbone.encode_image; one image."""
-        return ImageFeatures(*self._run("encode_image", image))
+        return ImageFeatures(*self._run("encode_image", self._rows, image))
 
     def attend_memory(self, features: Tensor, bank: BankTensors) -> Tensor:
         """See Backbone.attend_memory; features of one frame, a bank of K + R entries or of one."""
         name = "attend_own" if bank.memory.shape[1] == 1 else "attend_memory"
-        count = len(bank.memory)
-        conditioned = self._run(
-            name,
-            features[:1],
-            self._padded(bank.memory),
-            self._padded(bank.pointer),
-            bank.time_code,
-            self._padded(bank.distance),
-            self._padded(bank.valid),
-        )[0]
-        return conditioned[:count]
+        rows = (bank.memory, bank.pointer, bank.distance, bank.valid)
+        count, (memory, pointer, distance, valid) = self._padded(name, *rows)
+        return self._run(
+            name, count, features[:1], memory, pointer, bank.time_code, distance, valid
+        )[0][: len(bank.memory)]
 
     def decode_masks(self, conditioned: Tensor, features: ImageFeatures) -> DecodedMasks:
         """See Backbone.decode_masks; features of one frame."""
-        count = len(conditioned)
-        decoded = self._run(
-            "decode_masks", self._padded(conditioned), features.stride8, features.stride4
-        )
-        return DecodedMasks(*(value[:count] for value in decoded))
+        count, (padded,) = self._padded("decode_masks", conditioned)
+        decoded = self._run("decode_masks", count, padded, features.stride8, features.stride4)
+        return DecodedMasks(*(value[: len(conditioned)] for value in decoded))
 
     def encode_memory(self, features: Tensor, mask_logits: Tensor, present: Tensor) -> Tensor:
         """See Backbone.encode_memory; features of one frame."""
-        size, count = self.config.image_size, len(mask_logits)
+        size = self.config.image_size
         if mask_logits.shape[-1] != size:  # outside the graph, where it takes a tenth of the time
             mask_logits = F.interpolate(
                 mask_logits, size=(size, size), mode="bilinear", align_corners=False
             )
-        return self._run(
-            "encode_memory", features[:1], self._padded(mask_logits), self._padded(present)
-        )[0][:count]
+        count, (logits, there) = self._padded("encode_memory", mask_logits, present)
+        memory = self._run("encode_memory", count, features[:1], logits, there)[0]
+        return memory[: len(mask_logits)]
 
-    def _padded(self, value: Tensor) -> Tensor:
-        """Repeat the first row up to C. value: (n, ...), n from 1 to C"""
-        lacking = self._rows - len(value)
-        if lacking == 0:
-            return value
-        return torch.cat([value, value[:1].expand(lacking, *value.shape[1:])])
+    def _padded(self, name: str, *values: Tensor) -> tuple[int, list[Tensor]]:
+        """Repeat the first row up to the next number of rows that there is a graph for.
 
-    def _run(self, name: str, *inputs: Tensor) -> list[Tensor]:
+        values: (n, ...) each, n from 1 to C; returns that number and the padded values
+        """
+        given = len(values[0])
+        count = min(one for one in self._request[name] if one >= given)
+        if count == given:
+            return count, list(values)
+        return count, [
+            torch.cat([value, value[:1].expand(count - given, *value.shape[1:])])
+            for value in values
+        ]
+
+    def _run(self, name: str, rows: int, *inputs: Tensor) -> list[Tensor]:
         """Results are copies: the request's own buffers are overwritten by its next run."""
         arrays = [np.ascontiguousarray(value.numpy()) for value in inputs]
-        results = self._request[name].infer(arrays, share_inputs=True)
+        results = self._request[name][rows].infer(arrays, share_inputs=True)
         return [torch.from_numpy(np.array(results[index])) for index in range(len(results))]

@@ -69,6 +69,9 @@ def grow(rng: np.random.Generator, side: int) -> Anatomy:
     mottle = field(rng, side, 24, 4)
     fibres = cv2.resize(field(rng, side, 60)[: side // 4], (side, side))
     albedo *= (1 + 0.16 * mottle + 0.1 * fibres)[..., None]
+    grain = field(rng, side, int(rng.integers(90, 180)), 2)  # the surface itself, sharp in focus
+    albedo *= (1 + np.float32(rng.uniform(0, 0.22)) * grain)[..., None]
+    height += np.float32(rng.uniform(0, 0.05)) * grain
     pallor = np.clip(field(rng, side, 4, 4) * 1.6 - 0.3, 0, rng.uniform(0.1, 0.6))
     albedo += pallor[..., None] * (np.array([226, 190, 172], np.float32) - albedo)
     blush = np.clip(field(rng, side, 6, 4) * 1.6 - 0.2, 0, rng.uniform(0.1, 0.6))

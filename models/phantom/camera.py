@@ -54,6 +54,7 @@ class Camera:
     scope: UInt8Array | None
     defocus: float
     streak: int
+    sharpening: float
     noise: npt.NDArray[np.int16]
     quality: int
 
@@ -78,6 +79,7 @@ class Camera:
             scope=_scope(rng, size) if rng.random() < 0.3 else None,
             defocus=float(rng.uniform(0.4, 1.3)) if rng.random() < 0.45 else 0.0,
             streak=int(rng.integers(3, 8)) if rng.random() < 0.15 else 0,
+            sharpening=float(rng.uniform(0.3, 1.2)) if rng.random() < 0.4 else 0.0,
             noise=rng.normal(0, level, (height + 32, width + 32)).astype(np.int16),
             quality=int(rng.integers(35, 95)),
         )
@@ -132,6 +134,9 @@ class Camera:
             across = self.sway[1](0.0) > 0
             image = _u8(cv2.blur(image, (length, 1) if across else (1, length)))
         image = self._sense(_u8(cv2.LUT(image, self._tone(t, shift, amount))), t, seed)
+        if self.sharpening:  # as camera units do, noise and all
+            soft = cv2.GaussianBlur(image, (0, 0), 1.2 * min(self.size) / 256)
+            image = _u8(cv2.addWeighted(image, 1 + self.sharpening, soft, -self.sharpening, 0))
         if self.scope is not None:
             cv2.multiply(image, cv2.merge([self.scope] * 3), dst=image, scale=1 / 255)
         return _compress(image, self.quality)

@@ -106,6 +106,9 @@ def _shaft_strip(shaft: int, rng: np.random.Generator) -> UInt8Array:
     """A cylinder lit from the scope, with rings, lettering, scratches and smears."""
     colour, shine = SHAFTS[shaft]
     base = np.array(colour) * rng.uniform(0.8, 1.25) + rng.uniform(-6, 6, 3)
+    if shaft < DARK_SHAFTS:  # black plastic is lit by the tissue around it: brown, even plum
+        base += rng.uniform(0, 1) * np.array([30.0, 12.0, 15.0])
+        shine *= rng.uniform(0.1, 1)
     across = np.linspace(-1, 1, STRIP)
     facing = np.sqrt(np.clip(1 - across**2, 0, 1))
     streak = np.exp(-(((across - rng.uniform(-0.4, 0.4)) / rng.uniform(0.08, 0.25)) ** 2))

@@ -1,0 +1,232 @@
+"""`trocar bench`: its commands and their options. Each imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from service.arguments import count, size
+
+ENGINES = ("auto", "torch", "onnx")
+BACKBONES = ("nano", "tiny", "small", "base_plus", "large")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one benchmark; without arguments, the short tour. Returns the exit code."""
+    arguments = build_parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    return command(arguments)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All benchmarks."""
+    parser = argparse.ArgumentParser(
+        prog="trocar bench",
+        description="Without a command: a tour of three minutes at most, printed as one table.",
+    )
+    parser.add_argument("--json", type=Path, help="also write the tour's result here")
+    parser.add_argument("--note", default="", help=NOTE)
+    parser.set_defaults(command=_tour)
+    kinds = parser.add_subparsers(metavar="COMMAND")
+    for add in (
+        _add_accuracy, _add_embedded, _add_stages, _add_peers, _add_scale, _add_streaming,
+        _add_loopback, _add_soak, _add_report,
+    ):  # fmt: skip
+        add(kinds)
+    return parser
+
+
+NOTE = "goes into the result: what else was running, say"
+Kinds = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _command(
+    kinds: Kinds,  # type: ignore[valid-type]
+    name: str,
+    help_text: str,
+    run: Callable[[argparse.Namespace], int],
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = kinds.add_parser(name, help=help_text)  # type: ignore[attr-defined]
+    parser.set_defaults(command=run)
+    return parser
+
+
+def _add_result(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", type=Path, required=True, help="where to write the result")
+    parser.add_argument("--note", default="", help=NOTE)
+
+
+def _add_subject(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--backbone", choices=BACKBONES, default="nano")
+    parser.add_argument("--image-size", type=_image_size, help="of the network; default: its own")
+    parser.add_argument("--classes", type=count, default=4)
+    parser.add_argument("--no-online", action="store_true", help="no online updates")
+
+
+def _add_accuracy(kinds: Kinds) -> None:  # type: ignore[valid-type]
+    parser = _command(kinds, "accuracy", "the method and its parts on annotated data", _accuracy)
+    parser.add_argument("data", type=Path, help="a folder data set")
+    parser.add_argument("--shots", type=count, default=8)
+    parser.add_argument("--seeds", type=count, default=3)
+    parser.add_argument("--json", type=Path, required=True, help="where to write the result")
+
+
+def _add_embedded(kinds: Kinds) -> None:  # type: ignore[valid-type]
+    parser = _command(kinds, "embedded", "the embedded default on unseen phantoms", _embedded)
+    parser.add_argument("--procedures", type=count, default=20)
+    parser.add_argument("--clips", type=count, default=50)
+    parser.add_argument("--json", type=Path, required=True, help="where to write the result")
+
+
+def _add_stages(kinds: Kinds) -> None:  # type: ignore[valid-type]
+    parser = _command(kinds, "stages", "what a step takes, engine beside engine", _stages)
+    parser.add_argument("--engines", type=_engines, default=("torch", "onnx"), help="with commas")
+    parser.add_argument("--frames", type=count, default=300, help="measured, after warm-up")
+    parser.add_argument("--size", type=size, default=(480, 640), help="WIDTHxHEIGHT of the picture")
+    _add_subject(parser)
+    _add_result(parser)
+
+
+def _add_peers(kinds: Kinds) -> None:  # type: ignore[valid-type]
+    parser = _command(kinds, "peers", "beside sam2's own video predictor", _peers)
+    parser.add_argument("--engines", type=_engines, default=("torch", "onnx"), help="with commas")
+    parser.add_argument("--rounds", type=count, default=5, help="each runs everybody in turn")
+    parser.add_argument("--frames", type=count, default=40, help="of a round")
+    _add_subject(parser)
+    _add_result(parser)
+
+
+def _add_scale(kinds: Kinds) -> None:  # type: ignore[valid-type]
+    parser = _command(kinds, "scale", "as classes, image size and sessions grow", _scale)
+    parser.add_argument("--engine", choices=ENGINES, default="auto")
+    parser.add_argument("--seconds", type=count, default=5, help="of each point")
+    parser.add_argument("--largest", type=_image_size, default=1024, help="image size to end with")
+    _add_result(parser)
+
+
+def _add_streaming(kinds: Kinds) -> None:  # type: ignore[valid-type]
+    parser = _command(
+        kinds, "streaming-accuracy", "score of the mask on display when a frame is", _streaming
+    )
+    parser.add_argument("--engines", type=_engines, default=("torch", "onnx"), help="with commas")
+    parser.add_argument("--clips", type=count, default=4)
+    parser.add_argument("--seconds", type=count, default=3, help="of each clip")
+    _add_result(parser)
+
+
+def _add_loopback(kinds: Kinds) -> None:  # type: ignore[valid-type]
+    parser = _command(kinds, "loopback", "capture to decoded pixels over WebRTC", _loopback)
+    parser.add_argument("--seconds", type=count, default=20, help="of each phase")
+    parser.add_argument("--frames", type=count, default=1000, help="of each exactness run")
+    parser.add_argument("--size", type=size, default=(480, 640), help="WIDTHxHEIGHT")
+    parser.add_argument("--engine", choices=ENGINES, default="auto", help="of the network")
+    _add_result(parser)
+
+
+def _add_soak(kinds: Kinds) -> None:  # type: ignore[valid-type]
+    parser = _command(kinds, "soak", "is step time flat, and memory bounded?", _soak)
+    parser.add_argument("--frames", type=count, default=5000)
+    parser.add_argument("--engine", choices=ENGINES, default="auto")
+    _add_result(parser)
+
+
+def _add_report(kinds: Kinds) -> None:  # type: ignore[valid-type]
+    parser = _command(kinds, "report", "a folder of results as one page with plots", _report)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("-o", "--out", type=Path, required=True, help="folder for report.md")
+
+
+def _tour(arguments: argparse.Namespace) -> int:
+    from benchmarks.tour import run_tour
+
+    return run_tour(arguments.json, arguments.note)
+
+
+def _accuracy(arguments: argparse.Namespace) -> int:
+    from benchmarks.accuracy import run_folder
+
+    return run_folder(arguments.data, arguments.shots, arguments.seeds, arguments.json)
+
+
+def _embedded(arguments: argparse.Namespace) -> int:
+    from benchmarks.embedded import run_embedded
+
+    return run_embedded(arguments.procedures, arguments.clips, arguments.json)
+
+
+def _stages(arguments: argparse.Namespace) -> int:
+    from benchmarks.stages import StagesConfig, run_stages
+    from benchmarks.subject import Subject
+
+    config = StagesConfig(
+        Subject.of(arguments), arguments.engines, arguments.frames, arguments.size, arguments.note
+    )
+    return run_stages(config, arguments.json)
+
+
+def _peers(arguments: argparse.Namespace) -> int:
+    from benchmarks.peers import PeersConfig, run_peers
+    from benchmarks.subject import Subject
+
+    config = PeersConfig(
+        Subject.of(arguments), arguments.engines, arguments.rounds, arguments.frames, arguments.note
+    )
+    return run_peers(config, arguments.json)
+
+
+def _scale(arguments: argparse.Namespace) -> int:
+    from benchmarks.scale import ScaleConfig, run_scale
+
+    config = ScaleConfig(arguments.engine, arguments.seconds, arguments.largest, arguments.note)
+    return run_scale(config, arguments.json)
+
+
+def _streaming(arguments: argparse.Namespace) -> int:
+    from benchmarks.streaming_accuracy import StreamingConfig, run_streaming
+
+    config = StreamingConfig(
+        arguments.engines, arguments.clips, arguments.seconds, note=arguments.note
+    )
+    return run_streaming(config, arguments.json)
+
+
+def _loopback(arguments: argparse.Namespace) -> int:
+    from benchmarks.loopback import LoopbackConfig, run_loopback
+
+    config = LoopbackConfig(
+        seconds=arguments.seconds,
+        frames=arguments.frames,
+        size=arguments.size,
+        engine=arguments.engine,
+        note=arguments.note,
+    )
+    return run_loopback(config, arguments.json)
+
+
+def _soak(arguments: argparse.Namespace) -> int:
+    from benchmarks.soak import run_soak
+
+    return run_soak(arguments.frames, arguments.engine, arguments.json, arguments.note)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from benchmarks.report import write_report
+
+    print(write_report(arguments.folder, arguments.out))
+    return 0
+
+
+def _engines(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    if unknown := [name for name in names if name not in ENGINES]:
+        raise argparse.ArgumentTypeError(
+            f"expected engines of {', '.join(ENGINES)}, got {unknown[0]!r}"
+        )
+    return names
+
+
+def _image_size(text: str) -> int:
+    if not text.isdecimal() or int(text) % 32 or not 64 <= int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"expected a multiple of 32 from 64 to 1024, got {text!r}")
+    return int(text)

@@ -1,0 +1,90 @@
+"""The floor under a step: its arithmetic at the rate that a large matrix product reaches here."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.subject import Subject
+from models.checkpoint import LoadedWeights
+from models.config import LearnerConfig, MemoryConfig
+from models.engines.onnx_files import graphs
+from models.memory_bank import BankShape
+
+SIDE = 1536  # of the matrices, large enough to be bound by arithmetic
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Operations a second of a product of two square matrices, both counted: 2 n^3."""
+
+    f32: float
+    bf16: float
+
+
+def matrix_rates(repeats: int = 5) -> Rates:
+    """What this machine reaches with torch's threads as they are; the best of a few."""
+    return Rates(_rate(torch.float32, repeats), _rate(torch.bfloat16, repeats))
+
+
+def _rate(kind: torch.dtype, repeats: int) -> float:
+    one, other = (torch.randn(SIDE, SIDE).to(kind) for _ in range(2))
+    best = float("inf")
+    for _ in range(repeats):
+        started = time.perf_counter()
+        torch.mm(one, other)
+        best = min(best, time.perf_counter() - started)
+    return 2 * SIDE**3 / best
+
+
+def step_operations(subject: Subject, weights: LoadedWeights) -> dict[str, float]:
+    """Floating point operations of a step's stages, every row learning; the graphs are counted."""
+    shape = BankShape.of(subject.classes, MemoryConfig(), subject.config)
+    counted: dict[str, float] = {}
+    for name, graph in graphs(weights.model.backbone, shape).items():
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            graph.module.eval()(*graph.inputs.values())
+        counted[name] = float(counter.get_total_flops())
+    if not subject.learning:
+        del counted["attend_own"], counted["encode_memory"]
+    return counted | _learner_operations(subject)
+
+
+def _learner_operations(subject: Subject) -> dict[str, float]:
+    """Products of the mapping network: applied, and taught where updates are on."""
+    config, learner, rows = subject.config, LearnerConfig(), subject.classes
+    width, tokens = config.model_width, config.grid**2
+    described = (1 + len(learner.context)) * width + 13
+    applied = 2.0 * rows * width * described * tokens + 4.0 * rows * width * width * tokens
+    if not subject.learning:
+        return {"mapping and fusion": applied}
+    statistics = 2.0 * rows * tokens * described * (described + width)
+    products = learner.online_iterations + 3  # of T with a Gram matrix, two of them for the guard
+    return {
+        "mapping and fusion": applied,
+        "statistics and descent": statistics + products * 2.0 * rows * width * described**2,
+    }
+
+
+def floor(subject: Subject, weights: LoadedWeights, half: tuple[str, ...]) -> dict[str, Any]:
+    """The floor stage by stage. half: stages that run in bf16, the others in float32"""
+    rates = matrix_rates()
+    operations = step_operations(subject, weights)
+    ms = {
+        name: 1e3 * count / (rates.bf16 if name in half else rates.f32)
+        for name, count in operations.items()
+    }
+    return {
+        "giga_operations": {name: round(count / 1e9, 4) for name, count in operations.items()},
+        "matrix_product_gflops": {
+            "f32": round(rates.f32 / 1e9, 1),
+            "bf16": round(rates.bf16 / 1e9, 1),
+        },
+        "bf16": list(half),
+        "floor_ms": {name: round(value, 3) for name, value in ms.items()},
+        "step_floor_ms": round(sum(ms.values()), 3),
+    }

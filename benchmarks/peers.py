@@ -1,0 +1,119 @@
+"""`trocar bench peers`: beside the sam2 package's own video predictor.
+
+The same frames, weights, size, number of objects and threads, in rounds in which everybody runs in
+turn, so that what else the machine does falls on all. The predictor does no few-shot learning and
+needs a mask to begin with; we learn in every frame unless told not to. Its compiled variant needs
+a GPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from sam2.sam2_video_predictor import SAM2VideoPredictor
+from tqdm import tqdm
+
+from benchmarks.result_file import result, write_result
+from benchmarks.subject import Subject, pictures
+from benchmarks.timing import ratio
+from models.architecture import build_sam2
+from models.checkpoint import LoadedWeights
+from models.phantom import DEMO_SEED, Procedure
+from models.preprocess import resize_image
+from models.tracker import Tracker
+from models.types import UInt8Array
+
+WARM_UP = 5  # frames at the start of each run that do not count: the predictor's memory fills
+
+
+@dataclass(frozen=True)
+class PeersConfig:
+    """rounds: of all in turn; frames: of one run, the first WARM_UP not counted"""
+
+    subject: Subject
+    engines: tuple[str, ...] = ("torch", "onnx")
+    rounds: int = 5
+    frames: int = 40
+    note: str = ""
+
+
+def run_peers(config: PeersConfig, out: Path) -> int:
+    """Measure, print one table, write the JSON."""
+    content = measure_peers(config)
+    write_result(content, out)
+    print(peers_table(content))
+    return 0
+
+
+def measure_peers(config: PeersConfig) -> dict[str, Any]:
+    """The result file's content; durations are medians of a run, one a round."""
+    weights = config.subject.weights()
+    side = config.subject.config.image_size
+    frames = [resize_image(image, side) for image in pictures(count=config.frames)]
+    trackers = {name: config.subject.tracker(name, weights) for name in config.engines}
+    predictor = Predictor(weights, config.subject.classes)
+    taken: dict[str, list[float]] = {name: [] for name in ("predictor", *trackers)}
+    for _ in tqdm(range(config.rounds), unit="round", desc="peers"):
+        taken["predictor"].append(predictor.frame_ms(frames))
+        for name, tracker in trackers.items():
+            taken[name].append(_frame_ms(tracker, frames))
+    return result(
+        "peers",
+        config.subject.settings() | {"rounds": config.rounds, "frames": config.frames},
+        config.note,
+        frame_ms={name: [round(value, 3) for value in each] for name, each in taken.items()},
+        times_the_predictor={name: ratio(taken[name], taken["predictor"]) for name in trackers},
+    )
+
+
+def _frame_ms(tracker: Tracker, frames: list[UInt8Array]) -> float:
+    """Median duration of a step."""
+    tracker.reset()
+    return float(np.median([tracker.step(image).step_ms for image in frames][WARM_UP:]))
+
+
+class Predictor:
+    """SAM2VideoPredictor on the same weights."""
+
+    def __init__(self, weights: LoadedWeights, objects: int) -> None:
+        config = weights.model.config.backbone
+        self._side, self._objects = config.image_size, objects
+        self._predictor: Any = build_sam2(config, SAM2VideoPredictor)
+        self._predictor.load_state_dict(weights.model.backbone.sam.state_dict())
+        self._predictor.eval()
+
+    def frame_ms(self, frames: list[UInt8Array]) -> float:
+        """Median time to the next frame's masks; decoding, done beforehand, is not in it."""
+        shown = Procedure(DEMO_SEED).clip(30, size=(self._side,) * 2).render(0.0).instance_mask
+        with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+            for number, image in enumerate(frames):
+                picture = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+                cv2.imwrite(f"{folder}/{number:05d}.jpg", picture)
+            with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
+                state = self._predictor.init_state(folder)
+                for number in range(self._objects):
+                    mask = shown == number % max(int(shown.max()), 1) + 1
+                    self._predictor.add_new_mask(state, 0, number, mask)
+                tracking = self._predictor.propagate_in_video(state)
+                moments = [time.perf_counter() for _ in tracking]
+        return float(np.median(np.diff(moments)[WARM_UP:])) * 1e3
+
+
+def peers_table(content: dict[str, Any]) -> str:
+    """For a person."""
+    lines = [f"{'':<28}{'ms a frame':>12}{'times as fast':>24}"]
+    for name, each in content["frame_ms"].items():
+        label = "sam2's own video predictor" if name == "predictor" else f"trocar, {name}"
+        times = content["times_the_predictor"].get(name)
+        said = f"{times['median']:.2f} ({times['p25']:.2f} to {times['p75']:.2f})" if times else ""
+        lines.append(f"{label:<28}{np.median(each):>12.1f}{said:>24}")
+    return "\n".join(lines)

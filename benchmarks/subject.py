@@ -1,0 +1,138 @@
+"""What is measured: a backbone at a size, with a number of classes that all learn or all do not."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.checkpoint import LoadedWeights
+from models.config import BACKBONES, BackboneConfig, LearnerConfig, MemoryConfig
+from models.engines.engine import EngineChoice
+from models.engines.export import export_weights
+from models.learner import LearnerStart
+from models.mapper import Statistics
+from models.ofl_sam2 import Entries
+from models.phantom import DEMO_SEED, Procedure
+from models.profile import Calibration, Profile, SupportSet, load_profile
+from models.tracker import Parts, Tracker
+from models.types import ClassSpec, UInt8Array
+
+
+@dataclass(frozen=True)
+class Subject:
+    """image_size: of the network, None is the backbone's own; learning: updates are on"""
+
+    backbone: str = "nano"
+    image_size: int | None = None
+    classes: int = 4
+    learning: bool = True
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> Subject:
+        """As the command line says."""
+        return cls(
+            arguments.backbone, arguments.image_size, arguments.classes, not arguments.no_online
+        )
+
+    @property
+    def config(self) -> BackboneConfig:
+        """The backbone at its size."""
+        config = BACKBONES[self.backbone]
+        return config if self.image_size is None else config.resized(self.image_size)
+
+    def settings(self) -> dict[str, Any]:
+        """For the result file."""
+        return asdict(self) | {"image_size": self.config.image_size}
+
+    def weights(self) -> LoadedWeights:
+        """Ours for NANO, at any size; random ones for the official backbones."""
+        return export_weights(self.backbone, self.image_size)
+
+    def tracker(self, engine: str, weights: LoadedWeights | None = None) -> Tracker:
+        """Sure of every class (or of none), with a guard that believes everything finite."""
+        weights = weights or self.weights()
+        choice = EngineChoice(engine)
+        return Tracker(weights, self._profile(weights), Parts(online=self.learning), choice)
+
+    def _profile(self, weights: LoadedWeights) -> Profile:
+        own = weights.model.config.backbone
+        profile = load_profile("phantom") if own.name == "nano" else random_profile(weights)
+        profile = _with_rows(profile, self.classes, own.grid)
+        rows = self.classes
+        raised = torch.full((rows,), 8.0 if self.learning else -8.0)
+        anything = torch.full((rows,), float("inf"))
+        return replace(
+            profile,
+            backbone_sha256=weights.sha256,
+            calibration=Calibration(torch.full((rows,), 0.01), raised),
+            start=replace(profile.start, tolerance=anything, surprise=anything),
+            object_offset=50.0,
+        )
+
+
+def pictures(size: tuple[int, int] = (480, 640), count: int = 75) -> list[UInt8Array]:
+    """Frames of a clip of the demo's procedure, 25 a second. size: (height, width)"""
+    clip = Procedure(DEMO_SEED).clip(30, size=size)
+    return [clip.render(number / 25).image_rgb for number in range(count)]
+
+
+def random_profile(weights: LoadedWeights) -> Profile:
+    """A profile of one class with numbers that mean nothing, in the right shapes."""
+    config, learner, memory = weights.model.config.backbone, LearnerConfig(), MemoryConfig()
+    described = (1 + len(learner.context)) * config.model_width + 13
+    tokens = torch.randn(described, 4 * described)
+    gram = (tokens @ tokens.T / tokens.shape[1])[None]
+    cross = torch.randn(1, config.model_width, described) / described
+    start = LearnerStart(
+        torch.zeros_like(cross), Statistics(gram, cross, torch.ones(1), torch.ones(1)),
+        1e-2, torch.ones(1), torch.ones(1),
+    )  # fmt: skip
+    entries = Entries(
+        torch.randn(1, memory.support, config.memory_width, config.grid, config.grid),
+        torch.randn(1, memory.support, config.model_width),
+    )
+    present = torch.ones(1, memory.support, dtype=torch.bool)
+    pooled = F.normalize(torch.randn(memory.support, config.model_width), dim=1)
+    return Profile(
+        (ClassSpec(1, "class 1", "#3fb950"),), config.name, weights.sha256, learner, memory, start,
+        weights.model.fusion.state_dict(), SupportSet(entries, present, pooled),
+        Calibration(torch.ones(1), torch.zeros(1)), {},
+    )  # fmt: skip
+
+
+def _with_rows(profile: Profile, rows: int, grid: int) -> Profile:
+    """The profile with its classes repeated, or cut, to this many, its memories at this grid."""
+    index = torch.arange(rows) % len(profile.classes)
+    start, support, naming = profile.start, profile.support, profile.naming
+    return replace(
+        profile,
+        classes=tuple(ClassSpec(row + 1, f"class {row + 1}", "#3fb950") for row in range(rows)),
+        start=replace(start, tau=start.tau[index], anchor=start.anchor.rows(index)),
+        support=replace(
+            support,
+            entries=Entries(
+                _at_grid(support.entries.memory, grid)[index], support.entries.pointer[index]
+            ),
+            present=support.present[index],
+        ),
+        naming=naming and replace(naming, indicator=_told_apart(naming.indicator[index])),
+    )
+
+
+def _at_grid(memory: Tensor, grid: int) -> Tensor:
+    """(C, N, M, h, w) -> (C, N, M, grid, grid)"""
+    if memory.shape[-1] == grid:
+        return memory
+    resized: Tensor = F.interpolate(memory.flatten(0, 1), grid, mode="bilinear")
+    return resized.view(*memory.shape[:3], grid, grid)
+
+
+def _told_apart(indicator: Tensor) -> Tensor:
+    """Repeated classes must not tie for every pixel, or only the first would ever be there."""
+    noise = torch.randn(indicator.shape, generator=torch.Generator().manual_seed(0))
+    return indicator + 0.05 * indicator.std() * noise

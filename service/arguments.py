@@ -1,0 +1,69 @@
+"""What the command line takes, each refused in one line that says what was expected."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def count(text: str) -> int:
+    """A whole number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """A whole number from 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text!r}")
+    return int(text)
+
+
+def port(text: str) -> int:
+    """A TCP port; 0 takes a free one."""
+    if not text.isdecimal() or not 0 <= int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, got {text!r}")
+    return int(text)
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
+    return value
+
+
+def capacity(text: str) -> float:
+    """Seconds of model a second."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 64:
+        raise argparse.ArgumentTypeError(f"expected seconds a second up to 64, got {text!r}")
+    return value
+
+
+def frame_rate(text: str) -> float:
+    """Frames a second."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 240:
+        raise argparse.ArgumentTypeError(f"expected frames a second up to 240, got {text!r}")
+    return value
+
+
+def size(text: str) -> tuple[int, int]:
+    """WIDTHxHEIGHT -> (height, width)"""
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and 16 <= int(part) <= 4096 for part in parts):
+        raise argparse.ArgumentTypeError(
+            f"expected WIDTHxHEIGHT, each from 16 to 4096, got {text!r}"
+        )
+    return int(parts[1]), int(parts[0])

@@ -1,0 +1,31 @@
+"""The profiles that a session may be opened with, by name."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+from models.errors import ProfileError
+from models.profile import EMBEDDED_NAMES
+from service.settings import Settings
+
+MOST_LISTED = 100
+
+
+def known_profiles(settings: Settings) -> dict[str, str]:
+    """Name -> what the tracker opens: the embedded ones, the command line's, the media folder's."""
+    known = {name: name for name in EMBEDDED_NAMES}
+    if settings.media is not None:
+        files = itertools.islice(sorted(settings.media.glob("*.safetensors")), MOST_LISTED)
+        known |= {file.stem: str(file) for file in files if file.stem not in known}
+    if settings.profile is not None and settings.profile not in known:
+        known[Path(settings.profile).stem] = settings.profile
+    return known
+
+
+def profile_named(name: str, settings: Settings) -> str:
+    """What the tracker opens for a name. Raises ProfileError."""
+    known = known_profiles(settings)
+    if name not in known:
+        raise ProfileError(f"expected a profile of {', '.join(known)}")
+    return known[name]

@@ -1,0 +1,45 @@
+"""Errors raised on purpose, as HTTP says them: a code and one sentence."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+
+from models.errors import ModelError
+from service.errors import BusyError, NotInboundError, UnknownSessionError
+from service.model_process import ModelFailedError
+from service.source_policy import SourceRefusedError
+from streaming.errors import StreamingError
+
+CODES: dict[type[Exception], int] = {
+    UnknownSessionError: 404,
+    SourceRefusedError: 403,
+    NotInboundError: 409,
+    BusyError: 503,
+    ModelFailedError: 503,
+    ModelError: 400,  # a profile that does not fit, an engine that cannot run here
+    StreamingError: 400,  # an offer that cannot be answered, a source that cannot be opened
+}
+RETRY_AFTER_S = 10
+
+
+def say_refusals(app: FastAPI) -> None:
+    """Let routes raise what they mean; here it becomes an answer."""
+    for kind in CODES:
+        app.add_exception_handler(kind, _say)
+    app.add_exception_handler(RequestValidationError, _say_what_was_expected)
+
+
+async def _say(_: Request, error: Exception) -> JSONResponse:
+    code = next(code for kind, code in CODES.items() if isinstance(error, kind))
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if code == 503 else None
+    return JSONResponse({"detail": " ".join(str(error).split())}, code, headers)
+
+
+async def _say_what_was_expected(_: Request, error: Exception) -> JSONResponse:
+    """One sentence; the library's own answer quotes the whole input back."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return JSONResponse({"detail": f"{place}: {first['msg']}"}, 422)

@@ -1,0 +1,111 @@
+// A viewer's connection: asked for, watched, and asked for again when it is lost.
+
+import { askJson, Refusal } from "./api.js";
+import { completeOffer, newPeer } from "./peer.js";
+
+const PAUSES_MS = [300, 1000, 2000, 4000, 8000]; // before each new attempt; the last one repeats
+const CONNECT_MS = 10_000;
+
+export class Connection {
+  // onMask(ArrayBuffer); onState("connecting" | "connected" | "lost", sentence)
+  constructor({ path, video, onMask, onState }) {
+    Object.assign(this, { path, video, onMask, onState });
+    this.view = null;
+    this.peer = null; // the one that plays
+    this.playing = null; // what it plays
+    this.next = null; // the one that shall
+    this.failures = 0;
+    this.timer = null;
+  }
+
+  // Play "overlay" or "plain". What plays goes on until the new picture is there.
+  show(view) {
+    this.view = view;
+    this.failures = 0;
+    if (this.peer === null || this.playing !== view) this.#attempt();
+    else this.#stopTrying(); // it has not gone yet
+  }
+
+  // Do not wait for the next attempt: there is reason to hope.
+  hurry() {
+    if (this.timer !== null && this.next === null) this.#attempt();
+  }
+
+  close() {
+    this.#stopTrying();
+    this.#drop("peer");
+  }
+
+  #stopTrying() {
+    clearTimeout(this.timer);
+    this.timer = null;
+    this.#drop("next");
+  }
+
+  async #attempt() {
+    this.#stopTrying();
+    const peer = newPeer();
+    const { view } = this;
+    this.next = peer;
+    if (this.peer === null && this.failures === 0) this.onState("connecting", "");
+    this.timer = setTimeout(() => this.#lost(peer, "No picture came in time."), CONNECT_MS);
+    this.#prepare(peer, view);
+    try {
+      const sdp = await completeOffer(peer);
+      const json = { sdp, type: "offer", view };
+      const answer = await askJson(`${this.path}/offer`, { method: "POST", json });
+      if (peer === this.next) await peer.setRemoteDescription(answer);
+    } catch (error) {
+      const known = error instanceof Refusal;
+      this.#lost(peer, known ? error.message : "The service's answer could not be used.");
+    }
+  }
+
+  #prepare(peer, view) {
+    const { receiver } = peer.addTransceiver("video", { direction: "recvonly" });
+    if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
+    const channel = peer.createDataChannel("masks", { ordered: false, maxRetransmits: 0 });
+    channel.binaryType = "arraybuffer";
+    channel.onmessage = ({ data }) => {
+      if (peer === this.peer || peer === this.next) this.onMask(data);
+    };
+    channel.onclose = () => this.#lost(peer, "The service ended the connection.");
+    peer.ontrack = ({ track }) => {
+      if (track.muted) track.onunmute = () => this.#plays(peer, track, view);
+      else this.#plays(peer, track, view);
+    };
+    peer.onconnectionstatechange = () => {
+      if (["failed", "disconnected"].includes(peer.connectionState)) {
+        this.#lost(peer, "The connection to the service broke.");
+      }
+    };
+  }
+
+  #plays(peer, track, view) {
+    if (peer !== this.next) return;
+    this.#drop("peer");
+    [this.peer, this.playing, this.next] = [peer, view, null];
+    this.failures = 0;
+    clearTimeout(this.timer);
+    this.timer = null;
+    this.video.srcObject = new MediaStream([track]);
+    this.onState("connected", "");
+  }
+
+  #lost(peer, sentence) {
+    if (peer !== this.peer && peer !== this.next) return; // of one that we closed ourselves
+    this.#drop(peer === this.peer ? "peer" : "next");
+    if (this.peer === null) this.onState("lost", sentence);
+    if (this.next !== null) return; // another attempt is under way
+    clearTimeout(this.timer);
+    const pause = PAUSES_MS[Math.min(this.failures, PAUSES_MS.length - 1)];
+    this.failures += 1;
+    this.timer = setTimeout(() => this.#attempt(), pause);
+  }
+
+  #drop(which) {
+    const peer = this[which];
+    this[which] = null;
+    peer?.close();
+  }
+}

@@ -1,0 +1,132 @@
+"""`trocar bench`: its commands end to end at their shortest, and what they work out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import tour
+from benchmarks.ratios import TOLERANCE, WHAT, read_baseline, regressions, short_ratios
+from benchmarks.report import write_report
+from benchmarks.streaming_accuracy import Answer, play
+from benchmarks.timing import ratio
+from models.types import UInt8Array
+from service.cli import main
+
+
+def measured(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text())
+    assert {"processor", "torch", "commit", "threads"} <= set(content["environment"])
+    assert content["settings"]
+    return content
+
+
+def test_stages_peers_and_their_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = tmp_path / "found"
+    stages, peers = str(found / "s.json"), str(found / "p.json")
+    short = ["--engines", "onnx", "--frames", "8", "--note", "in a test"]
+    assert main(["bench", "stages", *short, "--json", stages]) == 0
+    assert main(["bench", "peers", *short, "--rounds", "1", "--json", peers]) == 0
+    numbers = measured(found / "s.json")["engines"]["onnx"]
+    assert numbers["step_ms"]["n"] == len(numbers["step_samples_ms"]) == 8
+    assert sum(one["share"] for one in numbers["stages"].values()) == pytest.approx(1, abs=0.01)
+    assert 0 < numbers["floor"]["fraction_reached"] < 1.5
+    assert measured(found / "p.json")["times_the_predictor"]["onnx"]["n"] == 1
+    shown = capsys.readouterr().out
+    assert "sam2's own video predictor" in shown
+    assert "floor" in shown
+    assert main(["bench", "report", str(found), "-o", str(tmp_path / "page")]) == 0
+    page = (tmp_path / "page" / "report.md").read_text()
+    assert "encode_image" in page
+    assert "in a test" in page
+    for picture in ("s-latency.png", "s-stages.png"):
+        assert picture in page
+        assert (tmp_path / "page" / picture).stat().st_size > 5000
+
+
+def test_the_tour_prints_one_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"FRAMES": 3, "ROUNDS": 1, "PEER_FRAMES": 7, "POINT_S": 0.1}.items():
+        monkeypatch.setattr(tour, name, value)
+    assert main(["bench", "--json", str(tmp_path / "tour.json")]) == 0
+    content = measured(tmp_path / "tour.json")
+    assert content["classes"]["4"]["times_the_first"] > 0
+    shown = capsys.readouterr().out
+    assert "torch / onnx" in shown
+    assert "updates: p95" in shown
+
+
+def test_ratios_are_no_worse_than_the_committed_ones() -> None:
+    """Ratios, not times; a median over frames that every run steps through in turn."""
+    assert regressions(short_ratios(), read_baseline()) == []
+
+
+def test_a_real_regression_is_told() -> None:
+    baseline = read_baseline()
+    assert set(baseline["ratios"]) == set(WHAT)
+    noisy = {name: was * 1.3 for name, was in baseline["ratios"].items()}
+    assert regressions(noisy, baseline) == []
+    slow = noisy | {"onnx over torch": baseline["ratios"]["onnx over torch"] * TOLERANCE * 1.1}
+    [line] = regressions(slow, baseline)
+    assert line.startswith("onnx over torch")
+
+
+def test_display_on_a_virtual_clock() -> None:
+    """Frames every 100 ms; masks come after 150 ms, the model is free after 250 ms."""
+    images: list[UInt8Array] = [np.full((2, 2), number, np.uint8) for number in range(8)]
+    seen = []
+
+    def segment(image: UInt8Array) -> Answer:
+        seen.append(int(image[0, 0]))
+        return Answer(image, 0.15, 0.25)
+
+    shown = play(images, 10, segment)
+    # Taken at 0, 0.25, 0.5 and 0.75 s: frames 0, 2, 5, 7; masks at 0.15, 0.4, 0.65, 0.9 s.
+    assert seen == [0, 2, 5, 7]
+    assert shown.source == [None, None, 0, 0, 2, 2, 2, 5]
+
+
+def test_a_model_faster_than_the_stream_sees_every_frame() -> None:
+    images: list[UInt8Array] = [np.full((2, 2), number, np.uint8) for number in range(5)]
+    shown = play(images, 10, lambda image: Answer(image, 0.02, 0.05))
+    assert sorted(shown.maps) == [0, 1, 2, 3, 4]
+    assert shown.source == [None, 0, 1, 2, 3]
+    at_once = play(images, 10, lambda image: Answer(image, 0.0, 0.0))
+    assert at_once.source == [0, 1, 2, 3, 4]
+
+
+def test_a_ratio_has_its_spread() -> None:
+    assert ratio([1.0, 1.0, 1.0], [2.0, 3.0, 4.0]) == {
+        "median": 3.0, "p25": 2.5, "p75": 3.5, "n": 3,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["stages", "--engines", "abacus", "--json", "x"], "expected engines of auto, torch, onnx"),
+        (["stages", "--image-size", "100", "--json", "x"], "expected a multiple of 32"),
+        (["stages"], "--json"),
+        (["fly"], "invalid choice"),
+    ],
+)
+def test_bad_arguments(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["bench", *arguments])
+    assert caught.value.code == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_a_report_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "report", str(tmp_path), "-o", str(tmp_path / "out")]) == 2
+    assert "expected results of stages" in capsys.readouterr().err
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(Exception, match=r"broken\.json: expected a JSON result"):
+        write_report(tmp_path, tmp_path / "out")
