@@ -8,7 +8,7 @@ from pathlib import Path
 
 from service.arguments import count, size
 
-ENGINES = ("auto", "torch", "onnx")
+ENGINES = ("auto", "torch", "onnx", "cuda_graph", "tensorrt")
 BACKBONES = ("nano", "tiny", "small", "base_plus", "large")
 
 
@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     kinds = parser.add_subparsers(metavar="COMMAND")
     for add in (
         _add_accuracy, _add_embedded, _add_stages, _add_peers, _add_scale, _add_streaming,
-        _add_loopback, _add_soak, _add_report,
+        _add_loopback, _add_soak, _add_gpu, _add_report,
     ):  # fmt: skip
         add(kinds)
     return parser
@@ -131,6 +131,13 @@ def _add_soak(kinds: Kinds) -> None:  # type: ignore[valid-type]
     _add_result(parser)
 
 
+def _add_gpu(kinds: Kinds) -> None:  # type: ignore[valid-type]
+    parser = _command(kinds, "gpu", "an official backbone on a CUDA device, beside sam2's", _gpu)
+    parser.add_argument("--backbone", choices=BACKBONES[1:], default="base_plus")
+    parser.add_argument("--frames", type=count, default=300, help="measured, after warm-up")
+    _add_result(parser)
+
+
 def _add_report(kinds: Kinds) -> None:  # type: ignore[valid-type]
     parser = _command(kinds, "report", "a folder of results as one page with plots", _report)
     parser.add_argument("folder", type=Path)
@@ -208,6 +215,13 @@ def _soak(arguments: argparse.Namespace) -> int:
     from benchmarks.soak import run_soak
 
     return run_soak(arguments.frames, arguments.engine, arguments.json, arguments.note)
+
+
+def _gpu(arguments: argparse.Namespace) -> int:
+    from benchmarks.gpu import GpuConfig, run_gpu
+
+    config = GpuConfig(arguments.backbone, frames=arguments.frames, note=arguments.note)
+    return run_gpu(config, arguments.json)
 
 
 def _report(arguments: argparse.Namespace) -> int:

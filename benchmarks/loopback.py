@@ -103,7 +103,7 @@ async def _measure(config: LoopbackConfig) -> dict[str, Any]:
         for name, marker in (("relay, marker", True), ("relay, stock", False)):
             latency[name] = await _phase(relay.answer, source, config, marker=marker)
             bar.update()
-    async with _session(pictures, config) as (session, source):
+    async with loopback_session(pictures, config) as (session, source):
         for view, marker in (("overlay", True), ("overlay", False), ("plain", True)):
             ask = functools.partial(_ask, session, view)
             pids = (os.getpid(), session.model_pid or os.getpid())
@@ -126,9 +126,10 @@ async def _ask(session: Session, view: str, sdp: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _session(
+async def loopback_session(
     pictures: list[UInt8Array], config: LoopbackConfig
 ) -> AsyncIterator[tuple[Session, LoopSource]]:
+    """A session with the real model on these pictures, and its source."""
     source = LoopSource(pictures, config.fps)
     plan = SessionPlan(lambda: source, "phantom", config.profile, Badge.DEMO, mark=True)
     opener = functools.partial(Tracker.open, config.profile, engine=config.engine)

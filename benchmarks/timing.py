@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 
 from models.backbone import BankTensors, DecodedMasks, ImageFeatures
 from models.engines.engine import Engine
@@ -34,11 +35,18 @@ def ratio(ours: list[float], theirs: list[float]) -> dict[str, float]:
     return {"median": middle, "p25": low, "p75": high, "n": len(each)}
 
 
+def now(device: torch.device) -> float:
+    """Seconds, when what the device was given is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
 class TimedEngine:
     """An engine that notes how long each of its four functions took, in milliseconds."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine, self.config = engine, engine.config
+        self._engine, self.config, self.device = engine, engine.config, engine.device
         self.spent: dict[str, float] = defaultdict(float)  # since it was last cleared
 
     def encode_image(self, *arguments: Any) -> ImageFeatures:
@@ -61,19 +69,21 @@ class TimedEngine:
         return self._time("encode_memory", self._engine.encode_memory, arguments)
 
     def _time(self, name: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        started = time.perf_counter()
+        started = now(self.device)
         result = function(*arguments)
-        self.spent[name] += (time.perf_counter() - started) * 1e3
+        self.spent[name] += (now(self.device) - started) * 1e3
         return result
 
 
 class StepTimer:
     """A tracker whose steps are taken apart into stages; all durations in milliseconds."""
 
-    def __init__(self, tracker: Tracker) -> None:
+    def __init__(self, tracker: Tracker, *, stages: bool = True) -> None:
+        """stages: False on a GPU, where waiting for each stage would slow the whole"""
         self.tracker = tracker
         self._engine = TimedEngine(tracker.engine)
-        tracker.engine = self._engine
+        if stages:
+            tracker.engine = self._engine
         self.look_ms: list[float] = []
         self.learn_ms: list[float] = []
         self.stages_ms: dict[str, list[float]] = defaultdict(list)
@@ -83,12 +93,13 @@ class StepTimer:
         """One step; returns its duration. counts: False while warming up"""
         spent = self._engine.spent
         spent.clear()
-        started = time.perf_counter()
+        device = self._engine.device
+        started = now(device)
         self.tracker.look(image)
-        looked = time.perf_counter()
+        looked = now(device)
         in_look = sum(spent.values())
         updates = self.tracker.learn()
-        look, learn = (looked - started) * 1e3, (time.perf_counter() - looked) * 1e3
+        look, learn = (looked - started) * 1e3, (now(device) - looked) * 1e3
         if counts:
             self.look_ms.append(look)
             self.learn_ms.append(learn)

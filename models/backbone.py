@@ -99,6 +99,11 @@ class Backbone(nn.Module):
         self.register_buffer("image_pos", _sine(self.sam.image_encoder.neck, config.grid), False)
         self.register_buffer("memory_pos", _sine(self.sam.memory_encoder, config.grid), False)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return cast(Tensor, self.rope_cos).device
+
     def freeze(self) -> Backbone:
         """Evaluation mode, no gradients."""
         self.eval()
@@ -106,7 +111,9 @@ class Backbone(nn.Module):
 
     def normalize(self, image: Tensor) -> Tensor:
         """image: (B, 3, S, S) RGB 0 to 255 -> normalised as SAM2 was trained."""
-        mean, std = cast(Tensor, self.image_mean), cast(Tensor, self.image_std)
+        mean, std = (
+            cast(Tensor, one).to(image.device) for one in (self.image_mean, self.image_std)
+        )
         return torch.addcmul(-mean / std, image, 1 / (255.0 * std))
 
     def encode_image(self, image: Tensor) -> ImageFeatures:
@@ -293,6 +300,10 @@ class _MemoryTokens:
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
     """One-head attention. query: (C, n, D); key: (C, N, D); value: (C, N, V) -> (C, n, V)"""
+    if query.is_cuda:  # fused there; for export and on the processor plain products are as quick
+        return F.scaled_dot_product_attention(
+            query[:, None], key[:, None], value[:, None], None if bias is None else bias[:, None]
+        )[:, 0]
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(1, 2)
     if bias is not None:
         scores = scores + bias

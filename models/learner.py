@@ -65,7 +65,7 @@ class OnlineLearner:
         self._limit = mapping_loss(start.tau, start.anchor) * (1 + start.tolerance)
         self.tau = start.tau.clone()
         self._recent = _copy(start.anchor)
-        self._seen = torch.zeros(len(start.tau))
+        self._seen = torch.zeros(len(start.tau), device=start.tau.device)
 
     @property
     def nbytes(self) -> int:
@@ -84,7 +84,8 @@ class OnlineLearner:
         """
         config = self._config
         before = self.tau[rows]
-        recent = self._rows(self._recent, rows).mixed(fresh, torch.full(rows.shape, config.decay))
+        decay = torch.full_like(fresh.weight, config.decay)
+        recent = self._rows(self._recent, rows).mixed(fresh, decay)
         seen = self._seen[rows] * (1 - config.decay) + config.decay
         share = seen * (1 - config.support_weight)
         anchor = self._rows(self._start.anchor, rows)

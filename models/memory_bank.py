@@ -35,16 +35,19 @@ class BankShape:
 class MemoryBank:
     """Memories and object pointers of C class rows; see the module's docstring."""
 
-    def __init__(self, shape: BankShape, max_distance: int) -> None:
+    def __init__(
+        self, shape: BankShape, max_distance: int, device: torch.device | None = None
+    ) -> None:
         self._shape, self._max_distance = shape, max_distance
         backbone, entries = shape.backbone, shape.support + shape.recent
         grid = backbone.grid
-        self._memory = torch.zeros(shape.rows, entries, backbone.memory_width, grid, grid)
-        self._pointer = torch.zeros(shape.rows, entries, backbone.model_width)
-        self._frame = torch.zeros(shape.rows, entries, dtype=torch.long)
-        self._valid = torch.zeros(shape.rows, entries, dtype=torch.bool)
+        held = (shape.rows, entries)
+        self._memory = torch.zeros(*held, backbone.memory_width, grid, grid, device=device)
+        self._pointer = torch.zeros(*held, backbone.model_width, device=device)
+        self._frame = torch.zeros(held, dtype=torch.long, device=device)
+        self._valid = torch.zeros(held, dtype=torch.bool, device=device)
         codes = [backbone.memories - 1] * shape.support + list(range(shape.recent))
-        self._time_code = torch.tensor(codes)
+        self._time_code = torch.tensor(codes, device=device)
 
     @property
     def nbytes(self) -> int:
@@ -74,8 +77,8 @@ class MemoryBank:
         for buffer, newest in (
             (self._memory, entries.memory),
             (self._pointer, entries.pointer),
-            (self._frame, torch.full((len(rows),), frame)),
-            (self._valid, torch.ones(len(rows), dtype=torch.bool)),
+            (self._frame, torch.full_like(rows, frame)),
+            (self._valid, torch.ones_like(rows, dtype=torch.bool)),
         ):
             kept = buffer[rows, first:-1].clone()
             buffer[rows, first] = newest

@@ -64,12 +64,12 @@ def own_target(engine: Engine, stride16: Tensor, own: Entries) -> Tensor:
 
     stride16: (1 or N, D, h, w); own: N entries, one each; returns (N, D, h, w)
     """
-    count = len(own.memory)
+    count, device = len(own.memory), own.memory.device
     bank = BankTensors(
         memory=own.memory[:, None],
         pointer=own.pointer[:, None],
-        time_code=torch.tensor([engine.config.memories - 1]),
-        distance=torch.zeros(count, 1),
-        valid=torch.ones(count, 1, dtype=torch.bool),
+        time_code=torch.tensor([engine.config.memories - 1], device=device),
+        distance=torch.zeros(count, 1, device=device),
+        valid=torch.ones(count, 1, dtype=torch.bool, device=device),
     )
     return engine.attend_memory(stride16, bank)

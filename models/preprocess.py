@@ -13,9 +13,10 @@ from models.types import UInt8Array
 MAX_MAP_SIDE = 960
 
 
-def to_input(image_rgb: UInt8Array, size: int) -> Tensor:
+def to_input(image_rgb: UInt8Array, size: int, device: torch.device | None = None) -> Tensor:
     """(H, W, 3) uint8 RGB -> (1, 3, size, size) float 0 to 255, squeezed to a square as in SAM2."""
-    return torch.from_numpy(resize_image(image_rgb, size)).permute(2, 0, 1)[None].float()
+    square = torch.from_numpy(resize_image(image_rgb, size)).to(device)  # bytes travel, not floats
+    return square.permute(2, 0, 1)[None].float()
 
 
 def resize_image(image_rgb: UInt8Array, size: int) -> UInt8Array:

@@ -29,6 +29,7 @@ from models.mapper import Statistics, apply_mapper, describe, token_weights
 from models.memory_bank import BankShape, MemoryBank
 from models.naming import Naming, name_masks
 from models.ofl_sam2 import Entries, OflSam2, own_target
+from models.placement import placed
 from models.preprocess import class_map, to_input
 from models.profile import Profile, load_profile
 from models.types import ClassResult, ClassSpec, Segmentation, UInt8Array, Update
@@ -99,15 +100,17 @@ class Tracker:
                 f"profile was fitted on weights {profile.backbone_sha256[:12]}, "
                 f"these are {weights.sha256[:12]}: fit it again"
             )
-        self._profile, self._parts = profile, parts or Parts()
+        self._parts = parts or Parts()
         self._model = _with_profile(weights.model, profile)
-        gamma = self._parts.gamma
-        self._gamma = profile.learner.gamma if gamma is None else gamma
+        self._gamma = profile.learner.gamma if self._parts.gamma is None else self._parts.gamma
         backbone = self._model.config.backbone
         shape = BankShape.of(len(profile.classes), profile.memory, backbone)
         self.engine: Engine = open_engine(engine or EngineChoice("torch"), weights, shape)
+        device = self.engine.device
+        self._profile = profile = placed(profile, device)
+        self._model.fusion.to(device)
         self._lesson: _Lesson | None = None
-        self._bank = MemoryBank(shape, profile.memory.max_pointer_distance)
+        self._bank = MemoryBank(shape, profile.memory.max_pointer_distance, device)
         self._learner = OnlineLearner(profile.start, profile.learner)
         self._frozen = not self._parts.online
         self._frame = 0
@@ -241,14 +244,14 @@ class Tracker:
 
     def _pass(self, image_rgb: UInt8Array) -> _Pass:
         backbone, engine = self._model.backbone, self.engine
-        image = backbone.normalize(to_input(image_rgb, backbone.config.image_size))
+        image = backbone.normalize(to_input(image_rgb, engine.config.image_size, engine.device))
         features = engine.encode_image(image)
         described = describe(features.stride16, image, self._model.config.learner)
         if self._frame == 0:
             self._choose_support(features)
         decoded = engine.decode_masks(self._condition(features, described), features)
         decoded = decoded.shifted(self._profile.object_offset)
-        certainty = torch.ones(len(decoded.iou))
+        certainty = torch.ones_like(decoded.iou)
         naming = self._profile.naming
         if naming is not None and self._parts.learner and self._parts.naming:
             decoded, certainty = apply_naming(naming, features, image, decoded)
@@ -284,7 +287,7 @@ class Tracker:
         self, decoded: DecodedMasks, present: Tensor, shape: tuple[int, ...]
     ) -> UInt8Array:
         rows = torch.nonzero(present).flatten().tolist()
-        logits = decoded.mask_logits[rows, 0].numpy().astype(np.float32)
+        logits = decoded.mask_logits[rows, 0].float().cpu().numpy()
         ids = [self.classes[row].class_id for row in rows]
         return class_map(logits, ids, (shape[0], shape[1]))
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from service.arguments import capacity, count, frame_rate, port, seed, share, size
 from service.settings import let_threads_sleep
 
-ENGINES = ("auto", "torch", "onnx")  # as in models.engines, which --help does not import
+# As in models.engines, which --help does not import.
+ENGINES = ("auto", "torch", "onnx", "cuda_graph", "tensorrt")
 SOURCE_HELP = "phantom://, rtsp://..., v4l2:///dev/video0 or a file"
 EXPORT_ERROR = 1e-3  # largest difference from torch, over the largest value, that is accepted
 PROFILE_HELP = "instrument, phantom, or a file that `trocar fit` wrote"
@@ -139,12 +140,15 @@ def _add_phantom(commands: Commands) -> None:  # type: ignore[valid-type]
 def _add_export(commands: Commands) -> None:  # type: ignore[valid-type]
     parser = commands.add_parser("export", help="the network as ONNX files")  # type: ignore[attr-defined]
     parser.add_argument("-o", "--out", type=Path, required=True, help="output folder")
-    parser.add_argument("--backbone", default="nano", help="nano, tiny, small, base_plus, large")
-    parser.add_argument("--size", type=int, default=None, help="of the image; default: its own")
-    parser.add_argument("--classes", type=count, default=4, help="rows of the batch")
-    parser.add_argument("--checkpoint", type=Path, help="official weights; without, random ones")
     parser.add_argument("--check", action="store_true", help="run each file beside torch")
     parser.set_defaults(command=_export)
+    build = commands.add_parser("build-engine", help="TensorRT engines, into the cache")  # type: ignore[attr-defined]
+    build.set_defaults(command=_build_engine)
+    for one in (parser, build):
+        one.add_argument("--backbone", default="nano", help="nano, tiny, small, base_plus, large")
+        one.add_argument("--size", type=int, default=None, help="of the image; default: its own")
+        one.add_argument("--classes", type=count, default=4, help="rows of the batch")
+        one.add_argument("--checkpoint", type=Path, help="official weights; else random ones")
 
 
 def _add_bench(commands: Commands) -> None:  # type: ignore[valid-type]
@@ -252,6 +256,15 @@ def _export(arguments: argparse.Namespace) -> int:
             code = 1
         print(f"{one.path}: {one.path.stat().st_size / 1e6:.1f} MB{said}")
     return code
+
+
+def _build_engine(arguments: argparse.Namespace) -> int:
+    from models.engines.export import export_weights, shape_of
+    from models.engines.tensorrt_engine import build_engines
+
+    weights = export_weights(arguments.backbone, arguments.size, arguments.checkpoint)
+    print(build_engines(weights, shape_of(weights, arguments.classes)))
+    return 0
 
 
 def _phantom(arguments: argparse.Namespace) -> int:

@@ -67,7 +67,7 @@ class LiveNumbers:
         return float(np.median(self.step_ms)) / 1e3 if self.step_ms else 0.0
 
 
-class FramePace:
+class FrameInterval:
     """The frame interval of a source that does not state one, followed as it changes."""
 
     def __init__(self, interval_s: float) -> None:

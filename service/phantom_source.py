@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,6 +18,12 @@ from streaming.sources import RenderedSource
 
 SCENE_S = 20.0  # a clip's length; then the next one
 FIRST_CLIP = 100  # the profile `phantom` was fitted on clips below
+PATTERNS = {
+    "seed": re.compile(r"[0-9]{1,18}"),
+    "size": re.compile(r"[0-9]{1,5}x[0-9]{1,5}"),
+    "fps": re.compile(r"[0-9]{1,4}(\.[0-9]{1,4}|/[1-9][0-9]{0,4})?"),
+    "mark": re.compile(r"[01]"),
+}
 
 
 @dataclass(frozen=True)
@@ -35,19 +42,20 @@ class PhantomUrl:
         unknown = sorted(query.keys() - {"seed", "size", "fps", "mark"})
         if unknown:
             raise SourceError(f"phantom:// knows seed, size, fps and mark, got {unknown[0]}")
-        given = {key: values[-1] for key, values in query.items()}
-        try:
-            width, height = (int(side) for side in given.get("size", "640x480").split("x"))
-            parsed = cls(
-                seed=int(given.get("seed", DEMO_SEED)),
-                size=(height, width),
-                fps=Fraction(given.get("fps", "25")),
-                mark=given.get("mark", "0") == "1",
-            )
-        except (ValueError, ZeroDivisionError) as error:
+        given = {"seed": str(DEMO_SEED), "size": "640x480", "fps": "25", "mark": "0"}
+        given |= {key: values[-1] for key, values in query.items()}
+        # A pattern first: a number such as 1e999999999 would be computed for hours.
+        if not all(pattern.fullmatch(given[key]) for key, pattern in PATTERNS.items()):
             raise SourceError(
-                f"phantom://: expected seed=7&size=640x480&fps=25 ({error})"
-            ) from error
+                "phantom://: expected numbers as in seed=7&size=640x480&fps=25&mark=1"
+            )
+        width, height = (int(side) for side in given["size"].split("x"))
+        parsed = cls(
+            seed=int(given["seed"]),
+            size=(height, width),
+            fps=Fraction(given["fps"]),
+            mark=given["mark"] == "1",
+        )
         if not (64 <= width <= 1920 and 64 <= height <= 1920 and 1 <= parsed.fps <= 60):
             raise SourceError("phantom://: size must be 64 to 1920 a side and fps 1 to 60")
         return parsed

@@ -22,6 +22,7 @@ CODES: dict[type[Exception], int] = {
     StreamingError: 400,  # an offer that cannot be answered, a source that cannot be opened
 }
 RETRY_AFTER_S = 10
+LONGEST = 250  # characters
 
 
 def say_refusals(app: FastAPI) -> None:
@@ -34,7 +35,8 @@ def say_refusals(app: FastAPI) -> None:
 async def _say(_: Request, error: Exception) -> JSONResponse:
     code = next(code for kind, code in CODES.items() if isinstance(error, kind))
     headers = {"Retry-After": str(RETRY_AFTER_S)} if code == 503 else None
-    return JSONResponse({"detail": " ".join(str(error).split())}, code, headers)
+    sentence = " ".join(str(error).split())[:LONGEST]  # it may quote what was given
+    return JSONResponse({"detail": sentence}, code, headers)
 
 
 async def _say_what_was_expected(_: Request, error: Exception) -> JSONResponse:

@@ -22,7 +22,7 @@ from service.admission import Pace
 from service.badge import AT_MODEL_RATE, Badge
 from service.class_status import classes_status
 from service.composer import Composer
-from service.live_numbers import FramePace, LiveNumbers, quantiles, rate, silent_s
+from service.live_numbers import FrameInterval, LiveNumbers, quantiles, rate, silent_s
 from service.metrics import SessionCollector
 from service.model_process import ModelFailedError, ModelProcess
 from service.settings import Settings
@@ -83,7 +83,7 @@ class Session:
         self._restart: asyncio.Task[None] | None = None
         self._frozen = not settings.online
         self._interval_s = 0.04
-        self._frame_pace = FramePace(self._interval_s)
+        self._inbound_interval = FrameInterval(self._interval_s)
         self._numbers.registry.register(SessionCollector(self))
         self._frame_failing = False
         self._last: Segmentation | None = None
@@ -174,8 +174,8 @@ class Session:
             except SlotClosedError:
                 return
             if self.inbound is not None:
-                self._frame_pace.note(frame)
-                self._interval_s = self._frame_pace.interval_s
+                self._inbound_interval.note(frame)
+                self._interval_s = self._inbound_interval.interval_s
             self._plain.show(self._composer.untouched(frame))
             if self._recorder is not None:
                 self._recorder.frame(frame)

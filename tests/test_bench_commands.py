@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import tour
 from benchmarks.ratios import TOLERANCE, WHAT, read_baseline, regressions, short_ratios
@@ -109,7 +110,10 @@ def test_a_ratio_has_its_spread() -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["stages", "--engines", "abacus", "--json", "x"], "expected engines of auto, torch, onnx"),
+        (
+            ["stages", "--engines", "abacus", "--json", "x"],
+            "expected engines of auto, torch",
+        ),
         (["stages", "--image-size", "100", "--json", "x"], "expected a multiple of 32"),
         (["stages"], "--json"),
         (["fly"], "invalid choice"),
@@ -122,6 +126,34 @@ def test_bad_arguments(
         main(["bench", *arguments])
     assert caught.value.code == 2
     assert expected in capsys.readouterr().err
+
+
+def test_the_gpu_benchmark_needs_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    assert main(["bench", "gpu", "--json", "unwritten.json"]) == 2
+    assert "expected a CUDA device, found none" in capsys.readouterr().err
+
+
+def test_a_soak_says_whether_steps_stay_as_quick(tmp_path: Path) -> None:
+    path = tmp_path / "soak.json"
+    assert main(["bench", "soak", "--frames", "20", "--json", str(path)]) == 0
+    content = measured(path)
+    assert len(content["step_ms_p50_by_tenth"]) == len(content["resident_mb_by_tenth"]) == 10
+    assert content["last_over_second_tenth"] > 0
+
+
+def test_scale_and_streaming_accuracy_run(tmp_path: Path) -> None:
+    scale, streaming = tmp_path / "scale.json", tmp_path / "streaming.json"
+    short = ["--seconds", "1", "--largest", "256"]
+    assert main(["bench", "scale", *short, "--json", str(scale)]) == 0
+    assert set(measured(scale)["axes"]) == {"classes", "image size", "sessions"}
+    arguments = ["--clips", "1", "--seconds", "1", "--engines", "onnx"]
+    assert main(["bench", "streaming-accuracy", *arguments, "--json", str(streaming)]) == 0
+    for row in measured(streaming)["engines"]["onnx"].values():
+        assert 0 < row["frames_seen"] <= 1
+    assert main(["bench", "report", str(tmp_path), "-o", str(tmp_path / "page")]) == 0
+    assert (tmp_path / "page" / "scale-classes.png").stat().st_size > 5000
 
 
 def test_a_report_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

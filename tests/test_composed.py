@@ -54,6 +54,10 @@ WATCH = """([cell, columns, rows, bits, middle]) => {
   look();
 }"""
 
+# Is anything on the canvas of masks?
+DRAWN = """document.getElementById("masks").getContext("2d")
+  .getImageData(0, 0, masks.width, masks.height).data.some((value) => value > 0)"""
+
 
 def number(bits: list[int]) -> int:
     """Most significant first."""
@@ -158,12 +162,9 @@ async def test_held_masks_say_that_they_are_held_and_end(chromium: str) -> None:
     page = PAGE + "&hold=1"
     async with serving(stage.app()) as server, open_page(chromium, server.url + page) as browser:
         await browser.badge("HELD", 40)
-        assert (await browser.grab("masks")).max() > 0
+        await browser.until(DRAWN)
         stage.mask_delay_s = None
-        await browser.until(
-            "!document.getElementById('masks').getContext('2d')"
-            ".getImageData(0, 0, masks.width, masks.height).data.some((value) => value > 0)"
-        )
+        await browser.until(f"!({DRAWN})")
         await browser.badge("AI LATE")
 
 

@@ -115,10 +115,23 @@ def test_the_engine_brings_no_telemetry() -> None:
 
 def test_unknown_engines_are_refused(weights: LoadedWeights) -> None:
     shape = shape_of(weights, 1)
-    with pytest.raises(EngineError, match="expected an engine of auto, torch, onnx, got abacus"):
+    with pytest.raises(EngineError, match=r"expected an engine of auto, .*, got abacus"):
         open_engine(EngineChoice("abacus"), weights, shape)
     with pytest.raises(EngineError, match="expected precision bf16 or f32, got int3"):
         open_engine(EngineChoice("onnx", "int3"), weights, shape)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("cuda_graph", "expected a CUDA device"), ("tensorrt", "expected (the package|a CUDA)")],
+)
+def test_a_gpu_engine_without_a_gpu_says_what_it_expected(
+    weights: LoadedWeights, name: str, expected: str
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    with pytest.raises(EngineError, match=f"engine {name}: {expected}"):
+        open_engine(EngineChoice(name), weights, shape_of(weights, 1))
 
 
 def test_looking_then_learning_is_a_step(weights: LoadedWeights) -> None:

@@ -10,10 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from models.config import BASE_PLUS, LARGE, SMALL, TINY, BackboneConfig
-from models.engines.export import export, export_weights, random_weights, unsupported_operators
-from models.engines.onnx_files import NAMES
+from models.engines.export import (
+    export,
+    export_weights,
+    random_weights,
+    shape_of,
+    unsupported_operators,
+)
+from models.engines.onnx_files import NAMES, export_graph, graphs
 from models.errors import EngineError
 from service.cli import main
 
@@ -67,3 +74,33 @@ def test_what_cannot_be_exported_is_refused(
     assert "expected a backbone of nano, tiny" in capsys.readouterr().err
     with pytest.raises(EngineError, match="in steps of 32, got 100"):
         export_weights("nano", 100)
+
+
+def test_building_needs_tensorrt(capsys: pytest.CaptureFixture[str]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    assert main(["build-engine", "--size", "64"]) == 2
+    assert "engine tensorrt: expected" in capsys.readouterr().err
+
+
+def test_bf16_is_said_in_the_graph_and_normalisation_stays_precise(tmp_path: Path) -> None:
+    """What TensorRT builds from: strongly typed, so that the file decides."""
+    import onnx
+    from onnx import TensorProto
+
+    weights = export_weights("nano", 64)
+    shape = shape_of(weights, 1)
+    for name, graph in graphs(weights.model.backbone, shape).items():
+        path = tmp_path / f"{name}.onnx"
+        export_graph(graph, path, bf16=True)
+        assert unsupported_operators(path) == ()
+        model = onnx.shape_inference.infer_shapes(onnx.load(path))
+        kinds = {one.name: one.type.tensor_type.elem_type for one in model.graph.value_info}
+        products = [node for node in model.graph.node if node.op_type in ("MatMul", "Gemm", "Conv")]
+        known = [kinds[node.output[0]] for node in products if node.output[0] in kinds]
+        assert known.count(TensorProto.BFLOAT16) > 0.5 * len(known) > 0, name
+        for node in model.graph.node:
+            if node.op_type == "LayerNormalization":
+                assert kinds.get(node.output[0], TensorProto.FLOAT) == TensorProto.FLOAT
+        given = {one.type.tensor_type.elem_type for one in model.graph.output}
+        assert TensorProto.BFLOAT16 not in given

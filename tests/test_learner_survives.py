@@ -12,7 +12,7 @@ import pytest
 
 from models.checkpoint import LoadedWeights
 from models.types import Segmentation, UInt8Array, Update
-from service.live_numbers import FramePace
+from service.live_numbers import FrameInterval
 from service.model_process import ModelFailedError, ModelProcess, ModelTimes
 from streaming.frame import Frame
 from tests.fakes import FakeTracker
@@ -113,7 +113,7 @@ def test_a_tracker_goes_on_with_what_another_learnt(weights: LoadedWeights) -> N
 
 
 def test_the_pace_of_a_source_that_states_none_is_measured() -> None:
-    pace = FramePace(0.04)
+    pace = FrameInterval(0.04)
     captured_ns = 0
     for index in range(0, 400, 2):  # every second frame was replaced by a newer one
         pace.note(Frame(IMAGE, index, captured_ns, captured_ns))

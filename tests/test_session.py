@@ -320,7 +320,7 @@ async def answers(url: str, **headers: str) -> int:
 async def test_with_a_token_only_the_health_checks_are_open() -> None:
     app = create_app(Settings(source=URL, token=TOKEN), open_segmenter=FakeTracker, times=TIMES)
     async with serving(app) as server:
-        for path in ("/", "/api/sessions", "/metrics", "/static/main.js", "/openapi.json"):
+        for path in ("/", "/api/sessions", "/metrics", "/static/control.js", "/openapi.json"):
             assert await answers(server.url + path) == 401, path
             assert await answers(server.url + path, Authorization="Bearer wrong") == 401
             assert await answers(server.url + path, Cookie="trocar_token=wrong") == 401

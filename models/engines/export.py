@@ -68,13 +68,18 @@ def _resized(weights: LoadedWeights, config: BackboneConfig) -> LoadedWeights:
     return replace(weights, model=model.eval().requires_grad_(False))
 
 
+def shape_of(weights: LoadedWeights, classes: int) -> BankShape:
+    """The bank of a profile with the usual memory configuration."""
+    return BankShape.of(classes, MemoryConfig(), weights.model.config.backbone)
+
+
 def export(weights: LoadedWeights, classes: int, out: Path, *, check: bool) -> list[Exported]:
     """Write the five files, one at a time. check: run each by OpenVINO in f32 beside torch
 
     Raises EngineError: OpenVINO is missing and a check was asked for.
     """
     out.mkdir(parents=True, exist_ok=True)
-    shape = BankShape.of(classes, MemoryConfig(), weights.model.config.backbone)
+    shape = shape_of(weights, classes)
     written = []
     for name, graph in graphs(weights.model.backbone, shape).items():
         path = out / f"{name}.onnx"

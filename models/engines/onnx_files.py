@@ -20,11 +20,13 @@ import os
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from sam2.modeling.sam2_utils import LayerNorm2d
 from torch import Tensor, nn
 
 from models.backbone import Backbone, BankTensors, ImageFeatures
@@ -156,13 +158,51 @@ class _EncodeMemory(nn.Module):
         return self.backbone.encode_memory(stride16, mask_logits, present)
 
 
-def export_graph(graph: Graph, path: Path, *, any_rows: bool = False) -> None:
-    """Write one ONNX file. any_rows: leave the number of rows open"""
+class _Autocast(nn.Module):
+    """A function whose products are in bf16; normalisation and outputs are in float32."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    @contextlib.contextmanager
+    def precise_norms(self) -> Iterator[None]:
+        """On a processor autocast would leave normalisation in bf16, unlike on a GPU."""
+        norms = [one for one in self.modules() if isinstance(one, nn.LayerNorm | LayerNorm2d)]
+        hooks = [one.register_forward_pre_hook(_in_float32) for one in norms]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+            found = self.module(*inputs)
+        return tuple(one.float() for one in (found if isinstance(found, tuple) else (found,)))
+
+
+def _in_float32(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(value.float() for value in inputs)
+
+
+def export_graph(graph: Graph, path: Path, *, any_rows: bool = False, bf16: bool = False) -> None:
+    """Write one ONNX file.
+
+    any_rows: leave the number of rows open
+    bf16: products in bf16, normalisation in float32, said by casts in the graph itself; inputs and
+    outputs stay as they are
+    """
     per_row = [*(name for name in graph.inputs if name in PER_ROW), *graph.outputs]
-    with warnings.catch_warnings(), torch.no_grad():
+    cast_graph = _Autocast(graph.module)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        if bf16:
+            stack.enter_context(cast_graph.precise_norms())
+        stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")  # the tracer's remarks on shapes that are static here
         torch.onnx.export(
-            graph.module.eval(),
+            (cast_graph if bf16 else graph.module).eval(),
             tuple(graph.inputs.values()),
             str(path),
             input_names=list(graph.inputs),

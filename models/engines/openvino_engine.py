@@ -76,6 +76,7 @@ class OpenVinoEngine:
         if self.precision not in ("bf16", "f32"):
             raise EngineError(f"engine onnx: expected precision bf16 or f32, got {precision}")
         self.config, self._rows = shape.backbone, shape.rows
+        self.device = torch.device("cpu")
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": str(torch.get_num_threads()),

@@ -15,7 +15,7 @@ const REMEMBERED = 32; // frames, to tell how late their masks come
 const RECENT_MS = 1500;
 const MARGIN_MS = 4;
 const HOLD_MS = 200;
-const WORTH_WAITING = 0.2; // share of masks in time, below which waiting costs and gives nothing
+const WORTH_WAITING = 0.5; // share of masks in time, below which waiting costs more than it gives
 
 export class Composer {
   // onShown({ mask, waitedMs, receivedAt }) of each frame; mask: "own", "held" or "none".
