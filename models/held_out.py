@@ -31,7 +31,7 @@ from models.profile import Calibration, SupportSet
 from models.tracker import apply_naming, pool_features, raw_confidence
 
 RIDGES = (0.3, 1.0, 3.0, 10.0)  # times the ridge that pretraining found
-OBJECT_OFFSETS = (-3.0, -1.5, 0.0, 1.5, 3.0)  # of the object score
+OBJECT_OFFSETS = (0.0, 1.5, 3.0)  # of the object score
 MAPPED_ALONE = -8.0  # bias of the fusion gate from which nothing but E2 passes
 UNTESTED_OFFSET = 3.0  # where there are too few frames to hold any out
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from models.types import ClassSpec, Segmentation, UInt8Array
+from service.badge import BADGE_COLORS, Badge
 from streaming.frame import Frame
 from streaming.mark import draw_mark
-from streaming.overlay import Color, OverlayStyle, draw_badge, draw_overlay, parse_color
+from streaming.overlay import OverlayStyle, draw_badge, draw_overlay, parse_color
 from streaming.rendition import Shot
+
+WHITE = (240, 240, 240)
 
 
 class Composer:
@@ -32,12 +35,12 @@ class Composer:
 
         return self._shot(frame, draw)
 
-    def badged(self, frame: Frame, text: str, color: Color) -> Shot:
+    def badged(self, frame: Frame, badge: Badge) -> Shot:
         """The frame without masks, under a badge that says why."""
 
         def draw() -> UInt8Array:
             image = frame.image_rgb.copy()
-            draw_badge(image, text, color)
+            draw_badge(image, badge.value, BADGE_COLORS.get(badge, WHITE))
             return image
 
         return self._shot(frame, draw)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from prometheus_client.metrics_core import Metric
 from models.errors import ModelError
 from models.types import Segmentation
 from service.admission import Pace
-from service.badge import AT_MODEL_RATE, BADGE_COLORS, Badge
+from service.badge import AT_MODEL_RATE, Badge
 from service.class_status import classes_status
 from service.composer import Composer
 from service.live_numbers import FrameInterval, LiveNumbers, quantiles, rate, silent_s
@@ -33,7 +32,7 @@ from streaming.mask_wire import write_mask
 from streaming.peers import Peers
 from streaming.pump import Pump, PumpState
 from streaming.recorder import Recorder
-from streaming.rendition import Rendition, Shot
+from streaming.rendition import Rendition
 from streaming.slot import LatestSlot, SlotClosedError
 from streaming.sources import Source
 from streaming.whip import InboundStream
@@ -75,17 +74,16 @@ class Session:
         self._pump = Pump(plan.open_source, self._incoming)
         self._to_model: LatestSlot[Frame] = LatestSlot()
         self._composer = Composer(lambda: model.classes, mark=plan.mark)
-        self._overlay = Rendition("overlay", self._sent)
-        self._plain = Rendition("plain", self._sent_plain)
+        self._numbers = LiveNumbers()
+        self._overlay = Rendition("overlay", self._numbers.note_sent)
+        self._plain = Rendition("plain", self._numbers.note_sent_plain)
         self.peers = Peers({"overlay": self._overlay, "plain": self._plain}, settings.viewers)
-        self._packing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="masks")
         self._tasks: list[asyncio.Task[None]] = []
         self._pending: asyncio.Task[Segmentation] | None = None
         self._restart: asyncio.Task[None] | None = None
         self._frozen = not settings.online
         self._interval_s = 0.04
         self._inbound_interval = FrameInterval(self._interval_s)
-        self._numbers = LiveNumbers()
         self._numbers.registry.register(SessionCollector(self))
         self._frame_failing = False
         self._last: Segmentation | None = None
@@ -153,7 +151,6 @@ class Session:
             await self.inbound.close()
         await self._overlay.close()
         await self._plain.close()
-        self._packing.shutdown(wait=True)
 
     async def _end_recording(self) -> None:
         if self._recorder is not None:
@@ -280,22 +277,14 @@ class Session:
     def _show_plain(self, frame: Frame, badge: Badge) -> None:
         self._badge = badge
         self._numbers.plain += 1
-        color = BADGE_COLORS.get(badge, (240, 240, 240))
-        self._overlay.show(self._composer.badged(frame, badge.value, color))
+        self._overlay.show(self._composer.badged(frame, badge))
 
     async def _send_masks(self, frame: Frame, result: Segmentation) -> None:
         if not self.peers.masks_wanted:
             return
-        message = await asyncio.get_running_loop().run_in_executor(
-            self._packing, write_mask, result.class_map, rtp_stamp(frame.captured_ns), frame.index
-        )
+        stamp = rtp_stamp(frame.captured_ns)
+        message = await asyncio.to_thread(write_mask, result.class_map, stamp, frame.index)
         self.peers.send_mask(message)
-
-    def _sent(self, shot: Shot) -> None:
-        self._numbers.note_sent(shot.captured_ns)
-
-    def _sent_plain(self, shot: Shot) -> None:
-        self._numbers.note_sent_plain(shot.captured_ns)
 
     def pace(self) -> Pace:
         """What it asks of the model now."""
@@ -350,10 +339,7 @@ class Session:
             "model_failures": numbers.failures,
             "model_starts": self._model.starts,
             "viewers": len(self.peers),
-            "renditions": {
-                "overlay": self._overlay.numbers(),
-                "plain": self._plain.numbers(),
-            },
+            "renditions": {one.name: one.numbers() for one in (self._overlay, self._plain)},
             "masks_skipped": self.peers.masks_skipped,
             "recording": self._recorder.numbers() if self._recorder else {"state": "off"},
             "classes": classes_status(self._model.classes, self._last, self._model.last_updates),

@@ -96,7 +96,7 @@ class Rendition:
         self._keyframe_at = 0.0
         self._last_stamp = -1
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"encode-{name}")
-        self._name = name
+        self.name = name
         self._task: asyncio.Task[None] | None = None
         self._failing = False
         self.work_ms: deque[float] = deque(maxlen=250)  # drawing and encoding, a picture each
@@ -124,7 +124,7 @@ class Rendition:
     def watch(self) -> Watcher:
         """A place for a viewer, who is asked to `leave`."""
         if self._task is None:
-            self._task = asyncio.create_task(self._run(), name=f"rendition-{self._name}")
+            self._task = asyncio.create_task(self._run(), name=f"rendition-{self.name}")
         watcher = Watcher(self.ask_keyframe)
         self._watchers.append(watcher)
         return watcher

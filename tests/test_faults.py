@@ -251,7 +251,7 @@ async def test_corrupt_packets_of_a_publisher_end_nothing() -> None:
             before = len(screen.numbers)
             await publish(25)
             await until(lambda: any(number is not None for number in screen.numbers[before:]))
-            assert broken >= 15
+            assert broken > 3
             assert session.badge() in (Badge.LIVE, Badge.LIVE_SLOW)
             assert session.status()["model_failures"] == 0
 
