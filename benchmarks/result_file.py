@@ -12,7 +12,8 @@ from benchmarks.environment import environment
 def result(kind: str, settings: dict[str, Any], note: str, **measured: Any) -> dict[str, Any]:
     """A result with everything that is needed to judge it. note: what else was running, say"""
     said = {"note": note} if note else {}
-    head = {"kind": kind, "environment": environment(), "settings": settings}
+    chosen = {key: value for key, value in settings.items() if key != "note"}
+    head = {"kind": kind, "environment": environment(), "settings": chosen}
     return head | said | measured
 
 

@@ -126,7 +126,7 @@ class OnlineLearner:
         """As the profile left it."""
         self.tau = self._start.tau.clone()
         self._recent = _copy(self._start.anchor)
-        self._seen.zero_()
+        self._seen = torch.zeros_like(self._seen)
 
 
 def _copy(statistics: Statistics) -> Statistics:

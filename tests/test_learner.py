@@ -119,6 +119,22 @@ def test_snapshot_and_reset_bring_back_what_was() -> None:
     assert torch.equal(subject.tau, start)
 
 
+def test_what_was_learnt_in_inference_mode_is_reset_outside() -> None:
+    """A tracker learns in inference mode; a person resets it from outside."""
+    subject, _ = learner()
+    start = subject.tau.clone()
+    with torch.inference_mode():
+        assert subject.update(EVERY, frame(world(0), 2)).all()
+    subject.reset()
+    assert torch.equal(subject.tau, start)
+    with torch.inference_mode():
+        assert subject.update(EVERY, frame(world(0), 2)).all()
+        assert subject.update(EVERY[1:], frame(world(0), 4).rows(EVERY[1:])).all()
+    subject.restore(subject.snapshot())
+    subject.reset()
+    assert torch.equal(subject.tau, start)
+
+
 def test_memory_is_constant() -> None:
     subject, _ = learner()
     before = subject.nbytes
