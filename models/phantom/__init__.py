@@ -4,6 +4,6 @@ from models.phantom.camera import Shift
 from models.phantom.instruments import CLASSES
 from models.phantom.scene import Clip, Instance, PhantomFrame, Procedure
 
-DEMO_SEED = 4  # the procedure of the demo, and of the embedded profile `phantom` (other clips)
+DEMO_SEED = 16  # the procedure of the demo, and of the embedded profile `phantom` (other clips)
 
 __all__ = ["CLASSES", "DEMO_SEED", "Clip", "Instance", "PhantomFrame", "Procedure", "Shift"]
