@@ -33,6 +33,7 @@ from models.tracker import apply_naming, pool_features, raw_confidence
 RIDGES = (0.3, 1.0, 3.0, 10.0)  # times the ridge that pretraining found
 OBJECT_OFFSETS = (0.0, 1.5, 3.0)  # of the object score
 MAPPED_ALONE = -8.0  # bias of the fusion gate from which nothing but E2 passes
+USUAL = 0.9  # share of true annotations whose loss the guard takes for usual
 UNTESTED_OFFSET = 3.0  # where there are too few frames to hold any out
 
 
@@ -264,10 +265,12 @@ def guard_limits(
     """What true annotations do when they arrive as an online frame, measured by leaving frames out.
 
     returns: the largest rise of the loss on the other frames, at least the configured tolerance,
-             and a quarter more than the largest loss on such a frame before it is learnt; (C,)
+             and a quarter more than the loss that nine in ten of such frames stay under before they
+             are learnt (one odd annotation must not make the guard believe anything); (C,)
     """
     rows = len(encoded.present)
-    rise, surprise = torch.full((rows,), learner.tolerance), torch.zeros(rows)
+    rise = torch.full((rows,), learner.tolerance)
+    losses = [torch.full((rows,), float("nan"))]
     total = total_statistics(encoded)
     share = torch.full((rows,), learner.decay * (1 - learner.support_weight))
     for frame in held_out if encoded.present.shape[1] > 1 else []:
@@ -280,8 +283,9 @@ def guard_limits(
         risen = mapping_loss(after, others) / mapping_loss(tau, others).clamp_min(1e-9) - 1
         rise = torch.where(seen, torch.maximum(rise, risen), rise)
         loss = mapping_loss(tau, fresh.normalized())
-        surprise = torch.where(seen, torch.maximum(surprise, loss), surprise)
-    return rise, torch.where(surprise > 0, 1.25 * surprise, float("inf"))
+        losses.append(torch.where(seen, loss, float("nan")))
+    surprise = 1.25 * torch.nanquantile(torch.stack(losses), USUAL, dim=0)
+    return rise, surprise.nan_to_num(float("inf"))
 
 
 def soft_dsc(decoded: DecodedMasks, mask: Tensor) -> Tensor:
