@@ -33,6 +33,7 @@ from models.datasets.folder import (
 from models.errors import DatasetError
 from models.fit import fit_frames
 from models.tracker import Tracker
+from models.types import BACKGROUND_ID, IGNORE_ID
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ class Split:
 def split_clips(dataset: FolderDataset, seed: int) -> Split:
     """Half of the clips (at least one) for fitting, drawn by seed; one clip is cut in half.
 
+    Of several clips, the first to show a class in the drawn order is always among those for
+    fitting: background alone teaches nothing.
+
     Raises DatasetError when there are too few annotated frames to test on.
     """
     clips = [clip for clip in dataset.clips if any(frame.mask for frame in clip.frames)]
@@ -55,13 +59,22 @@ def split_clips(dataset: FolderDataset, seed: int) -> Split:
         fit: tuple[ClipFolder, ...] = (ClipFolder(clips[0].name, first),)
         test: tuple[ClipFolder, ...] = (ClipFolder(clips[0].name, second),)
     else:
-        order = np.random.default_rng(seed).permutation(len(clips))
+        drawn = [clips[int(i)] for i in np.random.default_rng(seed).permutation(len(clips))]
+        telling = next((n for n, clip in enumerate(drawn) if _shows(dataset, clip)), 0)
+        drawn.insert(0, drawn.pop(telling))
         half = max(1, len(clips) // 2)
-        fit = tuple(clips[int(i)] for i in order[:half])
-        test = tuple(clips[int(i)] for i in order[half:])
+        fit, test = tuple(drawn[:half]), tuple(drawn[half:])
     if not any(frame.mask for clip in test for frame in clip.frames):
         raise DatasetError("expected annotated frames beyond those for fitting, found none to test")
     return Split(replace(dataset, clips=fit), test)
+
+
+def _shows(dataset: FolderDataset, clip: ClipFolder) -> bool:
+    """Is a class visible in any of its masks? Reads until the first that shows one."""
+    return any(
+        ((mask != BACKGROUND_ID) & (mask != IGNORE_ID)).any()
+        for _, mask in _pairs(dataset, clip.frames)
+    )
 
 
 def run_folder(data: Path, shots: int, seeds: int, out: Path) -> int:

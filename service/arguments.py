@@ -28,10 +28,7 @@ def port(text: str) -> int:
 
 def share(text: str) -> float:
     """A number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
+    value = _number(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
     return value
@@ -39,23 +36,26 @@ def share(text: str) -> float:
 
 def capacity(text: str) -> float:
     """Seconds of model a second."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value <= 64:
-        raise argparse.ArgumentTypeError(f"expected seconds a second up to 64, got {text!r}")
-    return value
+    return _positive(text, 64, "seconds a second")
 
 
 def frame_rate(text: str) -> float:
     """Frames a second."""
+    return _positive(text, 240, "frames a second")
+
+
+def _number(text: str) -> float:
+    """The number, or one that no option takes."""
     try:
-        value = float(text)
+        return float(text)
     except ValueError:
-        value = -1.0
-    if not 0 < value <= 240:
-        raise argparse.ArgumentTypeError(f"expected frames a second up to 240, got {text!r}")
+        return float("nan")
+
+
+def _positive(text: str, largest: float, what: str) -> float:
+    value = _number(text)
+    if not 0 < value <= largest:
+        raise argparse.ArgumentTypeError(f"expected {what} up to {largest:g}, got {text!r}")
     return value
 
 

@@ -24,7 +24,7 @@ def weights() -> LoadedWeights:
 def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three clips of one procedure as a folder data set."""
     root = tmp_path_factory.mktemp("phantom")
-    config = PhantomFolderConfig(clips=3, frames=8, size=(120, 160), fps=4, seed=6)
+    config = PhantomFolderConfig(clips=3, frames=8, size=(120, 160), fps=4, seed=3)
     for _ in write_phantom(root, config):
         pass
     return root

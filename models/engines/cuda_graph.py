@@ -15,8 +15,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from models.backbone import BankTensors, DecodedMasks, ImageFeatures
 from models.checkpoint import LoadedWeights
+from models.engines.gpu_functions import GpuFunctions
 from models.engines.onnx_files import ANY_ROWS, PER_ROW, Graph, graphs
 from models.errors import EngineError
 from models.memory_bank import BankShape
@@ -25,7 +25,7 @@ WARM_UP = 3  # runs on a side stream before capture, so that libraries have chos
 _HALF_WEIGHTS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 
-class CudaGraphEngine:
+class CudaGraphEngine(GpuFunctions):
     """Captured graphs for C rows, and for each smaller number of rows of what a lesson needs."""
 
     def __init__(self, weights: LoadedWeights, shape: BankShape) -> None:
@@ -35,7 +35,7 @@ class CudaGraphEngine:
         if not torch.cuda.is_bf16_supported():
             name = torch.cuda.get_device_name()
             raise EngineError(f"engine cuda_graph: expected a device with bf16, {name} has none")
-        self.config, self.device = shape.backbone, torch.device("cuda")
+        super().__init__(shape.backbone, shape.rows, torch.device("cuda"))
         backbone = copy.deepcopy(weights.model.backbone).to(self.device)
         half_weights(backbone)
         self._captured: dict[tuple[str, int], _Captured] = {}
@@ -43,31 +43,6 @@ class CudaGraphEngine:
             counts = range(1, shape.rows + 1) if name in ANY_ROWS else (shape.rows,)
             for count in counts:
                 self._captured[name, count] = _Captured(graph, shape.rows, count, self.device)
-        self._rows = shape.rows
-
-    def encode_image(self, image: Tensor) -> ImageFeatures:
-        """See Backbone.encode_image; one image."""
-        return ImageFeatures(*self._run("encode_image", self._rows, image))
-
-    def attend_memory(self, features: Tensor, bank: BankTensors) -> Tensor:
-        """See Backbone.attend_memory; a bank of K + R entries for all rows, or of one for some."""
-        name = "attend_own" if bank.memory.shape[1] == 1 else "attend_memory"
-        rows = (bank.memory, bank.pointer, bank.time_code, bank.distance, bank.valid)
-        return self._run(name, len(bank.memory), features[:1], *rows)[0]
-
-    def decode_masks(self, conditioned: Tensor, features: ImageFeatures) -> DecodedMasks:
-        """See Backbone.decode_masks; features of one frame."""
-        fine = (features.stride8, features.stride4)
-        return DecodedMasks(*self._run("decode_masks", len(conditioned), conditioned, *fine))
-
-    def encode_memory(self, features: Tensor, mask_logits: Tensor, present: Tensor) -> Tensor:
-        """See Backbone.encode_memory; features of one frame."""
-        size = self.config.image_size
-        if mask_logits.shape[-1] != size:
-            mask_logits = nn.functional.interpolate(
-                mask_logits.float(), size=(size, size), mode="bilinear", align_corners=False
-            )
-        return self._run("encode_memory", len(mask_logits), features[:1], mask_logits, present)[0]
 
     def _run(self, name: str, rows: int, *inputs: Tensor) -> tuple[Tensor, ...]:
         return self._captured[name, rows](*inputs)

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from models.backbone import BankTensors, DecodedMasks, ImageFeatures
 from models.checkpoint import LoadedWeights
+from models.engines.gpu_functions import GpuFunctions
 from models.engines.onnx_files import PER_ROW, export_graph, graphs
 from models.errors import EngineError
 from models.memory_bank import BankShape
@@ -86,7 +85,7 @@ def _build(trt: Any, file: Path) -> bytes:
     return bytes(plan)
 
 
-class TensorRtEngine:
+class TensorRtEngine(GpuFunctions):
     """Plans of static shape; fewer rows than C are padded, and the padding dropped."""
 
     def __init__(self, weights: LoadedWeights, shape: BankShape, cache: Path | None = None) -> None:
@@ -94,36 +93,12 @@ class TensorRtEngine:
         trt = tensorrt_module()
         folder = build_engines(weights, shape, cache)
         runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
-        self.config, self.device, self._rows = shape.backbone, torch.device("cuda"), shape.rows
+        super().__init__(shape.backbone, shape.rows, torch.device("cuda"))
         names = graphs(weights.model.backbone, shape)
         self._plan = {
             name: _Plan(trt, runtime, folder / f"{name}.plan", tuple(graph.inputs), graph.outputs)
             for name, graph in names.items()
         }
-
-    def encode_image(self, image: Tensor) -> ImageFeatures:
-        """See Backbone.encode_image; one image."""
-        return ImageFeatures(*self._plan["encode_image"](image))
-
-    def attend_memory(self, features: Tensor, bank: BankTensors) -> Tensor:
-        """See Backbone.attend_memory; features of one frame, a bank of K + R entries or of one."""
-        name = "attend_own" if bank.memory.shape[1] == 1 else "attend_memory"
-        rows = (bank.memory, bank.pointer, bank.time_code, bank.distance, bank.valid)
-        return self._run(name, len(bank.memory), features[:1], *rows)[0]
-
-    def decode_masks(self, conditioned: Tensor, features: ImageFeatures) -> DecodedMasks:
-        """See Backbone.decode_masks; features of one frame."""
-        fine = (features.stride8, features.stride4)
-        return DecodedMasks(*self._run("decode_masks", len(conditioned), conditioned, *fine))
-
-    def encode_memory(self, features: Tensor, mask_logits: Tensor, present: Tensor) -> Tensor:
-        """See Backbone.encode_memory; features of one frame."""
-        size = self.config.image_size
-        if mask_logits.shape[-1] != size:
-            mask_logits = F.interpolate(
-                mask_logits.float(), size=(size, size), mode="bilinear", align_corners=False
-            )
-        return self._run("encode_memory", len(mask_logits), features[:1], mask_logits, present)[0]
 
     def _run(self, name: str, rows: int, *inputs: Tensor) -> list[Tensor]:
         plan, lacking = self._plan[name], self._rows - rows
@@ -134,7 +109,8 @@ class TensorRtEngine:
             else value
             for label, value in zip(plan.inputs, inputs, strict=True)
         ]
-        return [value[:rows] for value in plan(*padded)]
+        found = plan(*padded)
+        return [value[:rows] for value in found] if lacking else found
 
 
 class _Plan:
