@@ -22,14 +22,8 @@ from benchmarks.variants import FOREGROUND, VARIANTS, Pair, Tally, run_sequence
 from models.annotated import AnnotatedFrames, draw_shots, visible_classes
 from models.checkpoint import load_embedded
 from models.config import FitConfig
-from models.datasets.folder import (
-    AnnotatedPath,
-    ClipFolder,
-    FolderDataset,
-    open_folder,
-    read_image,
-    read_mask,
-)
+from models.datasets.folder import open_folder
+from models.datasets.sequences import AnnotatedSequence, Dataset
 from models.errors import DatasetError
 from models.fit import fit_frames
 from models.tracker import Tracker
@@ -40,11 +34,11 @@ from models.types import BACKGROUND_ID, IGNORE_ID
 class Split:
     """Clips to draw annotated frames from, and clips to test on."""
 
-    fit: FolderDataset
-    test: tuple[ClipFolder, ...]
+    fit: Dataset
+    test: tuple[AnnotatedSequence, ...]
 
 
-def split_clips(dataset: FolderDataset, seed: int) -> Split:
+def split_clips(dataset: Dataset, seed: int) -> Split:
     """Half of the clips (at least one) for fitting, drawn by seed; one clip is cut in half.
 
     Of several clips, the first to show a class in the drawn order is always among those for
@@ -52,29 +46,26 @@ def split_clips(dataset: FolderDataset, seed: int) -> Split:
 
     Raises DatasetError when there are too few annotated frames to test on.
     """
-    clips = [clip for clip in dataset.clips if any(frame.mask for frame in clip.frames)]
+    clips = [clip for clip in dataset.sequences if clip.annotated()]
     if len(clips) == 1:
         middle = len(clips[0].frames) // 2
         first, second = clips[0].frames[:middle], clips[0].frames[middle:]
-        fit: tuple[ClipFolder, ...] = (ClipFolder(clips[0].name, first),)
-        test: tuple[ClipFolder, ...] = (ClipFolder(clips[0].name, second),)
+        fit: tuple[AnnotatedSequence, ...] = (replace(clips[0], frames=first),)
+        test: tuple[AnnotatedSequence, ...] = (replace(clips[0], frames=second),)
     else:
         drawn = [clips[int(i)] for i in np.random.default_rng(seed).permutation(len(clips))]
-        telling = next((n for n, clip in enumerate(drawn) if _shows(dataset, clip)), 0)
+        telling = next((n for n, clip in enumerate(drawn) if _shows(clip)), 0)
         drawn.insert(0, drawn.pop(telling))
         half = max(1, len(clips) // 2)
         fit, test = tuple(drawn[:half]), tuple(drawn[half:])
-    if not any(frame.mask for clip in test for frame in clip.frames):
+    if not any(clip.annotated() for clip in test):
         raise DatasetError("expected annotated frames beyond those for fitting, found none to test")
-    return Split(replace(dataset, clips=fit), test)
+    return Split(replace(dataset, sequences=fit), test)
 
 
-def _shows(dataset: FolderDataset, clip: ClipFolder) -> bool:
+def _shows(clip: AnnotatedSequence) -> bool:
     """Is a class visible in any of its masks? Reads until the first that shows one."""
-    return any(
-        ((mask != BACKGROUND_ID) & (mask != IGNORE_ID)).any()
-        for _, mask in _pairs(dataset, clip.frames)
-    )
+    return any(((mask != BACKGROUND_ID) & (mask != IGNORE_ID)).any() for _, mask in _pairs(clip))
 
 
 def run_folder(data: Path, shots: int, seeds: int, out: Path) -> int:
@@ -93,7 +84,7 @@ def run_folder(data: Path, shots: int, seeds: int, out: Path) -> int:
         for key, parts in VARIANTS.items():
             tracker, tally = Tracker(weights, profile, parts), Tally()
             for clip in split.test:
-                run_sequence(tracker, _pairs(dataset, clip.frames), tally)
+                run_sequence(tracker, _pairs(clip), tally)
             tallies[key].append(tally)
             bar.update()
     bar.close()
@@ -106,15 +97,14 @@ def run_folder(data: Path, shots: int, seeds: int, out: Path) -> int:
     return 0
 
 
-def _pairs(dataset: FolderDataset, frames: tuple[AnnotatedPath, ...]) -> Iterator[Pair]:
-    for frame in frames:
-        if frame.mask is not None:
-            image = read_image(frame.image)
-            yield image, read_mask(frame.mask, dataset.classes, image.shape)
+def _pairs(clip: AnnotatedSequence) -> Iterator[Pair]:
+    for frame in clip.frames:
+        if frame.read_mask is not None:
+            yield frame.read_image(), frame.read_mask()
 
 
 def _result(
-    dataset: FolderDataset, tallies: dict[str, list[Tally]], settings: dict[str, Any]
+    dataset: Dataset, tallies: dict[str, list[Tally]], settings: dict[str, Any]
 ) -> dict[str, Any]:
     return {
         "environment": environment(),
@@ -124,7 +114,7 @@ def _result(
     }
 
 
-def _variant(dataset: FolderDataset, runs: list[Tally]) -> dict[str, Any]:
+def _variant(dataset: Dataset, runs: list[Tally]) -> dict[str, Any]:
     named = [(spec.name, spec.class_id) for spec in dataset.classes]
     scores = {
         name: {

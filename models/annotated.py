@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.datasets.folder import FolderDataset, read_image, read_mask
+from models.datasets.sequences import Dataset
 from models.errors import DatasetError
 from models.preprocess import resize_image, resize_mask
 from models.types import ClassSpec, UInt8Array
@@ -37,13 +37,13 @@ class AnnotatedFrames:
 
 
 def draw_shots(
-    dataset: FolderDataset, shots: int | None, seed: int
+    dataset: Dataset, shots: int | None, seed: int
 ) -> list[tuple[UInt8Array, UInt8Array]]:
     """Annotated (image, class map) pairs: a seeded draw, first such that each class is seen.
 
     Raises DatasetError when nothing is annotated.
     """
-    annotated = list(dataset.annotated())
+    annotated = dataset.annotated()
     if not annotated:
         raise DatasetError("expected at least one annotated frame, found no masks at all")
     order = [annotated[int(i)] for i in np.random.default_rng(seed).permutation(len(annotated))]
@@ -54,10 +54,9 @@ def draw_shots(
     for frame in order:
         if len(pairs) == wanted or (not missing and len(pairs) + len(spare) >= wanted):
             break
-        if frame.mask is None:
+        if frame.read_mask is None:
             continue
-        image = read_image(frame.image)
-        mask = read_mask(frame.mask, dataset.classes, image.shape[:2])
+        image, mask = frame.read_image(), frame.read_mask()
         new = missing & {int(i) for i in np.unique(mask)}
         missing -= new
         (pairs if new else spare).append((image, mask))

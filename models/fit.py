@@ -12,7 +12,7 @@ from tqdm import tqdm
 from models.annotated import AnnotatedFrames, draw_shots, visible_classes
 from models.checkpoint import LoadedWeights, load_embedded
 from models.config import FitConfig, LearnerConfig, MemoryConfig
-from models.datasets.folder import FolderDataset
+from models.datasets.sequences import Dataset
 from models.encoded import EncodedFrames, encode_frames, name_indicator, total_statistics
 from models.errors import DatasetError
 from models.held_out import (
@@ -49,14 +49,14 @@ class FitReport:
 
 
 def fit_profile(
-    dataset: FolderDataset,
+    dataset: Dataset,
     *,
     shots: int | None = None,
     seed: int = 0,
     out: Path,
     progress: bool = True,
 ) -> FitReport:
-    """Fit the embedded backbone to a folder data set and write the profile.
+    """Fit the embedded backbone to a data set and write the profile.
 
     shots: use this many annotated frames, drawn by seed so that every class is seen; None uses all
     A class that no drawn frame shows cannot be learnt: it is left out, and the report names it.

@@ -23,7 +23,7 @@ from typing import IO, Any, Protocol
 import cv2
 from tqdm import tqdm
 
-from models.datasets.folder import list_images, read_image
+from models.datasets.image_files import list_images, read_image
 from models.types import ClassSpec, Segmentation, UInt8Array
 from service.errors import UsageError
 from streaming.frame import Frame

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from models.datasets.folder import open_folder, read_image, read_mask
+from models.datasets.folder import open_folder, read_mask
+from models.datasets.image_files import read_image
 from models.errors import DatasetError
 
 
@@ -22,12 +23,13 @@ def folder(phantom_folder: Path, tmp_path: Path) -> Path:
 
 def test_reads_what_the_phantom_wrote(folder: Path) -> None:
     dataset = open_folder(folder)
-    assert [clip.name for clip in dataset.clips] == ["clip_000", "clip_001", "clip_002"]
+    assert [clip.name for clip in dataset.sequences] == ["clip_000", "clip_001", "clip_002"]
     assert len(dataset.annotated()) == 24
     frame = dataset.annotated()[0]
-    image = read_image(frame.image)
-    assert frame.mask is not None
-    mask = read_mask(frame.mask, dataset.classes, image.shape)
+    image = frame.read_image()
+    assert frame.read_mask is not None
+    mask = frame.read_mask()
+    assert mask.shape == image.shape[:2]
     assert image.shape == (120, 160, 3)
     assert set(np.unique(mask)) <= {0} | {spec.class_id for spec in dataset.classes}
 
@@ -42,8 +44,8 @@ def test_natural_order(tmp_path: Path) -> None:
     for number in (10, 2, 1):
         cv2.imwrite(str(tmp_path / f"c/images/f{number}.png"), np.zeros((8, 8, 3), np.uint8))
     (tmp_path / "classes.json").write_text('{"classes": [{"id": 1, "name": "a"}]}')
-    frames = open_folder(tmp_path).clips[0].frames
-    assert [frame.image.stem for frame in frames] == ["f1", "f2", "f10"]
+    frames = open_folder(tmp_path).sequences[0].frames
+    assert [frame.name for frame in frames] == ["f1", "f2", "f10"]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +100,7 @@ def test_wrong_masks(folder: Path, mask: np.ndarray, expected: str) -> None:
     cv2.imwrite(str(path), mask)
     dataset = open_folder(folder)
     with pytest.raises(DatasetError, match=expected):
-        read_mask(path, dataset.classes, (120, 160))
+        read_mask(path, dataset.classes, folder / "clip_000/images/000000.png")
 
 
 def test_grey_sixteen_bit_and_alpha_images(tmp_path: Path) -> None:

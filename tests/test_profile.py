@@ -68,7 +68,7 @@ def test_no_masks_are_refused_and_invisible_classes_left_out(
     phantom_folder: Path, tmp_path: Path
 ) -> None:
     dataset = open_folder(phantom_folder)
-    bare = replace(dataset, clips=())
+    bare = replace(dataset, sequences=())
     with pytest.raises(DatasetError, match="no masks at all"):
         draw_shots(bare, 4, 0)
     absent = replace(dataset.classes[0], class_id=200, name="unseen")

@@ -5,56 +5,29 @@
     DATA/<clip>/masks/<same stem>.png  uint8, value = class id, 0 background, 255 ignore
 
 A frame without a mask is not annotated. Opening reads names only; pixels are read one by one.
+Who the patients are is not written down: every clip is a group of its own.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from models.datasets.image_files import list_images, natural, read_image, read_label_image
+from models.datasets.sequences import AnnotatedFrame, AnnotatedSequence, Dataset
 from models.errors import DatasetError
 from models.types import BACKGROUND_ID, IGNORE_ID, ClassSpec, UInt8Array
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 DEFAULT_COLORS = ("#3fb950", "#58a6ff", "#f2cc60", "#db61a2", "#39c5cf", "#ff8a4c", "#bc8cff")
 
 
-@dataclass(frozen=True)
-class AnnotatedPath:
-    """One frame on disk; mask is None where nobody annotated it."""
-
-    image: Path
-    mask: Path | None
-
-
-@dataclass(frozen=True)
-class ClipFolder:
-    """One clip, its frames in natural order."""
-
-    name: str
-    frames: tuple[AnnotatedPath, ...]
-
-
-@dataclass(frozen=True)
-class FolderDataset:
-    """Classes and clips of one folder."""
-
-    root: Path
-    classes: tuple[ClassSpec, ...]
-    clips: tuple[ClipFolder, ...]
-
-    def annotated(self) -> list[AnnotatedPath]:
-        """All frames that have a mask, clip by clip."""
-        return [frame for clip in self.clips for frame in clip.frames if frame.mask is not None]
-
-
-def open_folder(root: Path) -> FolderDataset:
+def open_folder(root: Path) -> Dataset:
     """Open a folder data set.
 
     Raises DatasetError: no folder, no or malformed classes.json, no clip with images, a mask that
@@ -66,7 +39,7 @@ def open_folder(root: Path) -> FolderDataset:
     found = [path for path in sorted(root.iterdir(), key=natural) if (path / "images").is_dir()]
     if not found:
         raise DatasetError(f"{root}: expected clips with an images folder, found none")
-    return FolderDataset(root, classes, tuple(_open_clip(path) for path in found))
+    return Dataset("folder", root, classes, tuple(_open_clip(path, classes) for path in found))
 
 
 def read_classes(path: Path) -> tuple[ClassSpec, ...]:
@@ -108,7 +81,7 @@ def _class_spec(entry: Any, number: int, file: str) -> ClassSpec:
     return ClassSpec(class_id, name.strip(), color.lower())
 
 
-def _open_clip(path: Path) -> ClipFolder:
+def _open_clip(path: Path, classes: tuple[ClassSpec, ...]) -> AnnotatedSequence:
     images = list_images(path / "images")
     if not images:
         raise DatasetError(f"{path.name}/images: expected .png or .jpg files, found none")
@@ -121,66 +94,28 @@ def _open_clip(path: Path) -> ClipFolder:
     stray = sorted(masks.keys() - by_stem.keys(), key=str)
     if stray:
         raise DatasetError(f"{path.name}/masks/{stray[0]}.png: expected an image of the same stem")
-    frames = tuple(AnnotatedPath(image, masks.get(image.stem)) for image in images)
-    return ClipFolder(path.name, frames)
+    frames = tuple(_frame(image, masks.get(image.stem), classes) for image in images)
+    return AnnotatedSequence(path.name, frames, group=path.name)
 
 
-def list_images(folder: Path) -> list[Path]:
-    """The images of a folder in natural order (frame_2 before frame_10)."""
-    found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
-    return sorted(found, key=natural)
+def _frame(image: Path, mask: Path | None, classes: tuple[ClassSpec, ...]) -> AnnotatedFrame:
+    read = None if mask is None else partial(read_mask, mask, classes, image)
+    return AnnotatedFrame(image.stem, partial(read_image, image), read)
 
 
-def natural(path: Path) -> list[tuple[int, int, str]]:
-    """Sort key in which numbers count as numbers."""
-    parts = re.split(r"(\d+)", path.name.lower())
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
+def read_mask(path: Path, classes: tuple[ClassSpec, ...], image: Path) -> UInt8Array:
+    """(H, W) uint8 class ids of the mask at path.
 
-
-def read_image(path: Path) -> UInt8Array:
-    """(H, W, 3) uint8 RGB; grey becomes three equal channels, 16 bit is scaled, alpha dropped.
-
-    Raises DatasetError when the file is not a readable image.
-    """
-    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
-    if pixels is None:
-        raise DatasetError(f"{path.name}: expected a readable image, got something else")
-    if pixels.dtype == np.uint16:
-        pixels = (pixels // 257).astype(np.uint8)
-    if pixels.dtype != np.uint8:
-        raise DatasetError(f"{path.name}: expected 8 or 16 bit pixels, got {pixels.dtype}")
-    if pixels.ndim == 2:
-        return np.repeat(pixels[..., None], 3, axis=2)
-    if pixels.shape[2] == 1:
-        return np.repeat(pixels, 3, axis=2)
-    return np.ascontiguousarray(pixels[..., 2::-1])
-
-
-def read_mask(path: Path, classes: tuple[ClassSpec, ...], shape: tuple[int, ...]) -> UInt8Array:
-    """(H, W) uint8 class ids.
-
-    shape: (H, W) of its image. Raises DatasetError: unreadable, not 8 bit with one channel, another
-    size than its image, or ids that classes.json does not declare.
+    Raises DatasetError: not a label image of its image's size, or ids that classes.json does not
+    declare.
     """
     where = f"{path.parent.parent.name}/masks/{path.name}"
-    mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
-    if mask is None:
-        raise DatasetError(f"{where}: expected a readable PNG, got something else")
-    if mask.ndim == 3 and np.array_equal(mask[..., 0], mask[..., 1]):
-        mask = mask[..., 0]
-    if mask.ndim != 2 or mask.dtype != np.uint8:
-        depth, channels = mask.dtype, 1 if mask.ndim == 2 else mask.shape[2]
-        raise DatasetError(f"{where}: expected uint8 with one channel, got {depth} with {channels}")
-    if mask.shape != tuple(shape[:2]):
-        raise DatasetError(
-            f"{where}: expected the image's size {shape[1]}x{shape[0]}, "
-            f"got {mask.shape[1]}x{mask.shape[0]}"
-        )
+    mask = read_label_image(path, where, image)
     known = {spec.class_id for spec in classes} | {BACKGROUND_ID, IGNORE_ID}
     unknown = sorted({int(value) for value in np.unique(mask)} - known)
     if unknown:
         raise DatasetError(f"{where}: id {unknown[0]} is not declared in classes.json")
-    return np.ascontiguousarray(mask)
+    return mask
 
 
 def write_classes(root: Path, classes: tuple[ClassSpec, ...]) -> None:

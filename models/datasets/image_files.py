@@ -1,0 +1,88 @@
+"""Images and label images on disk, as every layout needs them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from models.errors import DatasetError
+from models.types import UInt8Array
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The images of a folder in natural order (frame_2 before frame_10)."""
+    found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+    return sorted(found, key=natural)
+
+
+def natural(path: Path) -> list[tuple[int, int, str]]:
+    """Sort key in which numbers count as numbers."""
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
+
+
+def read_image(path: Path) -> UInt8Array:
+    """(H, W, 3) uint8 RGB; grey becomes three equal channels, 16 bit is scaled, alpha dropped.
+
+    Raises DatasetError when the file is not a readable image.
+    """
+    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
+    if pixels is None:
+        raise DatasetError(f"{path.name}: expected a readable image, got something else")
+    if pixels.dtype == np.uint16:
+        pixels = (pixels // 257).astype(np.uint8)
+    if pixels.dtype != np.uint8:
+        raise DatasetError(f"{path.name}: expected 8 or 16 bit pixels, got {pixels.dtype}")
+    if pixels.ndim == 2:
+        return np.repeat(pixels[..., None], 3, axis=2)
+    if pixels.shape[2] == 1:
+        return np.repeat(pixels, 3, axis=2)
+    return np.ascontiguousarray(pixels[..., 2::-1])
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(H, W) from the file's header; the pixels are not decoded.
+
+    Raises DatasetError when the file is not a readable image.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        message = f"{path.name}: expected a readable image, got something else"
+        raise DatasetError(message) from error
+
+
+def read_label_image(path: Path, where: str, image: Path) -> UInt8Array:
+    """(H, W) uint8 values of a label image with one channel, or several equal ones.
+
+    where: how messages call the file; image: the image it belongs to, whose size it must have.
+    Raises DatasetError: unreadable, not 8 bit with one channel, another size than its image.
+    """
+    mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
+    if mask is None:
+        raise DatasetError(f"{where}: expected a readable PNG, got something else")
+    if mask.ndim == 3 and all(np.array_equal(mask[..., 0], mask[..., n]) for n in (1, 2)):
+        mask = mask[..., 0]
+    if mask.ndim != 2 or mask.dtype != np.uint8:
+        depth, channels = mask.dtype, 1 if mask.ndim == 2 else mask.shape[2]
+        raise DatasetError(f"{where}: expected uint8 with one channel, got {depth} with {channels}")
+    values = np.ascontiguousarray(mask, dtype=np.uint8)
+    require_size(values, where, image)
+    return values
+
+
+def require_size(mask: UInt8Array, where: str, image: Path) -> None:
+    """Raises DatasetError when a mask has another size than the image it belongs to."""
+    height, width = image_size(image)
+    if mask.shape[:2] != (height, width):
+        raise DatasetError(
+            f"{where}: expected the image's size {width}x{height}, "
+            f"got {mask.shape[1]}x{mask.shape[0]}"
+        )
