@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -86,3 +87,33 @@ def require_size(mask: UInt8Array, where: str, image: Path) -> None:
             f"{where}: expected the image's size {width}x{height}, "
             f"got {mask.shape[1]}x{mask.shape[0]}"
         )
+
+
+def require_known(values: UInt8Array, known: Iterable[int], where: str, expected: str) -> None:
+    """Raises DatasetError when an image of labels has a value that is none of those known."""
+    unknown = sorted({int(value) for value in np.unique(values)} - set(known))
+    if unknown:
+        raise DatasetError(f"{where}: expected {expected}, got {unknown[0]}")
+
+
+def require_folder(root: Path, name: str) -> Path:
+    """The folder `name` of a data set. Raises DatasetError, also when there is no root."""
+    if not root.is_dir():
+        raise DatasetError(f"expected a data set folder, found none at {root}")
+    if not (root / name).is_dir():
+        raise DatasetError(f"{root}: expected a folder {name}, found none")
+    return root / name
+
+
+def stems(folder: Path, suffixes: tuple[str, ...], root: Path) -> dict[str, Path]:
+    """Stem -> file, in natural order, of the files with these suffixes.
+
+    Raises DatasetError when there is none.
+    """
+    found = sorted(
+        (path for path in folder.iterdir() if path.suffix.lower() in suffixes), key=natural
+    )
+    if not found:
+        where = folder.relative_to(root)
+        raise DatasetError(f"{where}: expected {' or '.join(suffixes)} files, found none")
+    return {path.stem: path for path in found}

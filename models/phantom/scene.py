@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -46,27 +47,41 @@ class Instance:
     class_id: int
 
 
-class Procedure:
-    """One patient, one operation: its anatomy and the looks of its two to four kinds."""
+Tray = Mapping[int, Look]
 
-    def __init__(self, seed: int) -> None:
-        """Raises ValueError if seed is negative."""
+
+def random_tray(seed: int, kinds: Sequence[int] | None = None) -> Tray:
+    """Instruments and their looks, by kind; two to four kinds unless they are given."""
+    rng = np.random.default_rng([seed, 1])
+    if kinds is None:
+        count = int(rng.choice([2, 3, 4], p=[0.3, 0.4, 0.3]))
+        drawn = rng.choice([spec.class_id for spec in CLASSES], size=count, replace=False)
+        kinds = sorted(int(kind) for kind in drawn)
+    count = len(kinds)
+    shafts = rng.permutation(len(SHAFTS))[:count]
+    dark = rng.random(count) < 0.6  # most real shafts are black
+    shafts = np.where(dark, rng.integers(0, DARK_SHAFTS, count), shafts)
+    if rng.random() < 0.3:
+        shafts[:] = shafts[0]
+    return {
+        kind: random_look(kind, int(shaft), np.random.default_rng([seed, 2, kind]))
+        for kind, shaft in zip(kinds, shafts, strict=True)
+    }
+
+
+class Procedure:
+    """One patient, one operation: its anatomy and the looks of its kinds of instruments."""
+
+    def __init__(self, seed: int, tray: Tray | None = None) -> None:
+        """tray: the instruments, where several procedures share them; None draws them by the seed.
+
+        Raises ValueError if seed is negative.
+        """
         if seed < 0:
             raise ValueError(f"expected a seed of 0 or more, got {seed}")
         self.seed = seed
-        rng = np.random.default_rng([seed, 1])
-        count = int(rng.choice([2, 3, 4], p=[0.3, 0.4, 0.3]))
-        kinds = rng.choice([spec.class_id for spec in CLASSES], size=count, replace=False)
-        self.kinds: tuple[int, ...] = tuple(sorted(int(kind) for kind in kinds))
-        shafts = rng.permutation(len(SHAFTS))[:count]
-        dark = rng.random(count) < 0.6  # most real shafts are black
-        shafts = np.where(dark, rng.integers(0, DARK_SHAFTS, count), shafts)
-        if rng.random() < 0.3:
-            shafts[:] = shafts[0]
-        self.looks: dict[int, Look] = {
-            kind: random_look(kind, int(shaft), np.random.default_rng([seed, 2, kind]))
-            for kind, shaft in zip(self.kinds, shafts, strict=True)
-        }
+        self.looks = random_tray(seed) if tray is None else tray
+        self.kinds: tuple[int, ...] = tuple(sorted(self.looks))
         self._anatomy: dict[int, Anatomy] = {}
 
     def clip(

@@ -1,0 +1,14 @@
+"""What a data set may be opened as, each refused in one line that says what was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from models.errors import DatasetError
+
+
+def one_of(name: str, value: object, expected: Sequence[object]) -> None:
+    """Raises DatasetError unless value is one of those expected."""
+    if value not in expected:
+        listed = ", ".join(str(one) for one in expected)
+        raise DatasetError(f"{name}: expected one of {listed}, got {value!r}")
