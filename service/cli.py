@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from service.arguments import capacity, count, frame_rate, port, seed, share, size
+from service.data_command import CHOICE_HELP, add_data
 from service.settings import let_threads_sleep
 
 # As in models.engines, which --help does not import.
@@ -63,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_serve,
         _add_segment,
         _add_fit,
+        add_data,
         _add_phantom,
         _add_export,
         _add_bench,
@@ -115,7 +117,9 @@ def _add_segment(commands: Commands) -> None:  # type: ignore[valid-type]
 
 def _add_fit(commands: Commands) -> None:  # type: ignore[valid-type]
     parser = commands.add_parser("fit", help="annotated frames in, a profile out")  # type: ignore[attr-defined]
-    parser.add_argument("data", type=Path, help="a folder data set")
+    parser.add_argument("data", type=Path, help="an annotated data set")
+    parser.add_argument("--dataset", default="folder", help="its layout, see `trocar data list`")
+    parser.add_argument("-c", "--choice", action="append", default=[], help=CHOICE_HELP)
     parser.add_argument("-o", "--out", type=Path, required=True, help="profile.safetensors")
     parser.add_argument("--shots", type=count, default=None, help="use N annotated frames")
     parser.add_argument("--seed", type=seed, default=0)
@@ -226,12 +230,12 @@ def _segment(arguments: argparse.Namespace) -> int:
 
 
 def _fit(arguments: argparse.Namespace) -> int:
-    from models.datasets.folder import open_folder
+    from models.datasets.registry import open_dataset, parse_choices
     from models.fit import fit_profile
 
-    report = fit_profile(
-        open_folder(arguments.data), shots=arguments.shots, seed=arguments.seed, out=arguments.out
-    )
+    choices = parse_choices(arguments.choice)
+    dataset = open_dataset(arguments.dataset, arguments.data, **choices)
+    report = fit_profile(dataset, shots=arguments.shots, seed=arguments.seed, out=arguments.out)
     for name, dsc in report.held_out_dsc.items():
         shown = "too few frames to hold any out" if dsc != dsc else f"{dsc:.3f}"
         print(f"{name}: DSC on held-out annotated frames {shown}")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -128,3 +129,20 @@ def write_frame(clip: Path, stem: str, image_rgb: UInt8Array, class_mask: UInt8A
     """Write one annotated frame of a clip; the folders must exist."""
     cv2.imwrite(str(clip / "images" / f"{stem}.png"), image_rgb[..., ::-1])
     cv2.imwrite(str(clip / "masks" / f"{stem}.png"), class_mask)
+
+
+def write_folder(dataset: Dataset, out: Path) -> Iterator[int]:
+    """Write any data set as a folder data set; yields the number of frames written so far."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_classes(out, dataset.classes)
+    written = 0
+    for sequence in dataset.sequences:
+        clip = out / sequence.name
+        for part in ("images", "masks"):
+            (clip / part).mkdir(parents=True, exist_ok=True)
+        for frame in sequence.frames:
+            cv2.imwrite(str(clip / f"images/{frame.name}.png"), frame.read_image()[..., ::-1])
+            if frame.read_mask is not None:
+                cv2.imwrite(str(clip / f"masks/{frame.name}.png"), frame.read_mask())
+            written += 1
+            yield written

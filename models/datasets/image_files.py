@@ -75,17 +75,16 @@ def read_label_image(path: Path, where: str, image: Path) -> UInt8Array:
         depth, channels = mask.dtype, 1 if mask.ndim == 2 else mask.shape[2]
         raise DatasetError(f"{where}: expected uint8 with one channel, got {depth} with {channels}")
     values = np.ascontiguousarray(mask, dtype=np.uint8)
-    require_size(values, where, image)
+    require_size(values.shape, where, image)
     return values
 
 
-def require_size(mask: UInt8Array, where: str, image: Path) -> None:
-    """Raises DatasetError when a mask has another size than the image it belongs to."""
+def require_size(shape: tuple[int, ...], where: str, image: Path) -> None:
+    """Raises DatasetError when a mask's (H, W) is not that of the image it belongs to."""
     height, width = image_size(image)
-    if mask.shape[:2] != (height, width):
+    if tuple(shape[:2]) != (height, width):
         raise DatasetError(
-            f"{where}: expected the image's size {width}x{height}, "
-            f"got {mask.shape[1]}x{mask.shape[0]}"
+            f"{where}: expected the image's size {width}x{height}, got {shape[1]}x{shape[0]}"
         )
 
 
@@ -117,3 +116,16 @@ def stems(folder: Path, suffixes: tuple[str, ...], root: Path) -> dict[str, Path
         where = folder.relative_to(root)
         raise DatasetError(f"{where}: expected {' or '.join(suffixes)} files, found none")
     return {path.stem: path for path in found}
+
+
+def list_folders(root: Path, pattern: str, example: str) -> list[Path]:
+    """Folders whose whole name matches the pattern, in natural order.
+
+    Raises DatasetError when there is no root, or none of them.
+    """
+    if not root.is_dir():
+        raise DatasetError(f"expected a data set folder, found none at {root}")
+    found = [path for path in root.iterdir() if path.is_dir() and re.fullmatch(pattern, path.name)]
+    if not found:
+        raise DatasetError(f"{root}: expected folders such as {example}, found none")
+    return sorted(found, key=natural)
