@@ -4,6 +4,7 @@ ModelError
 ├── CheckpointError   weights are missing, damaged, or of another architecture
 ├── ProfileError      a profile is damaged or was fitted for another backbone
 ├── DatasetError      a data set folder is not what its layout promises
+│   └── VolumeError   a file is no volume of finite voxels in three dimensions
 └── EngineError       an engine cannot run here
 """
 
@@ -22,6 +23,10 @@ class ProfileError(ModelError):
 
 class DatasetError(ModelError):
     """A data set folder is not what its layout promises."""
+
+
+class VolumeError(DatasetError):
+    """A file is no volume of finite voxels in three dimensions."""
 
 
 class EngineError(ModelError):

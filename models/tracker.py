@@ -77,6 +77,17 @@ class _Saved:
     bank: tuple[Tensor, ...]
 
 
+@dataclass(frozen=True)
+class StreamState:
+    """Everything that the frames of a stream have changed."""
+
+    learner: LearnerSnapshot
+    bank: tuple[Tensor, ...]
+    frame: int
+    since_snapshot: int
+    saved: tuple[_Saved, ...]
+
+
 SNAPSHOT_EVERY = 50  # accepted frames between the states that rollback() returns to
 
 
@@ -181,6 +192,22 @@ class Tracker:
     def load(self, state: LearnerState) -> None:
         """Go on with what another tracker had learnt; its memories are not part of it."""
         self._learner.restore(LearnerSnapshot.of(state))
+
+    def remember(self) -> StreamState:
+        """The stream as it stands, to be gone on from more than once: a volume has two halves."""
+        learner, bank = self._learner.snapshot(), self._bank.snapshot()
+        return StreamState(learner, bank, self._frame, self._since_snapshot, tuple(self._saved))
+
+    def return_to(self, state: StreamState) -> None:
+        """Go on as if nothing had come since. The annotated frames stay those of the first frame.
+
+        state: of this tracker, and not from before a `reset`
+        """
+        self._lesson = None
+        self._learner.restore(state.learner)
+        self._bank.restore(state.bank)
+        self._frame, self._since_snapshot = state.frame, state.since_snapshot
+        self._saved = list(state.saved)
 
     def reset(self) -> None:
         """Forget the stream: the state is the profile's again."""

@@ -6,10 +6,15 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from service.arguments import capacity, count, frame_rate, port, seed, share, size
 from service.data_command import CHOICE_HELP, add_data
 from service.settings import let_threads_sleep
+from service.volume_arguments import add_cutting, data_to_fit, only_for_volumes, window_of
+
+if TYPE_CHECKING:
+    from models.tracker import Tracker
 
 # As in models.engines, which --help does not import.
 ENGINES = ("auto", "torch", "onnx", "cuda_graph", "tensorrt")
@@ -105,24 +110,28 @@ def _add_serve(commands: Commands) -> None:  # type: ignore[valid-type]
 
 def _add_segment(commands: Commands) -> None:  # type: ignore[valid-type]
     parser = commands.add_parser("segment", help="process a recording")  # type: ignore[attr-defined]
-    parser.add_argument("input", type=Path, help="a video or a folder of images")
+    parser.add_argument("input", type=Path, help="a video, a folder of images, or a volume")
     parser.add_argument("-o", "--out", type=Path, required=True, help="output folder")
     parser.add_argument("--profile", default="instrument", help=PROFILE_HELP)
     parser.add_argument("--no-online", action="store_true", help="no online updates")
     parser.add_argument("--gamma", type=share, default=None, help="confidence that teaches")
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="how the network runs")
     parser.add_argument("--force", action="store_true", help="replace earlier results")
+    volume = add_cutting(parser)
+    volume.add_argument("--order", choices=("middle-out", "in-order"), help="default: middle-out")
     parser.set_defaults(command=_segment)
 
 
 def _add_fit(commands: Commands) -> None:  # type: ignore[valid-type]
     parser = commands.add_parser("fit", help="annotated frames in, a profile out")  # type: ignore[attr-defined]
-    parser.add_argument("data", type=Path, help="an annotated data set")
+    parser.add_argument("data", type=Path, nargs="+", help="a data set, or volumes with --labels")
     parser.add_argument("--dataset", default="folder", help="its layout, see `trocar data list`")
     parser.add_argument("-c", "--choice", action="append", default=[], help=CHOICE_HELP)
     parser.add_argument("-o", "--out", type=Path, required=True, help="profile.safetensors")
     parser.add_argument("--shots", type=count, default=None, help="use N annotated frames")
     parser.add_argument("--seed", type=seed, default=0)
+    volume = add_cutting(parser)
+    volume.add_argument("--labels", type=Path, nargs="+", help="a label volume for each volume")
     parser.set_defaults(command=_fit)
 
 
@@ -200,6 +209,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _segment(arguments: argparse.Namespace) -> int:
     from models.tracker import Tracker
+    from models.volumes.files import is_volume
     from service.offline import SegmentRequest, model_threads, segment
 
     def open_tracker() -> Tracker:
@@ -211,16 +221,17 @@ def _segment(arguments: argparse.Namespace) -> int:
             engine=arguments.engine,
         )
 
+    settings = {
+        "profile": Path(arguments.profile).name,
+        "online": not arguments.no_online,
+        "gamma": arguments.gamma,
+        "engine": arguments.engine,
+    }
+    if is_volume(arguments.input):
+        return _segment_volume(arguments, settings, open_tracker)
+    only_for_volumes(arguments, "window", "slice_axis", "order")
     request = SegmentRequest(
-        source=arguments.input,
-        out=arguments.out,
-        force=arguments.force,
-        settings={
-            "profile": Path(arguments.profile).name,
-            "online": not arguments.no_online,
-            "gamma": arguments.gamma,
-            "engine": arguments.engine,
-        },
+        source=arguments.input, out=arguments.out, force=arguments.force, settings=settings
     )
     report = segment(request, open_tracker)
     if report["problem"]:
@@ -229,13 +240,32 @@ def _segment(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _segment_volume(
+    arguments: argparse.Namespace, settings: dict[str, Any], open_tracker: Callable[[], Tracker]
+) -> int:
+    from service.segment_volume import VolumeRequest, segment_volume
+
+    request = VolumeRequest(
+        source=arguments.input,
+        out=arguments.out,
+        order=arguments.order or "middle-out",
+        axis=arguments.slice_axis,
+        window=window_of(arguments),
+        force=arguments.force,
+        settings=settings,
+    )
+    report = segment_volume(request, open_tracker)
+    rate, labels = report["slices_per_s"], arguments.out / report["labels"]
+    print(f"{report['slices']} slices at {rate:.1f} slices/s -> {labels}")
+    return 0
+
+
 def _fit(arguments: argparse.Namespace) -> int:
-    from models.datasets.registry import open_dataset, parse_choices
     from models.fit import fit_profile
 
-    choices = parse_choices(arguments.choice)
-    dataset = open_dataset(arguments.dataset, arguments.data, **choices)
-    report = fit_profile(dataset, shots=arguments.shots, seed=arguments.seed, out=arguments.out)
+    report = fit_profile(
+        data_to_fit(arguments), shots=arguments.shots, seed=arguments.seed, out=arguments.out
+    )
     for name, dsc in report.held_out_dsc.items():
         shown = "too few frames to hold any out" if dsc != dsc else f"{dsc:.3f}"
         print(f"{name}: DSC on held-out annotated frames {shown}")

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -26,6 +26,7 @@ from tqdm import tqdm
 from models.datasets.image_files import list_images, read_image
 from models.types import ClassSpec, Segmentation, UInt8Array
 from service.errors import UsageError
+from service.results import Tally, class_lines, reason_of
 from streaming.frame import Frame
 from streaming.image_folder import ImageFolder
 from streaming.overlay import OverlayStyle, draw_overlay, parse_color
@@ -34,7 +35,10 @@ from streaming.video_file import VideoFile
 from streaming.video_writer import VideoWriter
 
 PENDING = 4  # results waiting to be written
-OURS = ("masks", "overlay.mp4", "frames.jsonl", "report.json")
+OURS = (
+    "masks", "overlay.mp4", "frames.jsonl", "report.json", "labels.nii", "labels.nii.gz",
+    "labels.mha", "labels.mhd", "labels.zraw", "overlay.png", "slices.jsonl",
+)  # fmt: skip
 
 
 class Segmenter(Protocol):
@@ -113,7 +117,6 @@ def prepare_folder(out: Path, *, force: bool) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    (out / "masks").mkdir()
 
 
 def prepare_output(out: Path, *, force: bool) -> None:
@@ -152,49 +155,17 @@ class _Writer:
         self._lines.flush()
 
     def _line(self, frame: Frame, result: Segmentation) -> dict[str, Any]:
-        names = {spec.class_id: spec.name for spec in self._classes}
         return {
             "index": frame.index,
             "time_s": round(frame.pts_ns / 1e9, 6),
             "step_ms": round(result.step_ms, 3),
-            "classes": [
-                {
-                    "id": one.class_id,
-                    "name": names[one.class_id],
-                    "present": one.present,
-                    "confidence": round(one.confidence, 4),
-                    "area": round(one.area, 6),
-                    "update": str(one.update),
-                }
-                for one in result.results
-            ],
+            "classes": class_lines(result, self._classes),
         }
 
     def close(self) -> None:
         """Finish the files."""
         self._video.close()
         self._lines.close()
-
-
-@dataclass
-class _Tally:
-    """Running totals; bounded by the number of classes."""
-
-    frames: int = 0
-    seen: Counter[int] = field(default_factory=Counter)
-    confidence: Counter[int] = field(default_factory=Counter)
-    updates: Counter[str] = field(default_factory=Counter)
-    step_ms: float = 0.0
-
-    def add(self, result: Segmentation) -> None:
-        """Count one frame."""
-        self.frames += 1
-        self.step_ms += result.step_ms
-        for one in result.results:
-            self.updates[str(one.update)] += 1
-            if one.present:
-                self.seen[one.class_id] += 1
-                self.confidence[one.class_id] += one.confidence  # type: ignore[assignment]
 
 
 class _Progress:
@@ -227,6 +198,7 @@ def segment(request: SegmentRequest, open_segmenter: Callable[[], Segmenter]) ->
     try:
         segmenter = open_segmenter()
         prepare_folder(request.out, force=request.force)
+        (request.out / "masks").mkdir()
         return _run(request, source, segmenter)
     finally:
         source.close()
@@ -234,7 +206,7 @@ def segment(request: SegmentRequest, open_segmenter: Callable[[], Segmenter]) ->
 
 def _run(request: SegmentRequest, source: Recording, segmenter: Segmenter) -> dict[str, Any]:
     writer = _Writer(request, source, segmenter.classes)
-    tally, started = _Tally(), time.perf_counter()
+    tally, started = Tally(), time.perf_counter()
     reason: str | None = "failed"
     ahead = Prefetch(source)
     bar = _Progress(source, shown=request.progress)
@@ -245,7 +217,7 @@ def _run(request: SegmentRequest, source: Recording, segmenter: Segmenter) -> di
         reason = "interrupted"
         raise
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = reason_of(error)
         raise
     finally:
         bar.close()
@@ -258,7 +230,7 @@ def _run(request: SegmentRequest, source: Recording, segmenter: Segmenter) -> di
 
 
 def _step_all(
-    ahead: Prefetch, segmenter: Segmenter, writer: _Writer, tally: _Tally, bar: _Progress
+    ahead: Prefetch, segmenter: Segmenter, writer: _Writer, tally: Tally, bar: _Progress
 ) -> None:
     pending: deque[Future[None]] = deque()
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="write") as pool:
@@ -277,7 +249,7 @@ def _report(
     request: SegmentRequest,
     source: Recording,
     classes: tuple[ClassSpec, ...],
-    run: tuple[_Tally, float, str | None],
+    run: tuple[Tally, float, str | None],
 ) -> dict[str, Any]:
     tally, elapsed, reason = run
     rate = tally.frames / max(elapsed, 1e-9)
@@ -292,17 +264,7 @@ def _report(
         "times_real_time": round(rate / float(source.fps), 3),
         "mean_step_ms": round(tally.step_ms / max(tally.frames, 1), 3),
         "updates": dict(tally.updates),
-        "classes": [
-            {
-                "id": spec.class_id,
-                "name": spec.name,
-                "frames_present": tally.seen[spec.class_id],
-                "mean_confidence": round(
-                    tally.confidence[spec.class_id] / max(tally.seen[spec.class_id], 1), 4
-                ),
-            }
-            for spec in classes
-        ],
+        "classes": tally.classes(classes, "frames"),
         "settings": request.settings,
         "version": version("trocar"),
     }

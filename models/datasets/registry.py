@@ -17,8 +17,12 @@ from models.datasets import (
     endovis2017,
     endovis2018,
     folder,
+    nifti_folder,
+    promise12,
+    synapse,
 )
 from models.datasets.phantom_dataset import PhantomSetConfig, Roles, phantom_dataset
+from models.datasets.phantom_volumes import VolumeFixture
 from models.datasets.sequences import Dataset
 from models.errors import DatasetError
 from models.phantom import CLASSES
@@ -42,7 +46,7 @@ class Layout:
 
     about: str
     open: Callable[..., Dataset]
-    fixture: Fixture | None = None
+    fixture: Fixture | VolumeFixture | None = None
 
     def choices(self) -> dict[str, Choice]:
         """What it may be opened with, and the defaults."""
@@ -75,6 +79,21 @@ LAYOUTS: dict[str, Layout] = {
         "EndoVis 2018: robotic nephrectomy, the scene or the instruments, 149 frames at 2 Hz",
         endovis2018.open_endovis2018,
         Fixture(endovis2018.SCENE, endovis2018.ROLES, endovis2018.write_endovis2018),
+    ),
+    "synapse": Layout(
+        "Synapse-CT (BTCV): eight abdominal organs, raw NIfTI or TransUNet's npz and h5",
+        synapse.open_synapse,
+        VolumeFixture(synapse.write_synapse_raw, organs=8),
+    ),
+    "promise12": Layout(
+        "PROMISE12: the prostate in T2-weighted MR, mhd and raw",
+        promise12.open_promise12,
+        VolumeFixture(promise12.write_promise12, organs=1, mr=True),
+    ),
+    "nifti": Layout(
+        "volumes in imagesTr and labelsTr, as in the Medical Segmentation Decathlon",
+        nifti_folder.open_nifti_folder,
+        VolumeFixture(nifti_folder.write_nifti_folder, organs=3),
     ),
     "davis": Layout(
         "the layout of DAVIS: sequences of images and palette masks of numbered objects",
@@ -156,4 +175,7 @@ def write_fixture(name: str, out: Path, config: PhantomSetConfig) -> Iterator[in
     fixture = layout(name).fixture
     if fixture is None:
         raise DatasetError(f"{name}: expected a layout that can be written, this one is only read")
+    if isinstance(fixture, VolumeFixture):
+        yield from fixture.write_bodies(out, config)
+        return
     yield from fixture.write(phantom_dataset(config, fixture.classes, fixture.roles), out)
