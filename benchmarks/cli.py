@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     kinds = parser.add_subparsers(metavar="COMMAND")
     for add in (
         _add_accuracy, _add_embedded, _add_stages, _add_peers, _add_scale, _add_streaming,
-        _add_loopback, _add_soak, _add_gpu, _add_report,
+        _add_loopback, _add_soak, _add_gpu, _add_volumes, _add_report,
     ):  # fmt: skip
         add(kinds)
     return parser
@@ -138,6 +138,17 @@ def _add_gpu(kinds: Kinds) -> None:  # type: ignore[valid-type]
     _add_result(parser)
 
 
+def _add_volumes(kinds: Kinds) -> None:  # type: ignore[valid-type]
+    parser = _command(kinds, "volumes", "fit on a few volumes, test on the others", _volumes)
+    parser.add_argument("data", type=Path, help="a data set of volumes, see docs/volumes.md")
+    parser.add_argument("--dataset", default="nifti", help="see `trocar data list`")
+    parser.add_argument("--volumes", type=count, default=2, help="to fit on")
+    parser.add_argument("--seed", type=int, default=0, help="draws them")
+    parser.add_argument("--order", choices=("middle-out", "in-order"), default="middle-out")
+    parser.add_argument("--no-online", action="store_true", help="no online updates")
+    _add_result(parser)
+
+
 def _add_report(kinds: Kinds) -> None:  # type: ignore[valid-type]
     parser = _command(kinds, "report", "a folder of results as one page with plots", _report)
     parser.add_argument("folder", type=Path)
@@ -222,6 +233,21 @@ def _gpu(arguments: argparse.Namespace) -> int:
 
     config = GpuConfig(arguments.backbone, frames=arguments.frames, note=arguments.note)
     return run_gpu(config, arguments.json)
+
+
+def _volumes(arguments: argparse.Namespace) -> int:
+    from benchmarks.volumes import VolumesConfig, run_volumes
+
+    config = VolumesConfig(
+        arguments.dataset,
+        arguments.data,
+        volumes=arguments.volumes,
+        seed=arguments.seed,
+        order=arguments.order,
+        online=not arguments.no_online,
+        note=arguments.note,
+    )
+    return run_volumes(config, arguments.json)
 
 
 def _report(arguments: argparse.Namespace) -> int:

@@ -77,19 +77,25 @@ def segment_volume(
 
 
 def segment_slices(
-    stack: SliceStack, segmenter: VolumeSegmenter, order: Order
+    count: int,
+    image_rgb: Callable[[int], UInt8Array],
+    segmenter: VolumeSegmenter,
+    order: Order,
 ) -> Iterator[tuple[int, Segmentation]]:
-    """Slice numbers and what was found in them; both halves go on from the first slice."""
-    first_run, second_run = slice_order(len(stack.grey), order)
+    """Slice numbers and what was found in them; both halves go on from the first slice.
+
+    count: of slices; image_rgb: (H, W, 3) of a slice number
+    """
+    first_run, second_run = slice_order(count, order)
     after_first: StreamState | None = None
     for number in first_run:
-        yield number, segmenter.step(stack.image_rgb(number))
+        yield number, segmenter.step(image_rgb(number))
         if after_first is None and second_run:
             after_first = segmenter.remember()
     if after_first is not None:
         segmenter.return_to(after_first)
     for number in second_run:
-        yield number, segmenter.step(stack.image_rgb(number))
+        yield number, segmenter.step(image_rgb(number))
 
 
 class _Run:
@@ -123,7 +129,7 @@ class _Run:
 
     def _all_slices(self) -> None:
         stack, request = self._stack, self._request
-        answers = segment_slices(stack, self._segmenter, request.order)
+        answers = segment_slices(len(stack.grey), stack.image_rgb, self._segmenter, request.order)
         shown = tqdm(
             answers, total=len(stack.grey), unit="slice", desc="segment",
             disable=not request.progress,

@@ -66,6 +66,24 @@ def test_results_follow_the_profile_and_the_map(weights: LoadedWeights) -> None:
             assert one.present == (share > 0)
 
 
+def test_a_stream_goes_on_twice_from_the_same_state(
+    weights: LoadedWeights, one_thread: None
+) -> None:
+    tracker, frames = always_learning(weights), clip_frames(6)
+    for image in frames[:2]:
+        tracker.step(image)
+    state = tracker.remember()
+    first = [tracker.step(image) for image in frames[2:]]
+    assert any(one.update is Update.ACCEPTED for result in first for one in result.results)
+    for image in clip_frames(3, seed=5):
+        tracker.step(image)
+    tracker.return_to(state)
+    again = [tracker.step(image) for image in frames[2:]]
+    for one, other in zip(first, again, strict=True):
+        assert np.array_equal(one.class_map, other.class_map)
+        assert one.results == other.results
+
+
 def test_same_stream_same_result_after_reset(weights: LoadedWeights, one_thread: None) -> None:
     tracker = always_sure(weights)
     frames = clip_frames(6)

@@ -42,11 +42,12 @@ class Fixture:
 
 @dataclass(frozen=True)
 class Layout:
-    """One data set: what it is in a line, its reader, and its fixture where it has one."""
+    """One data set: what it is in a line, its reader, and how a phantom is written in it."""
 
     about: str
     open: Callable[..., Dataset]
-    fixture: Fixture | VolumeFixture | None = None
+    fixture: Fixture | None = None
+    bodies: VolumeFixture | None = None  # in the fixture's place where frames are slices
 
     def choices(self) -> dict[str, Choice]:
         """What it may be opened with, and the defaults."""
@@ -83,17 +84,17 @@ LAYOUTS: dict[str, Layout] = {
     "synapse": Layout(
         "Synapse-CT (BTCV): eight abdominal organs, raw NIfTI or TransUNet's npz and h5",
         synapse.open_synapse,
-        VolumeFixture(synapse.write_synapse_raw, organs=8),
+        bodies=VolumeFixture(synapse.write_synapse_raw, organs=8),
     ),
     "promise12": Layout(
         "PROMISE12: the prostate in T2-weighted MR, mhd and raw",
         promise12.open_promise12,
-        VolumeFixture(promise12.write_promise12, organs=1, mr=True),
+        bodies=VolumeFixture(promise12.write_promise12, organs=1, mr=True),
     ),
     "nifti": Layout(
         "volumes in imagesTr and labelsTr, as in the Medical Segmentation Decathlon",
         nifti_folder.open_nifti_folder,
-        VolumeFixture(nifti_folder.write_nifti_folder, organs=3),
+        bodies=VolumeFixture(nifti_folder.write_nifti_folder, organs=3),
     ),
     "davis": Layout(
         "the layout of DAVIS: sequences of images and palette masks of numbered objects",
@@ -172,10 +173,11 @@ def write_fixture(name: str, out: Path, config: PhantomSetConfig) -> Iterator[in
 
     Raises DatasetError: an unknown name, or a layout that is only read.
     """
-    fixture = layout(name).fixture
+    found = layout(name)
+    if found.bodies is not None:
+        yield from found.bodies.write_bodies(out, config)
+        return
+    fixture = found.fixture
     if fixture is None:
         raise DatasetError(f"{name}: expected a layout that can be written, this one is only read")
-    if isinstance(fixture, VolumeFixture):
-        yield from fixture.write_bodies(out, config)
-        return
     yield from fixture.write(phantom_dataset(config, fixture.classes, fixture.roles), out)

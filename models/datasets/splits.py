@@ -46,6 +46,21 @@ def published_split(dataset: Dataset, fit: str = "train", test: str = "test") ->
     return _split(dataset, fitted, tested, f"published split {fit}/{test} of {dataset.name}")
 
 
+def draw_sequences(dataset: Dataset, count: int, seed: int) -> Split:
+    """So many sequences (volumes) for fitting, drawn by seed; the paper's settings are 2 and 3.
+
+    Where a split is published they are drawn of its training side, and the test is its test side;
+    else all others are the test. Raises DatasetError when either side would be empty.
+    """
+    annotated = [sequence for sequence in dataset.sequences if sequence.annotated()]
+    published = any(one.split == "test" for one in annotated)
+    pool = [one for one in annotated if not published or one.split == "train"]
+    order = np.random.default_rng(seed).permutation(len(pool))[:count]
+    fit = [pool[int(place)] for place in sorted(order)]
+    test = [one for one in annotated if one.split == "test" or (not published and one not in fit)]
+    return _split(dataset, fit, test, f"{count} of {len(pool)} sequences")
+
+
 def _split(
     dataset: Dataset,
     fit: Sequence[AnnotatedSequence],
