@@ -86,16 +86,23 @@ def load_official(
     if sha256 is not None and digest != sha256:
         raise CheckpointError(f"{path.name}: expected SHA-256 {sha256}, got {digest}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # Mapped, not read: a large network's weights would be in memory twice.
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{path.name}: not a safe torch checkpoint ({reason})") from error
-    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+    if not isinstance(content, dict) or not _is_state_dict(content.get("model")):
         raise CheckpointError(f'{path.name}: expected {{"model": state dict}}, got other content')
     model = OflSam2(MethodConfig(backbone, learner or LearnerConfig(), memory or MemoryConfig()))
     _load_strictly(model.backbone.sam, content["model"], path)
     model.eval().requires_grad_(False)
     return LoadedWeights(model, backbone.name, digest, ridge=1e-2)
+
+
+def _is_state_dict(content: object) -> bool:
+    return isinstance(content, dict) and all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
+    )
 
 
 def _backbone_named(name: str) -> BackboneConfig:

@@ -54,15 +54,17 @@ def fit_profile(
     shots: int | None = None,
     seed: int = 0,
     out: Path,
+    weights: LoadedWeights | None = None,
     progress: bool = True,
 ) -> FitReport:
-    """Fit the embedded backbone to a data set and write the profile.
+    """Fit a backbone to a data set and write the profile.
 
+    weights: of the backbone, see `models/weight_source.py`; None takes the embedded ones
     shots: use this many annotated frames, drawn by seed so that every class is seen; None uses all
     A class that no drawn frame shows cannot be learnt: it is left out, and the report names it.
     Raises DatasetError: no annotated frame, or none that shows anything.
     """
-    weights = load_embedded()
+    weights = weights or load_embedded()
     pairs = draw_shots(dataset, shots, seed)
     config = FitConfig(seed=seed, progress=progress)
     size = weights.model.config.backbone.image_size

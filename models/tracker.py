@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.backbone import DecodedMasks, ImageFeatures
-from models.checkpoint import LoadedWeights, load_embedded
+from models.checkpoint import LoadedWeights
 from models.engines.engine import Engine, EngineChoice, open_engine
 from models.errors import ProfileError
 from models.learner import LearnerSnapshot, LearnerState, OnlineLearner
@@ -33,6 +33,7 @@ from models.placement import placed
 from models.preprocess import class_map, to_input
 from models.profile import Profile, load_profile
 from models.types import ClassResult, ClassSpec, Segmentation, UInt8Array, Update
+from models.weight_source import WeightSource
 
 
 @dataclass(frozen=True)
@@ -137,17 +138,20 @@ class Tracker:
         gamma: float | None = None,
         threads: int | None = None,
         engine: str = "auto",
+        weights: WeightSource | None = None,
     ) -> Tracker:
-        """A tracker on the embedded backbone.
+        """A tracker on the backbone that the profile was fitted on.
 
         profile: "instrument", "phantom" or a file that `trocar fit` wrote; engine: see open_engine
+        weights: where those of an official backbone are; None looks in the usual folder
         Raises ProfileError, CheckpointError, EngineError.
         """
         if threads is not None:
             torch.set_num_threads(threads)
         loaded = load_profile(profile)
         parts = Parts(online=online, gamma=gamma)
-        return cls(load_embedded(), loaded, parts, EngineChoice(engine))
+        found = (weights or WeightSource()).load(loaded.backbone)
+        return cls(found, loaded, parts, EngineChoice(engine))
 
     @property
     def classes(self) -> tuple[ClassSpec, ...]:

@@ -67,3 +67,10 @@ def size(text: str) -> tuple[int, int]:
             f"expected WIDTHxHEIGHT, each from 16 to 4096, got {text!r}"
         )
     return int(parts[1]), int(parts[0])
+
+
+def sha256(text: str) -> str:
+    """A SHA-256 as 64 hexadecimal digits -> in lower case"""
+    if len(text) != 64 or not set(text.lower()) <= set("0123456789abcdef"):
+        raise argparse.ArgumentTypeError(f"expected 64 hexadecimal digits, got {text!r}")
+    return text.lower()

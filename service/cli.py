@@ -12,6 +12,7 @@ from service.arguments import capacity, count, frame_rate, port, seed, share, si
 from service.data_command import CHOICE_HELP, add_data
 from service.settings import let_threads_sleep
 from service.volume_arguments import add_cutting, data_to_fit, only_for_volumes, window_of
+from service.weights_command import add_weights
 
 if TYPE_CHECKING:
     from models.tracker import Tracker
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 ENGINES = ("auto", "torch", "onnx", "cuda_graph", "tensorrt")
 SOURCE_HELP = "phantom://, rtsp://..., v4l2:///dev/video0, whip:// or a file"
 EXPORT_ERROR = 1e-3  # largest difference from torch, over the largest value, that is accepted
+BACKBONES = ("nano", "tiny", "small", "base_plus", "large")
+CHECKPOINT_HELP = "weights of the backbone; else what `trocar weights fetch` brought"
 PROFILE_HELP = "instrument, phantom, or a file that `trocar fit` wrote"
 
 
@@ -70,6 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_segment,
         _add_fit,
         add_data,
+        add_weights,
         _add_phantom,
         _add_export,
         _add_bench,
@@ -119,6 +123,7 @@ def _add_segment(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument("--force", action="store_true", help="replace earlier results")
     volume = add_cutting(parser)
     volume.add_argument("--order", choices=("middle-out", "in-order"), help="default: middle-out")
+    parser.add_argument("--checkpoint", type=Path, help=CHECKPOINT_HELP)
     parser.set_defaults(command=_segment)
 
 
@@ -132,6 +137,8 @@ def _add_fit(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument("--seed", type=seed, default=0)
     volume = add_cutting(parser)
     volume.add_argument("--labels", type=Path, nargs="+", help="a label volume for each volume")
+    parser.add_argument("--backbone", choices=BACKBONES, default="nano", help="frozen, of SAM2")
+    parser.add_argument("--checkpoint", type=Path, help=CHECKPOINT_HELP)
     parser.set_defaults(command=_fit)
 
 
@@ -159,7 +166,7 @@ def _add_export(commands: Commands) -> None:  # type: ignore[valid-type]
         one.add_argument("--backbone", default="nano", help="nano, tiny, small, base_plus, large")
         one.add_argument("--size", type=int, default=None, help="of the image; default: its own")
         one.add_argument("--classes", type=count, default=4, help="rows of the batch")
-        one.add_argument("--checkpoint", type=Path, help="official weights; else random ones")
+        one.add_argument("--checkpoint", type=Path, help=f"{CHECKPOINT_HELP}, else random ones")
 
 
 def _add_bench(commands: Commands) -> None:  # type: ignore[valid-type]
@@ -211,6 +218,7 @@ def _segment(arguments: argparse.Namespace) -> int:
     from models.tracker import Tracker
     from models.volumes.files import is_volume
     from service.offline import SegmentRequest, model_threads, segment
+    from service.weights import weight_source
 
     def open_tracker() -> Tracker:
         return Tracker.open(
@@ -219,6 +227,7 @@ def _segment(arguments: argparse.Namespace) -> int:
             gamma=arguments.gamma,
             threads=model_threads(),
             engine=arguments.engine,
+            weights=weight_source(arguments.checkpoint),
         )
 
     settings = {
@@ -262,9 +271,15 @@ def _segment_volume(
 
 def _fit(arguments: argparse.Namespace) -> int:
     from models.fit import fit_profile
+    from service.weights import weight_source
 
+    weights = weight_source(arguments.checkpoint).load(arguments.backbone)
     report = fit_profile(
-        data_to_fit(arguments), shots=arguments.shots, seed=arguments.seed, out=arguments.out
+        data_to_fit(arguments),
+        shots=arguments.shots,
+        seed=arguments.seed,
+        out=arguments.out,
+        weights=weights,
     )
     for name, dsc in report.held_out_dsc.items():
         shown = "too few frames to hold any out" if dsc != dsc else f"{dsc:.3f}"
@@ -277,8 +292,11 @@ def _fit(arguments: argparse.Namespace) -> int:
 
 def _export(arguments: argparse.Namespace) -> int:
     from models.engines.export import export, export_weights
+    from service.weights import weight_source
 
-    weights = export_weights(arguments.backbone, arguments.size, arguments.checkpoint)
+    source = weight_source(arguments.checkpoint)
+    weights = export_weights(arguments.backbone, arguments.size, source)
+    print(f"{weights.name}, weights {weights.sha256}")
     code = 0
     for one in export(weights, arguments.classes, arguments.out, check=arguments.check):
         said = "" if one.error is None else f", within {one.error:.1e} of torch"
@@ -293,8 +311,10 @@ def _export(arguments: argparse.Namespace) -> int:
 def _build_engine(arguments: argparse.Namespace) -> int:
     from models.engines.export import export_weights, shape_of
     from models.engines.tensorrt_engine import build_engines
+    from service.weights import weight_source
 
-    weights = export_weights(arguments.backbone, arguments.size, arguments.checkpoint)
+    source = weight_source(arguments.checkpoint)
+    weights = export_weights(arguments.backbone, arguments.size, source)
     print(build_engines(weights, shape_of(weights, arguments.classes)))
     return 0
 

@@ -2,6 +2,7 @@
 
 ServiceError
 ├── UsageError            the command cannot be done as asked
+├── FetchError            a file could not be brought here, or is not the one expected
 ├── UnknownSessionError   no session has this id
 ├── BusyError             no place, or not enough time of the model, for another session
 ├── NotInboundError       nothing can be published into this session
@@ -15,6 +16,10 @@ class ServiceError(Exception):
 
 class UsageError(ServiceError):
     """The command cannot be done as asked."""
+
+
+class FetchError(ServiceError):
+    """A file could not be brought here, or is not the one expected."""
 
 
 class UnknownSessionError(ServiceError):

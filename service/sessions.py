@@ -23,6 +23,7 @@ from service.session import Session, SessionPlan
 from service.settings import Settings
 from service.source_policy import SourcePolicy
 from service.warm_tracker import open_warm_tracker
+from service.weights import weight_source
 
 log = logging.getLogger(__name__)
 
@@ -153,6 +154,7 @@ class Sessions:
             online=settings.online,
             gamma=settings.gamma,
             engine=settings.engine,
+            weights=weight_source(),
         )
 
     async def _sample(self) -> None:

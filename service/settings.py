@@ -76,6 +76,12 @@ class Settings:
         return settings
 
 
+def weight_folder() -> Path | None:
+    """Where fetched weights are, from TROCAR_WEIGHTS; None is the usual folder."""
+    given = os.environ.get("TROCAR_WEIGHTS")
+    return Path(given) if given else None
+
+
 def let_threads_sleep() -> None:
     """Let OpenMP threads sleep, not spin, where they wait for each other; before torch is loaded.
 

@@ -5,18 +5,24 @@ from __future__ import annotations
 import numpy as np
 
 from models.tracker import Tracker
+from models.weight_source import WeightSource
 
 SHAPE = (256, 256, 3)
 
 
 def open_warm_tracker(
-    profile: str, *, online: bool = True, gamma: float | None = None, engine: str = "auto"
+    profile: str,
+    *,
+    online: bool = True,
+    gamma: float | None = None,
+    engine: str = "auto",
+    weights: WeightSource | None = None,
 ) -> Tracker:
     """A tracker that has stepped and forgotten it: weights verified, engine warm.
 
     Raises ProfileError, CheckpointError, EngineError.
     """
-    tracker = Tracker.open(profile, online=online, gamma=gamma, engine=engine)
+    tracker = Tracker.open(profile, online=online, gamma=gamma, engine=engine, weights=weights)
     for _ in range(2):
         tracker.look(np.zeros(SHAPE, np.uint8))
     tracker.reset()

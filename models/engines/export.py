@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from models.backbone import Backbone
-from models.checkpoint import LoadedWeights, load_embedded, load_official
-from models.config import BACKBONES, BackboneConfig, MemoryConfig
+from models.checkpoint import LoadedWeights
+from models.config import BACKBONES, NANO, BackboneConfig, MemoryConfig
 from models.engines.onnx_files import Graph, export_graph, graphs
 from models.errors import EngineError
 from models.memory_bank import BankShape
 from models.ofl_sam2 import MethodConfig, OflSam2
+from models.weight_source import WeightSource
 
 OPERATORS = Path(__file__).with_name("tensorrt_operators.txt")
 
@@ -31,9 +32,9 @@ class Exported:
 
 
 def export_weights(
-    backbone: str, size: int | None = None, checkpoint: Path | None = None
+    backbone: str, size: int | None = None, source: WeightSource | None = None
 ) -> LoadedWeights:
-    """Weights at an input size: the checkpoint's; else ours for NANO, random ones for the others.
+    """Weights at an input size: the source's; where it has none of an official backbone, random.
 
     Raises EngineError: no such backbone or size; CheckpointError.
     """
@@ -43,10 +44,8 @@ def export_weights(
     if size is not None and (size % 32 or not 64 <= size <= 1024):
         raise EngineError(f"expected an image size from 64 to 1024 in steps of 32, got {size}")
     sized = config if size is None else config.resized(size)
-    if checkpoint is not None:
-        return _resized(load_official(checkpoint, config), sized)
-    if backbone == "nano":
-        return _resized(load_embedded(), sized)
+    if config is NANO or (source is not None and source.has(backbone)):
+        return _resized((source or WeightSource()).load(backbone), sized)
     return random_weights(sized)
 
 
