@@ -26,9 +26,7 @@ PINS = "sha256.json"
 def _home() -> Path:
     try:
         return Path.home()
-    except (
-        RuntimeError
-    ):  # a user without a home, as in a container: nothing is found, nothing breaks
+    except RuntimeError:  # a user without a home, as containers may have
         return Path("/nonexistent")
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
 from tqdm import tqdm
 
@@ -150,8 +150,11 @@ def _go_on(url: str, file: IO[bytes], part: Path, *, progress: bool) -> None:
 
 
 def _open(url: str, headers: dict[str, str]) -> Any:
+    own = urlsplit(url).hostname in LOOPBACK
+    proxies = ProxyHandler({}) if own else ProxyHandler()  # no proxy stands before this machine
+    opener = build_opener(_SameHost(), proxies)
     try:
-        return build_opener(_SameHost()).open(Request(url, headers=headers), timeout=TIMEOUT_S)
+        return opener.open(Request(url, headers=headers), timeout=TIMEOUT_S)
     except HTTPError as error:
         error.close()
         if error.code == RANGE_NOT_SATISFIABLE:

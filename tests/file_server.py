@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -91,9 +91,9 @@ def _handler(served: Served) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             if served.cuts:
                 body = body[: served.cuts.pop(0)]
-            self.wfile.write(body)
-            served.sent += len(body)
-            self.wfile.flush()
+            served.sent += len(body)  # before: the client may be done first
+            with suppress(ConnectionError):  # or gone
+                self.wfile.write(body)
             while served.stall:
                 time.sleep(0.02)
 
