@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     kinds = parser.add_subparsers(metavar="COMMAND")
     for add in (
         _add_accuracy, _add_embedded, _add_stages, _add_peers, _add_scale, _add_streaming,
-        _add_loopback, _add_soak, _add_gpu, _add_volumes, _add_report,
+        _add_loopback, _add_steady, _add_soak, _add_gpu, _add_volumes, _add_report,
     ):  # fmt: skip
         add(kinds)
     return parser
@@ -119,6 +119,14 @@ def _add_loopback(kinds: Kinds) -> None:  # type: ignore[valid-type]
     parser = _command(kinds, "loopback", "capture to decoded pixels over WebRTC", _loopback)
     parser.add_argument("--seconds", type=count, default=20, help="of each phase")
     parser.add_argument("--frames", type=count, default=1000, help="of each exactness run")
+    parser.add_argument("--size", type=size, default=(480, 640), help="WIDTHxHEIGHT")
+    parser.add_argument("--engine", choices=ENGINES, default="auto", help="of the network")
+    _add_result(parser)
+
+
+def _add_steady(kinds: Kinds) -> None:  # type: ignore[valid-type]
+    parser = _command(kinds, "steady", "does a live session grow, minute by minute?", _steady)
+    parser.add_argument("--minutes", type=_minutes, default=10)
     parser.add_argument("--size", type=size, default=(480, 640), help="WIDTHxHEIGHT")
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="of the network")
     _add_result(parser)
@@ -222,6 +230,15 @@ def _loopback(arguments: argparse.Namespace) -> int:
     return run_loopback(config, arguments.json)
 
 
+def _steady(arguments: argparse.Namespace) -> int:
+    from benchmarks.steady import SteadyConfig, run_steady
+
+    config = SteadyConfig(
+        arguments.minutes, size=arguments.size, engine=arguments.engine, note=arguments.note
+    )
+    return run_steady(config, arguments.json)
+
+
 def _soak(arguments: argparse.Namespace) -> int:
     from benchmarks.soak import run_soak
 
@@ -264,6 +281,12 @@ def _engines(text: str) -> tuple[str, ...]:
             f"expected engines of {', '.join(ENGINES)}, got {unknown[0]!r}"
         )
     return names
+
+
+def _minutes(text: str) -> int:
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"expected two minutes or more, got {text!r}")
+    return int(text)
 
 
 def _image_size(text: str) -> int:

@@ -15,7 +15,6 @@ import shutil
 import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +26,13 @@ from fastapi.staticfiles import StaticFiles
 from playwright.async_api import Page, async_playwright
 
 from benchmarks.environment import environment
-from benchmarks.loopback import DIFFERENT, LoopbackConfig, LoopSource, loopback_session
+from benchmarks.loopback import (
+    LoopbackConfig,
+    LoopSource,
+    loopback_pictures,
+    loopback_session,
+)
 from benchmarks.timing import distribution
-from service.phantom_source import PhantomScenes, PhantomUrl
 from service.routes.pages import STATIC
 from service.session import Session
 from service.settings import let_threads_sleep
@@ -80,8 +83,6 @@ class InBrowserConfig:
 
 async def measure(config: InBrowserConfig) -> dict[str, Any]:
     """Both views, one after the other, on one session with the real model."""
-    scenes = PhantomScenes(PhantomUrl(size=config.size, fps=Fraction(config.fps)))
-    pictures = [scenes.image(number) for number in range(DIFFERENT)]
     loop = LoopbackConfig(size=config.size, fps=config.fps)
     result: dict[str, Any] = {
         "what": "capture to pixels in headless Chromium, one viewer, one machine; ms",
@@ -89,6 +90,7 @@ async def measure(config: InBrowserConfig) -> dict[str, Any]:
         "config": asdict(config),
         "environment": environment(),
     }
+    pictures = loopback_pictures(loop)
     async with loopback_session(pictures, loop) as (session, source), _served(session) as url:
         for name, query in VIEWS.items():
             result[name] = await _one(f"{url}/display/main{query}", source, config)

@@ -11,20 +11,17 @@ import asyncio
 import contextlib
 import functools
 import json
-import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from benchmarks.environment import environment
 from benchmarks.exactness import measure_exactness
 from benchmarks.fan_out import measure_fan_out
-from benchmarks.processes import rss_mib
 from benchmarks.relay import Relay
 from benchmarks.remote_viewers import Seen, remote_viewers
 from benchmarks.timing import distribution
@@ -40,7 +37,6 @@ from streaming.mark import WRAP
 from streaming.sources import RenderedSource
 
 DIFFERENT = 100  # pictures rendered beforehand, played to and fro: drawing them is not measured
-MINUTE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -89,8 +85,7 @@ def run_loopback(config: LoopbackConfig, out: Path) -> int:
 
 
 async def _measure(config: LoopbackConfig) -> dict[str, Any]:
-    scenes = PhantomScenes(PhantomUrl(size=config.size, fps=Fraction(config.fps)))
-    pictures = [scenes.image(number) for number in range(DIFFERENT)]
+    pictures = loopback_pictures(config)
     result: dict[str, Any] = {
         "what": "capture to decoded pixels, one viewer in another process, one machine; ms",
         "note": config.note,
@@ -105,9 +100,8 @@ async def _measure(config: LoopbackConfig) -> dict[str, Any]:
             bar.update()
     async with loopback_session(pictures, config) as (session, source):
         for view, marker in (("overlay", True), ("overlay", False), ("plain", True)):
-            ask = functools.partial(_ask, session, view)
-            pids = (os.getpid(), session.model_pid or os.getpid())
-            found = await _phase(ask, source, config, marker=marker, pids=pids)
+            asking = functools.partial(ask, session, view)
+            found = await _phase(asking, source, config, marker=marker)
             found["stages_ms"] = _stages(session.status(), view, found["p50"])
             latency[f"{view}, {'marker' if marker else 'stock'}"] = found
             bar.update()
@@ -121,7 +115,14 @@ async def _measure(config: LoopbackConfig) -> dict[str, Any]:
     return result
 
 
-async def _ask(session: Session, view: str, sdp: str) -> str:
+def loopback_pictures(config: LoopbackConfig) -> list[UInt8Array]:
+    """Of a phantom, rendered beforehand. (H, W, 3) RGB"""
+    scenes = PhantomScenes(PhantomUrl(size=config.size, fps=Fraction(config.fps)))
+    return [scenes.image(number) for number in range(DIFFERENT)]
+
+
+async def ask(session: Session, view: str, sdp: str) -> str:
+    """A viewer's offer, answered in this process."""
     return (await session.peers.answer(sdp, view)).sdp
 
 
@@ -154,26 +155,15 @@ async def _relaying(
 
 
 async def _phase(
-    ask: AskAnswer,
-    source: LoopSource,
-    config: LoopbackConfig,
-    *,
-    marker: bool,
-    pids: tuple[int, ...] = (),
+    asking: AskAnswer, source: LoopSource, config: LoopbackConfig, *, marker: bool
 ) -> dict[str, Any]:
     """One viewer for the time of a phase."""
-    async with remote_viewers(ask, 1, ViewerConfig(marker=marker)) as viewers:
+    async with remote_viewers(asking, 1, ViewerConfig(marker=marker)) as viewers:
         await asyncio.sleep(config.warm_up_s)
         begin = max(source.captured_ns.values())
-        memory = [rss_mib(pids)]
-        left = config.seconds
-        while left > 0:
-            await asyncio.sleep(min(MINUTE_S, left))
-            left -= MINUTE_S
-            memory.append(rss_mib(pids))
+        await asyncio.sleep(config.seconds)
         (seen,) = await viewers.finish()
-    found = _latencies(seen, source.captured_ns, begin)
-    return found | ({"rss_mib": memory} if pids else {})
+    return _latencies(seen, source.captured_ns, begin)
 
 
 def _latencies(seen: Seen, captured_ns: dict[int, int], begin: int) -> dict[str, Any]:
@@ -185,16 +175,10 @@ def _latencies(seen: Seen, captured_ns: dict[int, int], begin: int) -> dict[str,
     ]
     last = max(captured for captured, _ in counted)
     made = sum(begin < captured <= last for captured in captured_ns.values())
-    minutes: dict[int, list[float]] = {}
-    for captured, decoded in counted:
-        minute = int((captured - begin) / 1e9 // MINUTE_S)
-        minutes.setdefault(minute, []).append((decoded - captured) / 1e6)
-    latencies = [value for minute in minutes.values() for value in minute]
-    return distribution(latencies) | {
+    return distribution([(decoded - captured) / 1e6 for captured, decoded in counted]) | {
         "frames_captured": made,
         "frames_not_seen": made - len(counted),
         "unreadable": seen.unreadable,
-        "p95_by_minute": [round(float(np.percentile(m, 95)), 1) for m in minutes.values()],
     }
 
 
