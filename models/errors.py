@@ -5,7 +5,8 @@ ModelError
 ├── ProfileError      a profile is damaged or was fitted for another backbone
 ├── DatasetError      a data set folder is not what its layout promises
 │   └── VolumeError   a file is no volume of finite voxels in three dimensions
-└── EngineError       an engine cannot run here
+├── EngineError       an engine cannot run here
+└── StepError         a frame's answer is not a number
 """
 
 
@@ -31,3 +32,7 @@ class VolumeError(DatasetError):
 
 class EngineError(ModelError):
     """An engine cannot run here."""
+
+
+class StepError(ModelError):
+    """A frame's answer is not a number, whatever was learnt from the frames before."""

@@ -23,7 +23,7 @@ from torch import Tensor
 from models.backbone import DecodedMasks, ImageFeatures
 from models.checkpoint import LoadedWeights
 from models.engines.engine import Engine, EngineChoice, open_engine
-from models.errors import ProfileError
+from models.errors import ProfileError, StepError
 from models.learner import LearnerSnapshot, LearnerState, OnlineLearner
 from models.mapper import Statistics, apply_mapper, describe, token_weights
 from models.memory_bank import BankShape, MemoryBank
@@ -65,11 +65,15 @@ class _Pass:
 
 @dataclass(frozen=True)
 class _Lesson:
-    """A frame that has been answered and not yet learnt from."""
+    """A frame that has been answered and not yet learnt from.
+
+    undone: before it the state was rolled back, see `_sound_pass`
+    """
 
     seen: _Pass
     confidence: Tensor
     present: Tensor
+    undone: bool
 
 
 @dataclass(frozen=True)
@@ -234,13 +238,16 @@ class Tracker:
 
     @torch.inference_mode()
     def look(self, image_rgb: UInt8Array) -> Segmentation:
-        """Segment the next frame; `learn` may follow. image_rgb: (H, W, 3) uint8"""
+        """Segment the next frame; `learn` may follow. image_rgb: (H, W, 3) uint8
+
+        Raises StepError: the network's answer is not a number, whatever was learnt.
+        """
         started = time.perf_counter()
-        seen = self._pass(image_rgb)
+        seen, undone = self._sound_pass(image_rgb)
         decoded = seen.decoded
         confidence = self._profile.calibration(raw_confidence(decoded, seen.certainty))
         present = (decoded.object_logit > 0) & (decoded.mask_logits.amax(dim=(1, 2, 3)) > 0)
-        self._lesson = _Lesson(seen, confidence, present)
+        self._lesson = _Lesson(seen, confidence, present, undone)
         classes = self._class_map(decoded, present, image_rgb.shape[:2])
         results = self._results(classes, present, confidence)
         self._frame += 1
@@ -252,6 +259,8 @@ class Tracker:
         lesson, self._lesson = self._lesson, None
         if lesson is None or self._frozen:
             return (Update.FROZEN,) * len(self.classes)
+        if lesson.undone:
+            return (Update.ROLLED_BACK,) * len(self.classes)
         finite = torch.isfinite(lesson.confidence) & torch.isfinite(lesson.seen.described).all()
         sure = lesson.confidence >= self._gamma
         rows = torch.nonzero(lesson.present & finite & sure).flatten()
@@ -272,6 +281,22 @@ class Tracker:
         good = Entries(entries.memory[kept], entries.pointer[kept])
         self._bank.push(rows[kept], good, self._frame - 1)
         return kept
+
+    def _sound_pass(self, image_rgb: UInt8Array) -> tuple[_Pass, bool]:
+        """One frame through the network; whether what was learnt had to be undone for it.
+
+        NaN in a mapping network or a memory would not show: attention swallows it, and what is
+        left looks like a frame without instruments, in this and every later frame.
+        """
+        seen = self._pass(image_rgb)
+        if _is_sound(seen):
+            return seen, False
+        for undo in (self.rollback, self.reset):
+            undo()
+            seen = self._pass(image_rgb)
+            if _is_sound(seen):
+                return seen, True
+        raise StepError("expected masks that are numbers, got others with the profile's own state")
 
     def _pass(self, image_rgb: UInt8Array) -> _Pass:
         backbone, engine = self._model.backbone, self.engine
@@ -333,6 +358,10 @@ class Tracker:
                 ids, present.tolist(), confidence.tolist(), areas, strict=True
             )
         )
+
+
+def _is_sound(seen: _Pass) -> bool:
+    return bool(torch.isfinite(seen.decoded.mask_logits).all())
 
 
 def lesson_of(
