@@ -20,6 +20,7 @@ from streaming.negotiation import (
     refusing,
     when_gone,
 )
+from streaming.playout import show_at_once
 from streaming.rendition import Rendition
 from streaming.webrtc import PacketTrack, last_timestamp, on_keyframe_asked
 
@@ -154,6 +155,7 @@ class Peers:
                 viewer.masks = channel
 
         prefer_vp8(wanted[0])
+        show_at_once(wanted[0], offer.sdp)
         await connection.setLocalDescription(await connection.createAnswer())
         return str(connection.localDescription.sdp)
 
