@@ -108,7 +108,7 @@ def _add_serve(commands: Commands) -> None:  # type: ignore[valid-type]
     opened.add_argument("--media", type=Path, metavar="DIR", help="recordings in this folder")
     opened.add_argument("--allow-local-sources", action="store_true", help="rtsp:// of this host")
     opened.add_argument("--allow-devices", action="store_true", help="capture devices")
-    parser.add_argument("--record", type=Path, default=None, help="a folder; video and masks")
+    parser.add_argument("--record", type=Path, metavar="DIR", help="a folder; video and masks")
     parser.set_defaults(command=_serve)
 
 

@@ -1,12 +1,14 @@
 """ServiceError is the base of what this package raises on purpose.
 
 ServiceError
-├── UsageError            the command cannot be done as asked
-├── FetchError            a file could not be brought here, or is not the one expected
-├── UnknownSessionError   no session has this id
-├── BusyError             no place, or not enough time of the model, for another session
-├── NotInboundError       nothing can be published into this session
-└── ModelFailedError      (model_process) a step failed, hung, or the process is gone
+├── UsageError               the command cannot be done as asked
+├── FetchError               a file could not be brought here, or is not the one expected
+├── UnknownSessionError      no session has this id
+├── BusyError                no place, or not enough time of the model, for another session
+├── NotInboundError          nothing can be published into this session
+├── RecordingForbiddenError  this service records nothing
+├── RecordingStateError      the session is being recorded already, or is not
+└── ModelFailedError         (model_process) a step failed, hung, or the process is gone
 """
 
 
@@ -32,3 +34,11 @@ class BusyError(ServiceError):
 
 class NotInboundError(ServiceError):
     """Nothing can be published into this session: it has a source already."""
+
+
+class RecordingForbiddenError(ServiceError):
+    """Whoever started the service gave no folder for recordings."""
+
+
+class RecordingStateError(ServiceError):
+    """The session is being recorded already, or is not being recorded."""

@@ -7,7 +7,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from models.errors import ModelError
-from service.errors import BusyError, NotInboundError, UnknownSessionError
+from service.errors import (
+    BusyError,
+    NotInboundError,
+    RecordingForbiddenError,
+    RecordingStateError,
+    UnknownSessionError,
+)
 from service.model_process import ModelFailedError
 from service.source_policy import SourceRefusedError
 from streaming.errors import StreamingError
@@ -15,7 +21,9 @@ from streaming.errors import StreamingError
 CODES: dict[type[Exception], int] = {
     UnknownSessionError: 404,
     SourceRefusedError: 403,
+    RecordingForbiddenError: 403,
     NotInboundError: 409,
+    RecordingStateError: 409,
     BusyError: 503,
     ModelFailedError: 503,
     ModelError: 400,  # a profile that does not fit, an engine that cannot run here

@@ -10,6 +10,7 @@ LARGEST_OFFER = 64 * 1024
 
 View = Literal["overlay", "plain"]
 Action = Literal["freeze", "unfreeze", "rollback", "reset"]
+RecordingAction = Literal["start", "stop"]
 
 
 class Problem(BaseModel):
@@ -85,6 +86,18 @@ class ClassStatus(BaseModel):
     update: str
 
 
+class RecordingStatus(BaseModel):
+    """Whether a session is recorded, and may be; frames are those written so far.
+
+    state: off, recording, closed, or failed (the disk is full, say)
+    """
+
+    allowed: bool
+    state: Literal["off", "recording", "closed", "failed"]
+    frames: int
+    dropped: int
+
+
 class LearnerSample(BaseModel):
     """The learner at one moment. t_s: seconds since the session was opened; counts are totals."""
 
@@ -118,6 +131,7 @@ class SessionStatus(SessionSummary):
     learner_frozen: bool
     model_failures: int
     model_starts: int
+    recording: RecordingStatus
     classes: list[ClassStatus]
     learner_history: list[LearnerSample]
 

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from fractions import Fraction
 from typing import Any
 
 from prometheus_client.metrics_core import Metric
@@ -25,13 +25,13 @@ from service.composer import Composer
 from service.live_numbers import FrameInterval, LiveNumbers, quantiles, rate, silent_s
 from service.metrics import SessionCollector
 from service.model_process import ModelFailedError, ModelProcess
+from service.recording import Recording
 from service.settings import Settings
 from streaming.encoding import rtp_stamp
 from streaming.frame import Frame
 from streaming.mask_wire import write_mask
 from streaming.peers import Peers
 from streaming.pump import Pump, PumpState
-from streaming.recorder import Recorder
 from streaming.rendition import Rendition
 from streaming.slot import LatestSlot, SlotClosedError
 from streaming.sources import Source
@@ -53,7 +53,7 @@ class SessionPlan:
 
     badge: LIVE, DEMO or RECORDING
     inbound: what is published into the session, where that is its source
-    record: a folder to record into, if that was asked for
+    record: whether it is recorded from its start on
     """
 
     open_source: Callable[[], Source]
@@ -62,7 +62,7 @@ class SessionPlan:
     badge: Badge
     mark: bool
     inbound: InboundStream | None = None
-    record: Path | None = None
+    record: bool = False
 
 
 class Session:
@@ -82,6 +82,7 @@ class Session:
         self._pending: asyncio.Task[Segmentation] | None = None
         self._restart: asyncio.Task[None] | None = None
         self._frozen = not settings.online
+        self._recording = Recording(settings.record)
         self._interval_s = 0.04
         self._inbound_interval = FrameInterval(self._interval_s)
         self._numbers.registry.register(SessionCollector(self))
@@ -90,7 +91,6 @@ class Session:
         self._badge = Badge.STARTING
         self._model_up = False
         self._closed = False
-        self._recorder: Recorder | None = None
 
     async def start(self, admit: Callable[[float], None] = lambda fps: None) -> None:
         """Open source and model. Raises SourceError, ModelError, ModelFailedError.
@@ -106,8 +106,8 @@ class Session:
             source.close()
             raise
         self._model_up = True
-        if self._plan.record is not None:
-            self._recorder = Recorder.in_new_folder(self._plan.record, source.fps)
+        if self._plan.record:
+            self.record()
         self._pump.start(source)
         self._tasks = [
             asyncio.create_task(self._take_frames(), name="frames"),
@@ -144,7 +144,8 @@ class Session:
         if self._restart is not None:
             self._restart.cancel()
         ended = asyncio.get_running_loop().run_in_executor(None, self._pump.close, CLOSE_S)
-        await asyncio.gather(self.peers.close(), self._model.close(), self._end_recording(), ended)
+        closing = (self.peers.close(), self._model.close(), self._recording.close())
+        await asyncio.gather(*closing, ended)
         waiting = [t for t in (*self._tasks, self._restart, self._pending) if t is not None]
         await asyncio.gather(*waiting, return_exceptions=True)
         if self.inbound is not None:
@@ -152,9 +153,13 @@ class Session:
         await self._overlay.close()
         await self._plain.close()
 
-    async def _end_recording(self) -> None:
-        if self._recorder is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self._recorder.close)
+    def record(self) -> None:
+        """Record from now on. Raises RecordingForbiddenError, RecordingStateError."""
+        self._recording.start(Fraction(1 / self._interval_s))
+
+    async def stop_recording(self) -> None:
+        """Finish the files. Raises RecordingStateError."""
+        await self._recording.stop()
 
     async def learner(self, action: str) -> None:
         """freeze, unfreeze, rollback or reset. Raises ModelFailedError while the model is down."""
@@ -177,8 +182,7 @@ class Session:
                 self._inbound_interval.note(frame)
                 self._interval_s = self._inbound_interval.interval_s
             self._plain.show(self._composer.untouched(frame))
-            if self._recorder is not None:
-                self._recorder.frame(frame)
+            self._recording.frame(frame)
             self._to_model.put(frame)
 
     async def _run(self) -> None:
@@ -222,8 +226,7 @@ class Session:
         self._badge = self._live_badge()
         self._numbers.masked += 1
         self._overlay.show(self._composer.masked(frame, result))
-        if self._recorder is not None:
-            self._recorder.mask(frame, result.class_map)
+        self._recording.mask(frame, result.class_map)
         await self._send_masks(frame, result)
 
     def _collect(self, task: asyncio.Task[Segmentation]) -> None:
@@ -341,7 +344,7 @@ class Session:
             "viewers": len(self.peers),
             "renditions": {one.name: one.numbers() for one in (self._overlay, self._plain)},
             "masks_skipped": self.peers.masks_skipped,
-            "recording": self._recorder.numbers() if self._recorder else {"state": "off"},
+            "recording": self._recording.numbers(),
             "classes": classes_status(self._model.classes, self._last, self._model.last_updates),
         }
 

@@ -92,7 +92,7 @@ class Sessions:
         settings = self.settings
         profile = settings.profile or own_profile(settings.source)
         plan = plan_session(settings.source, profile, loop=settings.loop)
-        plan = replace(plan, record=settings.record)
+        plan = replace(plan, record=settings.record is not None)
         return await self._open(MAIN, MAIN, plan, profile)
 
     async def open(self, source: str, profile: str | None, name: str | None) -> LiveSession:

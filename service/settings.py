@@ -26,7 +26,8 @@ class Settings:
         (and its profiles), streams of this machine and its link, capture devices
     capacity: seconds of model a second that all sessions together may need, see service/admission;
         the rest is for drawing and encoding
-    record: a folder into which the session of `trocar serve` is recorded; None records nothing
+    record: a folder for recordings: of the session of `trocar serve` from its start on, of others
+        when asked to over HTTP; None records nothing, ever
     log: lines of text or of JSON, see service/log
     sessions: at once; viewers: of one session at once
     deadline_intervals: frame intervals the picture waits for the model at most

@@ -57,6 +57,7 @@ class Recorder:
         self._start_ns: int | None = None
         self._items: queue.Queue[_Item | None] = queue.Queue(WAITING)
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._closing = False
         self.state = RecorderState.RECORDING
         self.frames = 0
         self.dropped = 0
@@ -82,6 +83,7 @@ class Recorder:
 
     def close(self) -> None:
         """Write what waits and finish the files; may be called twice."""
+        self._closing = True
         with contextlib.suppress(queue.Full):
             self._items.put(None, timeout=CLOSE_S)
         self._thread.join(CLOSE_S)
@@ -89,7 +91,7 @@ class Recorder:
             self.state = RecorderState.CLOSED
 
     def _offer(self, item: _Item) -> None:
-        if self.state is not RecorderState.RECORDING:
+        if self._closing or self.state is not RecorderState.RECORDING:
             return
         try:
             self._items.put_nowait(item)
@@ -111,6 +113,8 @@ class Recorder:
     def _write(self, item: _Item) -> None:
         size = item.array.shape[0], item.array.shape[1]
         if self._start_ns is None:
+            if item.array.ndim == 2:
+                return  # of a frame from before the recording's start
             self._start_ns = item.captured_ns
         pts_ns = item.captured_ns - self._start_ns
         if item.array.ndim == 3:

@@ -85,8 +85,9 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def session_of(plan: SessionPlan) -> AsyncIterator[Session]:
-    session = Session(plan, ModelProcess(FakeTracker, ModelTimes(start_s=60)), Settings())
+async def session_of(plan: SessionPlan, settings: Settings | None = None) -> AsyncIterator[Session]:
+    model = ModelProcess(FakeTracker, ModelTimes(start_s=60))
+    session = Session(plan, model, settings or Settings())
     await session.start()
     try:
         yield session
@@ -97,8 +98,9 @@ async def session_of(plan: SessionPlan) -> AsyncIterator[Session]:
 @contextlib.asynccontextmanager
 async def camera_session(record: Path | None = None) -> AsyncIterator[tuple[Session, Camera]]:
     camera = Camera()
-    plan = SessionPlan(camera.open, "camera", "none", Badge.LIVE, mark=True, record=record)
-    async with session_of(plan) as session:
+    recorded = record is not None
+    plan = SessionPlan(camera.open, "camera", "none", Badge.LIVE, mark=True, record=recorded)
+    async with session_of(plan, Settings(record=record)) as session:
         yield session, camera
 
 

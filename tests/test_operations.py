@@ -18,6 +18,7 @@ from service.metrics import DEGRADED
 from tests.asking import ask
 from tests.clips import write_clip
 from tests.live import serving
+from tests.test_recorder import read
 from tests.test_session import frames
 from tests.test_sessions import OTHER, app_with
 from tests.test_whip_whep import player
@@ -91,10 +92,18 @@ async def started(*arguments: str) -> tuple[asyncio.subprocess.Process, str]:
     return process, line.decode().split()[1]
 
 
+def recorded(root: Path) -> int:
+    """Pictures in the only recording, whose files are whole."""
+    (folder,) = root.iterdir()
+    assert not any(file.stat().st_size == 0 for file in folder.iterdir())
+    return len(read(folder / "video.mp4", "rgb24"))
+
+
 async def test_sigterm_during_a_stream(tmp_path: Path) -> None:
-    """Viewers are told, the end comes within five seconds, and the logs named nobody."""
+    """Viewers are told, files are finished, the end comes within five seconds; logs name nobody."""
     clip = write_clip(tmp_path / "Smith.mp4", frames=40, size=(240, 320))
-    process, url = await started("--source", str(clip), "--media", str(tmp_path))
+    files = ("--media", str(tmp_path), "--record", str(tmp_path / "recorded"))
+    process, url = await started("--source", str(clip), *files)
     try:
         secret = "rtsp://surgeon:secret@127.0.0.1:1/x"
         refused = await ask("POST", f"{url}/api/sessions", {"source": secret, "name": "Smith"})
@@ -113,8 +122,9 @@ async def test_sigterm_during_a_stream(tmp_path: Path) -> None:
             await process.wait()
     lines = [json.loads(line) for line in err.decode().splitlines()]
     told = [line["message"] for line in lines if line.get("session") == "main"]
-    assert told[:2] == ["session opened", "viewer admitted"]
+    assert told[:3] == ["recording started", "session opened", "viewer admitted"]
     assert "stopped" in [line["message"] for line in lines]
+    assert recorded(tmp_path / "recorded") > 0
     for name in (b"Smith", b"secret", b"surgeon", os.fsencode(tmp_path)):
         assert name not in err
 

@@ -17,6 +17,8 @@ from service.schemas import (
     NewSession,
     Offer,
     ProfileList,
+    RecordingAction,
+    RecordingStatus,
     SessionList,
     SessionStatus,
 )
@@ -83,3 +85,17 @@ async def learner(named: Named, action: Action) -> Done:
     """Control the online learner."""
     await named.session.learner(action)
     return Done(done=action)
+
+
+@router.post(
+    "/sessions/{session_id}/recording/{action}",
+    response_model=RecordingStatus,
+    responses=problems(403, 404, 409, 422),
+)
+async def record(named: Named, action: RecordingAction) -> Any:
+    """Start or stop recording video and masks; only where the service has a folder for it."""
+    if action == "start":
+        named.session.record()
+    else:
+        await named.session.stop_recording()
+    return named.session.status()["recording"]

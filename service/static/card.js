@@ -16,15 +16,19 @@ export class Card {
     this.root = document.getElementById("card").content.firstElementChild.cloneNode(true);
     this.root.dataset.id = session.id;
     this.frozen = false;
+    this.recorded = false;
     this.publisher = new Publisher(session.id, this.#part("video"), (...told) => this.#camera(...told));
     this.#part(".button").href = `/display/${encodeURIComponent(session.id)}`;
     this.#part(".delete").addEventListener("click", () => onDelete(this));
     this.#part(".freeze").addEventListener("click", () => {
-      this.#learner(this.frozen ? "unfreeze" : "freeze");
+      this.#tellService(`learner/${this.frozen ? "unfreeze" : "freeze"}`);
     });
-    this.#part(".rollback").addEventListener("click", () => this.#learner("rollback"));
-    this.#part(".reset").addEventListener("click", () => this.#learner("reset"));
+    this.#part(".rollback").addEventListener("click", () => this.#tellService("learner/rollback"));
+    this.#part(".reset").addEventListener("click", () => this.#tellService("learner/reset"));
     this.#part(".publish").addEventListener("click", () => this.#publish());
+    this.#part(".record").addEventListener("click", () => {
+      this.#tellService(`recording/${this.recorded ? "stop" : "start"}`);
+    });
     this.summary(session);
     const tell = (error) => this.trouble(error.message);
     this.stop = poll(this.path, STATUS_EVERY_MS, (status) => this.#show(status), tell);
@@ -68,6 +72,7 @@ export class Card {
     this.#write(".mode", this.frozen ? "frozen" : "on");
     this.#part(".mode").dataset.kind = this.frozen ? "warn" : "good";
     this.#part(".freeze").setAttribute("aria-pressed", String(this.frozen));
+    this.#recording(status.recording);
     plot(this.#part(".plot"), status.learner_history, status.classes);
     this.#legend(status.classes);
   }
@@ -88,9 +93,18 @@ export class Card {
     }));
   }
 
-  async #learner(action) {
+  // Only where the service was started with a folder for recordings is there a button.
+  #recording({ allowed, state, frames }) {
+    this.recorded = state === "recording";
+    this.#part(".recording").hidden = this.#part(".record").hidden = !allowed;
+    this.#part(".record").setAttribute("aria-pressed", String(this.recorded));
+    this.#write(".record", this.recorded ? "Stop recording" : "Record");
+    this.#write(".recorded", state === "failed" ? "failed, disk full?" : state === "off" ? "no" : `${frames} frames`);
+  }
+
+  async #tellService(what) {
     try {
-      await ask(`${this.path}/learner/${action}`, { method: "POST" });
+      await ask(`${this.path}/${what}`, { method: "POST" });
       this.trouble("");
     } catch (error) {
       this.trouble(error.message);
