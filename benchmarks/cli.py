@@ -31,7 +31,8 @@ def build_parser() -> argparse.ArgumentParser:
     kinds = parser.add_subparsers(metavar="COMMAND")
     for add in (
         _add_accuracy, _add_embedded, _add_stages, _add_peers, _add_scale, _add_streaming,
-        _add_loopback, _add_steady, _add_soak, _add_gpu, _add_volumes, _add_report,
+        _add_loopback, _add_exactness, _add_steady, _add_soak,
+        _add_gpu, _add_volumes, _add_report,
     ):  # fmt: skip
         add(kinds)
     return parser
@@ -118,9 +119,18 @@ def _add_streaming(kinds: Kinds) -> None:  # type: ignore[valid-type]
 def _add_loopback(kinds: Kinds) -> None:  # type: ignore[valid-type]
     parser = _command(kinds, "loopback", "capture to decoded pixels over WebRTC", _loopback)
     parser.add_argument("--seconds", type=count, default=20, help="of each phase")
-    parser.add_argument("--frames", type=count, default=1000, help="of each exactness run")
     parser.add_argument("--size", type=size, default=(480, 640), help="WIDTHxHEIGHT")
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="of the network")
+    _add_result(parser)
+
+
+def _add_exactness(kinds: Kinds) -> None:  # type: ignore[valid-type]
+    parser = _command(
+        kinds, "exactness", "is each mask on its own frame? burnt in and in Chromium", _exactness
+    )
+    parser.add_argument("--frames", type=count, default=1000, help="with masks, of each mode")
+    parser.add_argument("--size", type=size, default=(480, 640), help="WIDTHxHEIGHT")
+    parser.add_argument("--chromium", default="chromium", help="its program")
     _add_result(parser)
 
 
@@ -222,12 +232,18 @@ def _loopback(arguments: argparse.Namespace) -> int:
 
     config = LoopbackConfig(
         seconds=arguments.seconds,
-        frames=arguments.frames,
         size=arguments.size,
         engine=arguments.engine,
         note=arguments.note,
     )
     return run_loopback(config, arguments.json)
+
+
+def _exactness(arguments: argparse.Namespace) -> int:
+    from benchmarks.exactness import ExactnessConfig, run_exactness
+
+    config = ExactnessConfig(arguments.frames, arguments.size, arguments.chromium, arguments.note)
+    return run_exactness(config, arguments.json)
 
 
 def _steady(arguments: argparse.Namespace) -> int:

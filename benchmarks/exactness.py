@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
+import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from av import VideoFrame
 
-from benchmarks.signed import SigningModel, mask_in_picture, number_of_mask, numbered_picture
+from benchmarks.composed import look_in_browser
+from benchmarks.result_file import result, write_result
+from benchmarks.signed import SigningModel, mask_in_picture, number_of_mask, numbered_phantoms
 from benchmarks.viewer import ViewerConfig, watching
 from models.types import UInt8Array
 from service.model_process import ModelProcess, ModelTimes
@@ -23,8 +26,18 @@ from streaming.mark import read_mark
 from streaming.mask_wire import read_mask
 from streaming.sources import RenderedSource
 
-FPS = 40
+FPS, BROWSER_FPS = 40, 25
 LOSS = 0.02
+
+
+@dataclass(frozen=True)
+class ExactnessConfig:
+    """frames: to be shown with masks, in each mode; size: (H, W); chromium: a program"""
+
+    frames: int = 1000
+    size: tuple[int, int] = (480, 640)
+    chromium: str = "chromium"
+    note: str = ""
 
 
 @dataclass
@@ -68,22 +81,39 @@ class Looking:
             self.pairs.append((mark, mask))
 
 
-async def measure_exactness(frames: int, size: tuple[int, int]) -> list[dict[str, Any]]:
-    """Both ways to show masks, with and without loss."""
-    async with signing_session(size) as session:
-        return [
-            await _one(session, view, loss, frames)
-            for view in ("overlay", "plain")
-            for loss in (0.0, LOSS)
-        ]
+def run_exactness(config: ExactnessConfig, out: Path) -> int:
+    """Measure, print, write the JSON. Returns 1 where a mask was seen on another frame."""
+    content = asyncio.run(measure_exactness(config))
+    write_result(content, out)
+    print("\n".join(json.dumps(mode) for mode in content["modes"]))
+    return 0 if content["all_exact"] else 1
+
+
+async def measure_exactness(config: ExactnessConfig) -> dict[str, Any]:
+    """Both ways to show masks, each with and without loss. Raises UsageError: no Chromium."""
+    modes = []
+    for loss in (0.0, LOSS):
+        async with signing_session(config.size) as session:
+            modes.append(await _burnt_in(session, loss, config.frames))
+        async with signing_session(config.size, BROWSER_FPS) as session:
+            modes.append(await _composed(session, loss, config))
+    wrong = [mode["frames_with_another_ones_mask"] for mode in modes]
+    return result(
+        "exactness",
+        asdict(config),
+        config.note,
+        what="numbers of frame and mask, read from the pixels that are shown together",
+        all_exact=not any(wrong),
+        modes=modes,
+    )
 
 
 @contextlib.asynccontextmanager
-async def signing_session(size: tuple[int, int]) -> AsyncIterator[Session]:
+async def signing_session(size: tuple[int, int], fps: int = FPS) -> AsyncIterator[Session]:
     """A session whose pictures are numbered and whose masks spell the number they saw."""
-    render = functools.partial(numbered_picture, size=size)
+    render = await asyncio.to_thread(numbered_phantoms, size)
     plan = SessionPlan(
-        lambda: RenderedSource(render, size, Fraction(FPS)), "numbers", "none", Badge.DEMO, False
+        lambda: RenderedSource(render, size, Fraction(fps)), "numbers", "none", Badge.DEMO, False
     )
     session = Session(plan, ModelProcess(SigningModel, ModelTimes(start_s=60)), Settings())
     await session.start()
@@ -94,12 +124,12 @@ async def signing_session(size: tuple[int, int]) -> AsyncIterator[Session]:
 
 
 async def look(session: Session, view: str, loss: float, frames: int, limit_s: float) -> Looking:
-    """Watch so many frames. Raises TimeoutError."""
+    """Watch so many frames; burnt-in ones count with a mask only. Raises TimeoutError."""
     looking, enough = Looking(view), asyncio.Event()
 
     def on_frame(frame: VideoFrame) -> None:
         looking.frame(frame)
-        if looking.frames >= frames:
+        if looking.frames - looking.bare >= frames:
             enough.set()
 
     async def ask(sdp: str) -> str:
@@ -111,13 +141,33 @@ async def look(session: Session, view: str, loss: float, frames: int, limit_s: f
     return looking
 
 
-async def _one(session: Session, view: str, loss: float, frames: int) -> dict[str, Any]:
-    looking = await look(session, view, loss, frames, limit_s=60 + frames / FPS * 10)
+async def _burnt_in(session: Session, loss: float, frames: int) -> dict[str, Any]:
+    looking = await look(session, "overlay", loss, frames, limit_s=60 + frames / FPS * 10)
     return {
-        "view": view,
+        "mode": "burnt in, decoded by aiortc",
         "packets_lost": loss,
-        "frames_decoded": looking.frames,
+        "frames_shown_with_a_mask": len(looking.pairs),
         "frames_with_their_own_mask": sum(mark == mask for mark, mask in looking.pairs),
         "frames_with_another_ones_mask": sum(mark != mask for mark, mask in looking.pairs),
         "without_a_readable_mark_or_mask": looking.bare,
+    }
+
+
+async def _composed(session: Session, loss: float, config: ExactnessConfig) -> dict[str, Any]:
+    limit_s = 60 + config.frames / BROWSER_FPS * 10
+    shown = await look_in_browser(session, loss, config.frames, limit_s, config.chromium)
+    exact = {frame for frame, mask, told in shown.states if frame == mask and str(frame) == told}
+    others = {
+        frame
+        for frame, mask, told in shown.states
+        if None not in (frame, mask) and (frame != mask or str(frame) != told)
+    }
+    return {
+        "mode": f"composed by the display page in Chromium {shown.chromium}",
+        "packets_lost": loss,
+        "frames_shown_with_a_mask": shown.masked_frames,
+        "frames_with_their_own_mask": len(exact),
+        "frames_with_another_ones_mask": len(others),
+        "without_a_readable_mark_or_mask": sum(None in state[:2] for state in shown.states),
+        "states_without_a_mask": shown.plain,
     }

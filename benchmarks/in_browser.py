@@ -9,22 +9,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
-import shutil
 import time
-from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import uvicorn
-from fastapi import FastAPI, Request
-from fastapi.responses import FileResponse
-from fastapi.staticfiles import StaticFiles
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page
 
+from benchmarks.browser_stages import Noted, latencies_ms, stages_ms
+from benchmarks.display_page import VIEWS, display_page, version_of
 from benchmarks.environment import environment
 from benchmarks.loopback import (
     LoopbackConfig,
@@ -33,27 +27,39 @@ from benchmarks.loopback import (
     loopback_session,
 )
 from benchmarks.timing import distribution
-from service.routes.pages import STATIC
 from service.session import Session
 from service.settings import let_threads_sleep
-from streaming.mark import CELL, COLUMNS, ROWS, read_mark
+from streaming.mark import CELL, COLUMNS, ROWS
 
-VIEWS = {"burnt in": "", "composed": "?view=composed"}
 QUESTIONS = 200  # for the time
-ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
 
-# Notes [milliseconds, the mark's cells] of each new number. The burnt-in view is read in the
+# Before the page's own scripts: when each mask came, for which RTP time and which frame.
+MASKS = """
+  window.came = [];
+  const make = RTCPeerConnection.prototype.createDataChannel;
+  RTCPeerConnection.prototype.createDataChannel = function (...given) {
+    const channel = make.apply(this, given);
+    channel.addEventListener("message", ({ data }) => {
+      const view = new DataView(data);
+      came.push([performance.now(), view.getUint32(4, true), view.getUint32(8, true)]);
+    });
+    return channel;
+  };"""
+
+# `seen`: [milliseconds, the mark's cells] of each new number. The burnt-in view is read in the
 # callback of a new frame; the composed one after the page has drawn, before the screen is painted.
+# `called`: [milliseconds, when its last packet came, RTP time, the mark's cells or none] of each
+# frame's callback.
 WATCH = """([cell, columns, rows, composed]) => {
   const video = document.getElementById("video");
   const shown = composed ? document.getElementById("picture") : video;
   const copy = document.createElement("canvas");
   [copy.width, copy.height] = [columns, rows];
   const context = copy.getContext("2d", { willReadFrequently: true });
-  const seen = window.seen = [];
+  const [seen, called] = [window.seen, window.called] = [[], []];
+  came.length = 0;
   let last = "";
   const look = () => {
-    if (composed) requestAnimationFrame(look); else video.requestVideoFrameCallback(look);
     const now = performance.now();
     const height = composed ? shown.height : shown.videoHeight;
     context.drawImage(shown, 0, height - rows * cell, columns * cell, rows * cell,
@@ -64,8 +70,15 @@ WATCH = """([cell, columns, rows, composed]) => {
     const key = bits.join("");
     if (key !== last) seen.push([now, bits]);
     last = key;
+    return bits;
   };
-  look();
+  const everyFrame = (now, { receiveTime, rtpTimestamp }) => {
+    video.requestVideoFrameCallback(everyFrame);
+    called.push([performance.now(), receiveTime, rtpTimestamp, composed ? null : look()]);
+  };
+  video.requestVideoFrameCallback(everyFrame);
+  const everyRepaint = () => { requestAnimationFrame(everyRepaint); look(); };
+  if (composed) everyRepaint();
 }"""
 
 
@@ -91,39 +104,38 @@ async def measure(config: InBrowserConfig) -> dict[str, Any]:
         "environment": environment(),
     }
     pictures = loopback_pictures(loop)
-    async with loopback_session(pictures, loop) as (session, source), _served(session) as url:
-        for name, query in VIEWS.items():
-            result[name] = await _one(f"{url}/display/main{query}", source, config)
-            result[name]["step_ms"] = session.status()["step_ms"]
+    async with loopback_session(pictures, loop) as (session, source):
+        for name in VIEWS:
+            result[name] = await _one(session, name, source, config)
     return result
 
 
-async def _one(url: str, source: LoopSource, config: InBrowserConfig) -> dict[str, Any]:
-    composed = "composed" in url
-    async with _page(url, config.chromium) as page:
+async def _one(
+    session: Session, view: str, source: LoopSource, config: InBrowserConfig
+) -> dict[str, Any]:
+    composed = view == "composed"
+    async with display_page(session, view, config.chromium, script=MASKS) as page:
         await asyncio.sleep(config.warm_up_s)
         offset_ms, doubt_ms = await _clock(page)
         await page.evaluate(WATCH, [CELL, COLUMNS, ROWS, composed])
         begin = time.monotonic_ns()
         await asyncio.sleep(config.seconds)
-        seen: list[tuple[float, list[int]]] = await page.evaluate("window.seen")
-        shown = await page.evaluate(
+        kept = await page.evaluate("({ seen, called, came })")
+        told = await page.evaluate(
             "['badge', 'share'].map((id) => document.getElementById(id).textContent)"
         )
-        version = page.context.browser.version if page.context.browser else ""
-    latencies, unreadable = [], 0
-    for now_ms, bits in seen:
-        number = _number(bits)
-        captured_ns = source.captured_ns.get(number) if number is not None else None
-        if captured_ns is None:
-            unreadable += 1
-        elif captured_ns > begin:
-            latencies.append(now_ms + offset_ms - captured_ns / 1e6)
-    return distribution(latencies) | {
+        version = version_of(page)
+    captured_ms = {n: at / 1e6 for n, at in source.captured_ns.items() if at > begin}
+    noted, status = Noted(**kept, offset_ms=offset_ms), session.status()
+    times, unreadable = latencies_ms(noted, captured_ms)
+    sent = status["plain_capture_to_send_ms" if composed else "capture_to_send_ms"]["p50"]
+    return distribution(times) | {
+        "stages_ms": stages_ms(noted, captured_ms, sent),
+        "step_ms": status["step_ms"],
         "unreadable": unreadable,
         "clock_doubt_ms": round(doubt_ms, 2),
-        "badge": shown[0],
-        "with_masks_percent": shown[1] if composed else None,
+        "badge": told[0],
+        "with_masks_percent": told[1] if composed else None,
         "chromium": version,
     }
 
@@ -138,64 +150,6 @@ async def _clock(page: Page) -> tuple[float, float]:
         best = min(best, ((after - before) / 2e6, (before + after) / 2e6 - theirs))
     doubt_ms, offset_ms = best
     return offset_ms, doubt_ms
-
-
-def _number(bits: list[int]) -> int | None:
-    cells = np.asarray(bits, np.uint8).reshape(ROWS, COLUMNS) * np.uint8(255)
-    image = np.repeat(np.repeat(cells, CELL, axis=0), CELL, axis=1)
-    return read_mark(np.repeat(image[..., None], 3, axis=2))
-
-
-@contextlib.asynccontextmanager
-async def _page(url: str, chromium: str) -> AsyncIterator[Page]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=shutil.which(chromium) or chromium, args=list(ARGUMENTS)
-        )
-        try:
-            page = await browser.new_page(viewport={"width": 1280, "height": 720})
-            await page.goto(url)
-            yield page
-        finally:
-            await browser.close()
-
-
-@contextlib.asynccontextmanager
-async def _served(session: Session) -> AsyncIterator[str]:
-    """The display page on this session; what it asks for and no more."""
-    app = FastAPI()
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
-
-    @app.get("/display/main")
-    async def display() -> FileResponse:
-        return FileResponse(STATIC / "display.html")
-
-    @app.get("/api/ice")
-    async def ice() -> dict[str, Any]:
-        return {"iceServers": []}
-
-    @app.get("/api/sessions/main")
-    async def status() -> dict[str, Any]:
-        return session.status()
-
-    @app.post("/api/sessions/main/offer")
-    async def offer(request: Request) -> dict[str, str]:
-        body = await request.json()
-        answer = await session.peers.answer(body["sdp"], body["view"])
-        return {"sdp": answer.sdp, "type": "answer"}
-
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error")
-    server = uvicorn.Server(config)
-    task = asyncio.create_task(server.serve())
-    while not server.started:
-        if task.done():
-            task.result()
-        await asyncio.sleep(0.02)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await task
 
 
 def main() -> None:

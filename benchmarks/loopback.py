@@ -20,7 +20,6 @@ from typing import Any
 from tqdm import tqdm
 
 from benchmarks.environment import environment
-from benchmarks.exactness import measure_exactness
 from benchmarks.fan_out import measure_fan_out
 from benchmarks.relay import Relay
 from benchmarks.remote_viewers import Seen, remote_viewers
@@ -41,11 +40,10 @@ DIFFERENT = 100  # pictures rendered beforehand, played to and fro: drawing them
 
 @dataclass(frozen=True)
 class LoopbackConfig:
-    """seconds: of each phase, after warm-up; frames: of each exactness run; size: (H, W)"""
+    """seconds: of each phase, after warm-up; size: (H, W)"""
 
     seconds: float = 20.0
     warm_up_s: float = 4.0
-    frames: int = 1000
     size: tuple[int, int] = (480, 640)
     fps: int = 25
     profile: str = "phantom"
@@ -93,7 +91,7 @@ async def _measure(config: LoopbackConfig) -> dict[str, Any]:
         "environment": environment(),
     }
     latency = result["capture_to_decode_ms"] = {}
-    bar = tqdm(total=8, desc="loopback")
+    bar = tqdm(total=6, desc="loopback")
     async with _relaying(pictures, config) as (relay, source):
         for name, marker in (("relay, marker", True), ("relay, stock", False)):
             latency[name] = await _phase(relay.answer, source, config, marker=marker)
@@ -107,8 +105,6 @@ async def _measure(config: LoopbackConfig) -> dict[str, Any]:
             bar.update()
         result["fan_out"] = await measure_fan_out(session, source.captured_ns, config.seconds)
         bar.update()
-    result["exactness"] = await measure_exactness(config.frames, config.size)
-    bar.update(2)
     bar.close()
     ours, theirs = (latency[name]["p50"] for name in ("overlay, marker", "relay, marker"))
     result["added_to_a_plain_relay_p50_ms"] = round(ours - theirs, 1)
@@ -201,5 +197,4 @@ def _table(result: dict[str, Any]) -> str:
         lines.append(f"{name:<30}{figures}  {found['frames_not_seen']}/{found['frames_captured']}")
     lines.append(f"added to a plain relay, p50: {result['added_to_a_plain_relay_p50_ms']} ms")
     lines.append(f"fan-out: {json.dumps(result['fan_out'])}")
-    lines += [f"exactness: {json.dumps(one)}" for one in result["exactness"]]
     return "\n".join(lines)

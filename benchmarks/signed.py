@@ -6,12 +6,17 @@ shows: mark and mask then say different numbers.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from models.types import ClassResult, ClassSpec, Segmentation, UInt8Array, Update
+from service.phantom_source import PhantomScenes, PhantomUrl
 from streaming.mark import draw_mark, read_mark
 
 CELL, COLUMNS, BITS = 20, 8, 16  # cells of 20 pixels survive contours of two
+ROWS = 2 * BITS // COLUMNS
+DIFFERENT = 100  # phantom pictures, played to and fro
 CLASS = ClassSpec(1, "", "#00ff00")
 GREY = 100  # of the pictures that are signed
 
@@ -24,6 +29,27 @@ def numbered_picture(number: int, size: tuple[int, int]) -> UInt8Array:
     image = np.repeat((GREY - 40 + (rows + columns) // 2)[..., None], 3, axis=2).astype(np.uint8)
     draw_mark(image, number)
     return image
+
+
+def numbered_phantoms(size: tuple[int, int]) -> Callable[[int], UInt8Array]:
+    """From a frame's number to a phantom's picture with that number in its mark. (H, W, 3)
+
+    Grey, so that the tint of a mask can be told from it; drawing the scenes is done here.
+    """
+    scenes = PhantomScenes(PhantomUrl(size=size))
+    grey = [_grey(scenes.image(number)) for number in range(DIFFERENT)]
+    there_and_back = [*grey, *reversed(grey)]
+
+    def render(number: int) -> UInt8Array:
+        image = there_and_back[number % len(there_and_back)].copy()
+        draw_mark(image, number)
+        return image
+
+    return render
+
+
+def _grey(image: UInt8Array) -> UInt8Array:
+    return np.repeat(image.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
 
 
 class SigningModel:
@@ -65,10 +91,14 @@ class SigningModel:
 
 def number_of_mask(mask: UInt8Array) -> int | None:
     """The number that a mask spells; None where it is no such mask. (H, W) uint8"""
-    rows = (2 * BITS) // COLUMNS
-    cells = mask[: rows * CELL, : COLUMNS * CELL].reshape(rows, CELL, COLUMNS, CELL)
+    cells = mask[: ROWS * CELL, : COLUMNS * CELL].reshape(ROWS, CELL, COLUMNS, CELL)
     middles = cells[:, 4:-4, :, 4:-4].mean(axis=(1, 3))
-    bits = (middles > 0.5).astype(np.uint8).ravel()
+    return number_of_cells((middles > 0.5).astype(np.uint8).ravel())
+
+
+def number_of_cells(cells: Sequence[int] | UInt8Array) -> int | None:
+    """The same from the mask's cells, row by row, 1 where there is mask."""
+    bits = np.asarray(cells, np.uint8)
     number = int(np.packbits(bits[:BITS]).view(">u2")[0])
     return number if np.array_equal(bits, _bits(number).ravel()) else None
 

@@ -88,6 +88,19 @@ async def _pull(
                 losing = True
 
 
+def lose_sent(connection: RTCPeerConnection, config: ViewerConfig) -> None:
+    """Let a connection lose a share of the datagrams that it sends once it is made."""
+    transport = connection.getTransceivers()[0].sender.transport
+    ice, dice = transport.transport, random.Random(config.seed)
+    send = ice._send
+
+    async def lossy(data: bytes) -> None:
+        if transport.state != "connected" or dice.random() >= config.loss:
+            await send(data)
+
+    setattr(ice, "_send", lossy)  # noqa: B010 (mypy: a method is replaced)
+
+
 def lose_packets(transport: Any, config: ViewerConfig) -> None:
     """Let an ICE transport lose a share of the datagrams that come, media and masks alike."""
     receive, dice = transport._recv, random.Random(config.seed)

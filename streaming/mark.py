@@ -5,6 +5,8 @@ Two rows of twelve cells, black or white: sixteen bits of the number, eight of a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from streaming.frame import UInt8Array
@@ -28,7 +30,12 @@ def read_mark(image_rgb: UInt8Array) -> int | None:
         return None
     grey = image_rgb[height - ROWS * CELL :, : COLUMNS * CELL].mean(axis=2)
     cells = grey.reshape(ROWS, CELL, COLUMNS, CELL)[:, 4:-4, :, 4:-4].mean(axis=(1, 3))
-    bits = (cells > 127).astype(np.uint8).ravel()
+    return number_of_mark((cells > 127).astype(np.uint8).ravel())
+
+
+def number_of_mark(cells: Sequence[int] | UInt8Array) -> int | None:
+    """The number that a mark's cells say, 1 where white, row by row; None where it is no mark."""
+    bits = np.asarray(cells, np.uint8)
     number = int(np.packbits(bits[:16]).view(">u2")[0])
     return number if np.array_equal(bits, _bits(number)) else None
 

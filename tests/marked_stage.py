@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import struct
 import time
 from collections.abc import AsyncIterator
@@ -29,11 +28,11 @@ from aiortc import (
     RTCSessionDescription,
 )
 from aiortc.mediastreams import MediaStreamError
-from aiortc.rtcdtlstransport import RTCDtlsTransport, State
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 
+from benchmarks.viewer import ViewerConfig, lose_sent
 from models.types import UInt8Array
 from streaming.mark import draw_mark
 
@@ -126,22 +125,12 @@ class Stage:
         lines = body["sdp"].splitlines(keepends=True)
         offer = "".join(line for line in lines if ".local " not in line)  # names nobody resolves
         await peer.setRemoteDescription(RTCSessionDescription(offer, "offer"))
-        sender = peer.addTrack(track)
+        peer.addTrack(track)
         track.known_origin.start()
         await peer.setLocalDescription(await peer.createAnswer())
-        lose(sender.transport, self.loss)
+        if self.loss:
+            lose_sent(peer, ViewerConfig(loss=self.loss, seed=7))
         return JSONResponse({"sdp": peer.localDescription.sdp, "type": "answer"})
-
-
-def lose(transport: RTCDtlsTransport, share: float) -> None:
-    """Lose this share of what is sent: the same packets in each run."""
-    chance, send = random.Random(7), transport.transport._send
-
-    async def sometimes(data: bytes) -> None:
-        if transport.state != State.CONNECTED or chance.random() >= share:
-            await send(data)
-
-    transport.transport._send = sometimes  # type: ignore[method-assign]
 
 
 class MarkedTrack(MediaStreamTrack):
