@@ -23,6 +23,14 @@ VIEWS = {"burnt in": "", "composed": "?view=composed"}
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
 
 
+def found(chromium: str) -> str:
+    """Where the program is. Raises UsageError."""
+    executable = shutil.which(chromium)
+    if executable is None:
+        raise UsageError(f"expected a Chromium, found no program {chromium}")
+    return executable
+
+
 @contextlib.asynccontextmanager
 async def display_page(
     session: Session,
@@ -36,9 +44,7 @@ async def display_page(
 
     view: of VIEWS; answer: in place of the session's own; script: runs in the page before its own
     """
-    executable = shutil.which(chromium)
-    if executable is None:
-        raise UsageError(f"expected a Chromium, found no program {chromium}")
+    executable = found(chromium)
 
     async def own(sdp: str, wanted: str) -> str:
         return (await session.peers.answer(sdp, wanted)).sdp

@@ -15,6 +15,7 @@ import numpy as np
 from av import VideoFrame
 
 from benchmarks.composed import look_in_browser
+from benchmarks.display_page import found
 from benchmarks.result_file import result, write_result
 from benchmarks.signed import SigningModel, mask_in_picture, number_of_mask, numbered_phantoms
 from benchmarks.viewer import ViewerConfig, watching
@@ -91,6 +92,7 @@ def run_exactness(config: ExactnessConfig, out: Path) -> int:
 
 async def measure_exactness(config: ExactnessConfig) -> dict[str, Any]:
     """Both ways to show masks, each with and without loss. Raises UsageError: no Chromium."""
+    found(config.chromium)
     modes = []
     for loss in (0.0, LOSS):
         async with signing_session(config.size) as session:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.exactness import LOSS, look, signing_session
+from benchmarks.composed import look_in_browser
+from benchmarks.exactness import BROWSER_FPS, LOSS, look, signing_session
+from benchmarks.signed import SigningModel, mask_in_picture, number_of_mask, numbered_phantoms
+from service.cli import main
+from streaming.mark import read_mark
+from streaming.overlay import draw_overlay
 
 FRAMES, PATIENCE_S = 150, 60
 
@@ -30,3 +35,28 @@ async def test_a_message_names_the_frame_it_belongs_to(loss: float) -> None:
     assert len(set(marks)) == len(marks) > 0.6 * FRAMES
     assert status["renditions"]["overlay"]["encoded"] == 0, "nobody watched it"
     assert status["masks_skipped"] <= 3, "at most until the first picture was out"
+
+
+def test_numbers_are_read_back_from_phantoms_under_their_masks() -> None:
+    render = numbered_phantoms((240, 320))
+    for number in (0, 1, 4711, 65535):
+        image = render(number)
+        mask = SigningModel().look(image).class_map
+        shown = draw_overlay(image, mask, {1: (0, 255, 0)})
+        assert read_mark(shown) == number == number_of_mask(mask_in_picture(shown))
+        assert number_of_mask(mask_in_picture(image)) is None, "nothing is read where nothing is"
+
+
+@pytest.mark.browser
+async def test_the_composed_view_is_read_in_chromium(chromium: str) -> None:
+    async with signing_session((240, 320), BROWSER_FPS) as session:
+        shown = await look_in_browser(session, LOSS, 40, PATIENCE_S, chromium)
+    assert shown.masked_frames >= 40
+    readable = [state for state in shown.states if None not in state[:2]]
+    assert all(frame == mask and str(frame) == told for frame, mask, told in readable)
+    assert len(readable) > 0.9 * len(shown.states)
+
+
+def test_without_a_chromium_there_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "exactness", "--json", "/dev/null", "--chromium", "no-such-browser"]) == 2
+    assert "expected a Chromium, found no program no-such-browser" in capsys.readouterr().err
