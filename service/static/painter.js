@@ -33,7 +33,7 @@ export class Painter {
     });
     const taken = [];
     for (const { name, color, largest } of shapes) {
-      if (largest) this.#label(name, color, largest, taken);
+      if (largest && name) this.#label(name, color, largest, taken);
     }
   }
 
