@@ -79,7 +79,6 @@ function apply() {
   composer.masksWanted = choices.overlay;
   composer.hold = choices.hold;
   element("picture").hidden = element("masks").hidden = !choices.composed;
-  element("stage").classList.toggle("composed", choices.composed);
   press("overlay", choices.overlay);
   press("hold", choices.hold);
   press("burnt", !choices.composed);
