@@ -126,6 +126,8 @@ async def test_badge_says_what_the_service_says(chromium: str, view: str) -> Non
             stage.status["badge"] = text
             await browser.badge(text)
             assert await browser.page.get_attribute("#badge", "data-kind") == kind
+            told = await browser.page.is_visible("#legend .confidence")
+            assert told == (kind in ("good", "demo")), "no old confidence beside such a badge"
         stage.status.update(badge="AI OFF", demo=True)
         await browser.badge("AI OFF")
         await browser.until("document.getElementById('notes').textContent === 'DEMO'")

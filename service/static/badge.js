@@ -17,6 +17,11 @@ const HELD = "Dashed masks are up to 0.2 s old.";
 const NO_MASKS = "Masks come too late for their frames, which are shown without them.";
 const KINDS = { LIVE: "good", DEMO: "demo", RECORDING: "demo" };
 
+// Under this badge, is what the model last said of the classes true of what is on the screen?
+export function knowsClasses(text) {
+  return text in KINDS || text === "HELD";
+}
+
 // What is true now, as { text, kind, sentence }; kind: good, demo, warn or bad.
 // status: the service's, statusMs: its age, refusal: why there is none; connection: { state, sentence };
 // silentMs: since the last picture, null before the first; masks: "fine", "held" or "missing".
@@ -51,7 +56,7 @@ export function notes({ status, view, overlay, hidden, share, text }) {
   const slow = status?.badge.endsWith("MODEL RATE");
   if (slow && overlay && view === "burnt") said.push("MODEL RATE");
   const some = share !== null && share >= SOME_MASKS && share < NEARLY_ALL;
-  if (some && overlay && view === "composed") said.push(`MASKS ON ${Math.round(share * 10)}0 %`);
+  if (some && overlay && view === "composed" && knowsClasses(text)) said.push(`MASKS ON ${Math.round(share * 10)}0 %`);
   return said;
 }
 

@@ -3,7 +3,7 @@
 
 import { poll } from "./api.js";
 import { keepAwake } from "./awake.js";
-import { judge, notes, SOME_MASKS, STALE_MS } from "./badge.js";
+import { judge, knowsClasses, notes, SOME_MASKS, STALE_MS } from "./badge.js";
 import { Choices, OPACITY_STEP } from "./choices.js";
 import { canCompose, Composer } from "./composer.js";
 import { Connection } from "./connection.js";
@@ -119,6 +119,7 @@ function look() {
   write(badge, verdict.text);
   badge.dataset.kind = verdict.kind;
   write(element("sentence"), verdict.sentence);
+  element("legend").classList.toggle("unknown", !knowsClasses(verdict.text));
   const { view, overlay, hidden } = choices;
   const said = notes({
     status, view, overlay, hidden: hidden.size, share: maskShare(), text: verdict.text,
