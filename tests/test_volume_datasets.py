@@ -6,6 +6,7 @@ import json
 import shutil
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -14,30 +15,35 @@ import nibabel
 import numpy as np
 import pytest
 
+import benchmarks.volumes
 from models.datasets.nifti_folder import write_nifti_folder
 from models.datasets.phantom_dataset import PhantomSetConfig
 from models.datasets.promise12 import write_promise12
 from models.datasets.registry import open_dataset, write_fixture
 from models.datasets.sequences import Dataset
+from models.datasets.splits import draw_sequences
 from models.datasets.summary import summarize
 from models.datasets.synapse import RAW_IDS, write_synapse_prepared, write_synapse_raw
 from models.errors import DatasetError
 from models.volumes import SlicePlane, Window, choose_window
 from models.volumes.phantom import BodyConfig, PhantomVolume, phantom_volume
 from service.cli import main
+from tests.fakes import FakeTracker
 
 CT = BodyConfig(organs=8, shape=(20, 18, 5), turned=(10, 5), flipped=(True, True, False))
 MR = BodyConfig(organs=1, shape=(20, 18, 5), spacing_mm=(0.6, 0.6, 3.6), mr=True)
 LAYOUTS = ("synapse", "prepared", "promise12", "nifti")
 
 
-def bodies(layout: str, count: int = 3) -> list[PhantomVolume]:
-    config = MR if layout == "promise12" else CT
+def bodies(
+    layout: str, count: int = 3, shape: tuple[int, int, int] = CT.shape
+) -> list[PhantomVolume]:
+    config = replace(MR if layout == "promise12" else CT, shape=shape)
     return [phantom_volume(seed, config) for seed in range(count)]
 
 
-def write(layout: str, root: Path, count: int = 3) -> Path:
-    made = bodies(layout, count)
+def write(layout: str, root: Path, count: int = 3, shape: tuple[int, int, int] = CT.shape) -> Path:
+    made = bodies(layout, count, shape)
     writers = {
         "synapse": lambda: write_synapse_raw(made, root),
         "prepared": lambda: write_synapse_prepared(made[:2], made[2:], root),
@@ -137,7 +143,7 @@ def test_classes_of_a_plain_folder_and_of_nnunet(tmp_path: Path) -> None:
 def test_memory_does_not_grow_with_the_number_of_volumes(layout: str, tmp_path: Path) -> None:
     peaks = []
     for count in (3, 12):
-        dataset = opened(layout, write(layout, tmp_path / str(count), count))
+        dataset = opened(layout, write(layout, tmp_path / str(count), count, (96, 80, 6)))
         tracemalloc.start()
         summarize(dataset)
         for sequence in dataset.sequences:  # and again, from the first on
@@ -274,3 +280,47 @@ def test_fixtures_are_written_one_volume_at_a_time(tmp_path: Path) -> None:
     config = PhantomSetConfig(sequences=2, frames=4, size=(40, 48))
     assert list(write_fixture("nifti", tmp_path, config)) == [4, 8]
     assert (tmp_path / "labelsTr/case_002.nii.gz").is_file()
+
+
+def test_sequences_are_drawn_of_the_training_side(tmp_path: Path) -> None:
+    plain = opened("nifti", write("nifti", tmp_path / "nifti", 5))
+    split = draw_sequences(plain, 2, seed=1)
+    names = [one.name for one in split.fit.sequences]
+    assert len(names) == 2
+    assert len(split.test.sequences) == 3
+    assert not set(names) & {one.name for one in split.test.sequences}
+    assert names == [one.name for one in draw_sequences(plain, 2, seed=1).fit.sequences]
+    published = opened("prepared", write("prepared", tmp_path / "prepared", 3))
+    sides = draw_sequences(published, 1, seed=0)
+    assert [one.split for one in sides.fit.sequences] == ["train"]
+    assert [one.split for one in sides.test.sequences] == ["test"], "the other one is in neither"
+    with pytest.raises(DatasetError, match="none for the test"):
+        draw_sequences(plain, 5, seed=0)
+
+
+def test_bench_volumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a model that finds what is bright, as its first class, and never its second."""
+    config = BodyConfig(organs=2, shape=(40, 36, 6), spacing_mm=(4, 4, 12))
+    made = [phantom_volume(seed, config) for seed in range(3)]
+    for _ in write_nifti_folder(made, tmp_path / "data", ["bright", "never"]):
+        pass
+    monkeypatch.setattr(benchmarks.volumes, "_fitted", lambda *_: (FakeTracker(), {}))
+    out = tmp_path / "out/result.json"
+    assert main(["bench", "volumes", str(tmp_path / "data"), "--json", str(out)]) == 0
+    result = json.loads(out.read_text())
+    assert len(result["fitted_on"]) == 2
+    (tested,) = result["tested_on"]
+    assert "too few" in result["warning"]
+    assert "too few" in capsys.readouterr().out
+    body = made[int(tested.removeprefix("case_")) - 1]
+    bright, truth = Window(-125, 275).grey(body.voxels) > 150, body.labels == 1
+    expected = 2 * (bright & truth).sum() / (bright.sum() + truth.sum())
+    assert result["classes"]["bright"]["dsc"]["mean"] == pytest.approx(expected)
+    assert result["classes"]["never"]["dsc"]["mean"] == 0
+    diagonal = float(np.linalg.norm(np.multiply(config.shape, config.spacing_mm)))
+    assert result["unit"] == "mm"
+    assert result["classes"]["never"]["assd"]["mean"] == pytest.approx(diagonal)
+    assert (tmp_path / f"out/{tested}.png").is_file()
+    assert len((tmp_path / "out/result.csv").read_text().splitlines()) == 3
