@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from models.datasets.phantom_dataset import PhantomSetConfig, phantom_dataset
 from models.datasets.registry import LAYOUTS, Choice, write_fixture
-from models.datasets.sequences import Dataset
+from models.datasets.sequences import AnnotatedFrame, AnnotatedSequence, Dataset
 
 TINY = PhantomSetConfig(sequences=3, frames=2, procedures=2, size=(64, 96), seed=2)
 EVERYTHING: dict[str, dict[str, Choice]] = {
@@ -32,11 +33,14 @@ def tiny_phantom(name: str) -> Dataset:
     return phantom_dataset(TINY, fixture.classes, fixture.roles)
 
 
-def repeated(dataset: Dataset, times: int) -> Dataset:
-    """The same sequences again under other names."""
-    sequences = tuple(
-        replace(one, name=f"{one.name}_{copy}", group=f"{one.group}_{copy}")
-        for copy in range(times)
-        for one in dataset.sequences
-    )
-    return replace(dataset, sequences=sequences)
+def plain(name: str, sequences: int) -> Dataset:
+    """Black pictures of 240 x 320 with one square each, two to a sequence: nothing to render."""
+    fixture = LAYOUTS[name].fixture
+    assert fixture is not None
+    image = np.zeros((240, 320, 3), np.uint8)
+    mask = np.zeros((240, 320), np.uint8)
+    mask[20:80, 20:80] = fixture.classes[0].class_id
+    frames = tuple(AnnotatedFrame(f"{n:06d}", lambda: image, lambda: mask) for n in range(2))
+    named = [f"{number + 1:03d}" for number in range(sequences)]
+    listed = tuple(AnnotatedSequence(one, frames, group=one) for one in named)
+    return Dataset("plain", Path(), fixture.classes, listed)
