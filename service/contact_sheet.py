@@ -17,6 +17,7 @@ SIDE = 200  # pixels of a tile's longer side
 MARGIN = 4
 WHITE = (235, 235, 235)
 INK = (16, 18, 22)
+FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def spread(count: int, most: int = TILES) -> list[int]:
@@ -45,9 +46,9 @@ def contact_sheet(
         tile = draw_overlay(
             np.asarray(large, np.uint8), np.asarray(labels, np.uint8), palette, OverlayStyle()
         )
-        cv2.putText(tile, str(number), (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, WHITE, 1)
+        write(tile, str(number), (4, 14))
         drawn.append(tile)
-    return np.vstack([_grid(drawn), _legend(classes, _width(drawn))])
+    return np.vstack([_grid(drawn), legend(classes, _width(drawn))])
 
 
 def _tile_size(shape: tuple[int, ...], spacing_mm: tuple[float, float]) -> tuple[int, int]:
@@ -73,17 +74,23 @@ def _grid(tiles: Sequence[UInt8Array]) -> UInt8Array:
     return sheet
 
 
-def _legend(classes: tuple[ClassSpec, ...], width: int) -> UInt8Array:
-    """Names in their colours, as many in a line as there is room for."""
+def legend(classes: Sequence[ClassSpec], width: int) -> UInt8Array:
+    """(h, width, 3) RGB: a square in its colour and a name for each class, line by line."""
     places, left, line = [], 8, 0
     for spec in classes:
-        across = cv2.getTextSize(spec.name, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)[0][0] + 20
+        across = cv2.getTextSize(spec.name, FONT, 0.45, 1)[0][0] + 40
         if left > 8 and left + across > width:
             left, line = 8, line + 1
-        places.append((left, 20 + 22 * line))
+        places.append((left, 22 * line + 6))
         left += across
     strip = np.full((22 * (line + 1) + 8, width, 3), INK, np.uint8)
-    for spec, place in zip(classes, places, strict=True):
-        color = parse_color(spec.color)
-        cv2.putText(strip, spec.name, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, 1, cv2.LINE_AA)
+    for spec, (x, y) in zip(classes, places, strict=True):
+        cv2.rectangle(strip, (x, y), (x + 12, y + 12), parse_color(spec.color), -1)
+        write(strip, spec.name, (x + 18, y + 11))
     return strip
+
+
+def write(canvas: UInt8Array, text: str, at: tuple[int, int]) -> None:
+    """Write on a picture; what the font lacks becomes a question mark."""
+    plain = text.encode("ascii", "replace").decode()
+    cv2.putText(canvas, plain, at, FONT, 0.45, WHITE, 1, cv2.LINE_AA)

@@ -85,8 +85,10 @@ def _print(name: str, sequences: int, summary: Summary) -> None:
     print(f"{'id':>5}  {'class':32}{'frames':>8}{'pixels':>10}")
     for one in summary.classes:
         never = "   never visible" if one.frames == 0 else ""
-        name = one.spec.name[:31]
-        print(f"{one.spec.class_id:>5}  {name:32}{one.frames:>8}{one.share:>10.2%}{never}")
+        print(
+            f"{one.spec.class_id:>5}  {one.spec.name[:31]:32}{one.frames:>8}"
+            f"{one.share:>10.2%}{never}"
+        )
     if summary.ignored:
         print(f"{'':7}{'ignored':32}{'':8}{summary.ignored:>10.2%}")
 

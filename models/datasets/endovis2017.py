@@ -29,8 +29,8 @@ import numpy as np
 
 from models.datasets.choices import one_of
 from models.datasets.image_files import (
+    folders_below,
     list_images,
-    natural,
     read_image,
     read_label_image,
     require_known,
@@ -81,12 +81,9 @@ def open_endovis2017(
     """
     one_of("task", task, tuple(CLASSES))
     one_of("fold", fold, (None, *range(len(FOLDS))))
-    if not root.is_dir():
-        raise DatasetError(f"expected a data set folder, found none at {root}")
-    folders = [path for path in root.rglob("instrument_dataset_*") if path.is_dir()]
+    folders = folders_below(root, "instrument_dataset_*")
     if not folders:
         raise DatasetError(f"{root}: expected folders such as instrument_dataset_1, found none")
-    folders.sort(key=natural)
     sequences = tuple(
         AnnotatedSequence(
             folder.name, _frames(folder, task, crop=crop), folder.name, _split(folder.name, fold)

@@ -30,8 +30,8 @@ import numpy.typing as npt
 
 from models.datasets.choices import one_of
 from models.datasets.image_files import (
+    folders_below,
     list_images,
-    natural,
     read_image,
     read_label_image,
     require_known,
@@ -78,15 +78,12 @@ def open_endovis2018(root: Path, *, task: str = "scene") -> Dataset:
       no class.
     """
     one_of("task", task, tuple(CLASSES))
-    if not root.is_dir():
-        raise DatasetError(f"expected a data set folder, found none at {root}")
+    folders = folders_below(root, "seq_*", inside="left_frames")
     if task == "types":
         sequences = _open_types(root)
     else:
-        folders = [path for path in root.rglob("seq_*") if (path / "left_frames").is_dir()]
         if not folders:
             raise DatasetError(f"{root}: expected folders such as seq_1/left_frames, found none")
-        folders.sort(key=natural)
         kept = CLASSES[task]
         sequences = [
             AnnotatedSequence(folder.name, _open_scene(folder, kept), group=folder.name)

@@ -129,3 +129,14 @@ def list_folders(root: Path, pattern: str, example: str) -> list[Path]:
     if not found:
         raise DatasetError(f"{root}: expected folders such as {example}, found none")
     return sorted(found, key=natural)
+
+
+def folders_below(root: Path, pattern: str, inside: str = "") -> list[Path]:
+    """Folders named by a glob pattern at most two levels below root, in natural order.
+
+    inside: a folder that each must hold. Raises DatasetError when there is no root.
+    """
+    if not root.is_dir():
+        raise DatasetError(f"expected a data set folder, found none at {root}")
+    found = {path for above in ("", "*/", "*/*/") for path in root.glob(above + pattern)}
+    return sorted((path for path in found if (path / inside).is_dir()), key=natural)
