@@ -208,6 +208,12 @@ TASKS: list[tuple[str, dict[str, Choice], Break, str]] = [
     ),
     ("endovis2018", {"task": "types"}, lambda root: None, "expected train/images and train/anno"),
     ("davis", {"resolution": "1080p"}, lambda root: None, "expected a folder JPEGImages/1080p"),
+    (
+        "davis",
+        {"objects": 300},
+        lambda root: None,
+        "objects: expected a whole number from 1 to 254",
+    ),
     ("coco", {"sequence": "nothing"}, lambda root: None, "sequence: expected a group that finds"),
 ]
 

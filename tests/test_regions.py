@@ -69,7 +69,7 @@ def coco(root: Path, regions: list[dict[str, Any]]) -> Path:
         "annotations": [{"id": n, "image_id": 3, **one} for n, one in enumerate(regions)],
     }
     (root / "annotations").mkdir()
-    (root / "annotations/instances_train.json").write_text(json.dumps(content))
+    (root / "annotations/instances_train2017.json").write_text(json.dumps(content))
     return root
 
 

@@ -12,3 +12,9 @@ def one_of(name: str, value: object, expected: Sequence[object]) -> None:
     if value not in expected:
         listed = ", ".join(str(one) for one in expected)
         raise DatasetError(f"{name}: expected one of {listed}, got {value!r}")
+
+
+def within(name: str, value: int, least: int, most: int) -> None:
+    """Raises DatasetError unless value is a whole number from least to most."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise DatasetError(f"{name}: expected a whole number from {least} to {most}, got {value!r}")

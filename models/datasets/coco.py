@@ -216,7 +216,10 @@ def _sequences(
         grouped.setdefault(_sequence_name(image, subset, pattern), []).append((path.name, frame))
     return [
         AnnotatedSequence(
-            name, tuple(frame for _, frame in frames), group=name, split=SPLITS.get(subset)
+            name,
+            tuple(frame for _, frame in frames),
+            group=name,
+            split=SPLITS.get(subset.rstrip("0123456789")),
         )
         for name, frames in grouped.items()
     ]

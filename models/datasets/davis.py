@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from models.datasets.choices import one_of
+from models.datasets.choices import one_of, within
 from models.datasets.folder import DEFAULT_COLORS, read_classes, write_classes
 from models.datasets.image_files import (
     list_folders,
@@ -55,6 +55,7 @@ def open_davis(
       that is not there; on reading, a mask of another size or in colour, or an unknown object.
     """
     one_of("year", year, (2016, 2017))
+    within("objects", objects, 1, 254)
     images = require_folder(root, f"JPEGImages/{resolution}")
     masks = require_folder(root, f"Annotations/{resolution}")
     classes = _classes(root, 1 if year == 2016 else objects)

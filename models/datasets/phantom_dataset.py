@@ -40,6 +40,7 @@ class PhantomSetConfig:
     """sequences of several procedures that share one hospital's instruments (the seed).
 
     frames: of a sequence, `fps` a second; size: (height, width)
+    seed: below 100, its procedures are none that NANO was trained, chosen or fitted on
     tissue: colour regions of tissue and annotate them; off, only instruments are annotated
     """
 
