@@ -132,7 +132,7 @@ CASES: dict[str, list[tuple[Break, str]]] = {
         (renamed(TRUTH, "Spoon_labels"), "ground_truth/Spoon_labels: expected a folder of bipolar"),
         (
             gone("instrument_dataset_1/left_frames/frame000.png"),
-            "expected a frame frame000 in left",
+            "frame000.png: expected an image of the same stem",
         ),
         (mask(f"{TRUTH}/frame000.png", SMALL), "Sealer_labels/frame000.png: .*96x64, got 12x10"),
         (mask(f"{TRUTH}/frame000.png", DEEP), "Sealer_labels/frame000.png: expected uint8"),
@@ -140,7 +140,7 @@ CASES: dict[str, list[tuple[Break, str]]] = {
     "endovis2018": [
         (lambda root: [shutil.rmtree(one) for one in root.iterdir()], "such as seq_1/left_frames"),
         (empty("seq_1/left_frames"), r"seq_1/left_frames: expected \.png files, found none"),
-        (gone("seq_1/left_frames/frame000.png"), r"seq_1/labels/frame000\.png: expected a frame"),
+        (gone("seq_1/left_frames/frame000.png"), r"seq_1/labels/frame000\.png: expected an image"),
         (mask("seq_1/labels/frame000.png", SMALL), r"seq_1/labels/frame000\.png: .* got 12x10"),
         (mask("seq_1/labels/frame000.png", COLOR), r"seq_1/labels/.*got RGB \[40, 20, 10\]"),
         (text("seq_1/labels/frame000.png", "text"), r"frame000\.png: expected a readable image"),

@@ -28,6 +28,7 @@ from models.datasets.folder import DEFAULT_COLORS, read_classes, write_classes
 from models.datasets.image_files import (
     list_folders,
     list_images,
+    masks_of,
     read_image,
     require_folder,
     require_known,
@@ -117,12 +118,7 @@ def _open_sequence(
     found = list_images(images)
     if not found:
         raise DatasetError(f"JPEGImages/{images.name}: expected .jpg files, found none")
-    labels = {path.stem: path for path in masks.glob("*.png")} if masks.is_dir() else {}
-    stray = sorted(labels.keys() - {path.stem for path in found})
-    if stray:
-        raise DatasetError(
-            f"Annotations/{masks.name}/{stray[0]}.png: expected an image, found none"
-        )
+    labels = masks_of(masks, found, f"Annotations/{masks.name}")
     return tuple(
         AnnotatedFrame(
             path.stem,

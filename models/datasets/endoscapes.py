@@ -23,7 +23,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from models.datasets.coco import CocoFile, find_image, read_file, read_regions
+from models.datasets.coco_file import CocoFile, find_image, read_file, read_regions
 from models.datasets.image_files import natural, read_image, read_label_image, require_known
 from models.datasets.phantom_dataset import Roles
 from models.datasets.sequences import AnnotatedFrame, AnnotatedSequence, Dataset

@@ -31,6 +31,7 @@ from models.datasets.choices import one_of
 from models.datasets.image_files import (
     folders_below,
     list_images,
+    masks_of,
     read_image,
     read_label_image,
     require_known,
@@ -151,18 +152,16 @@ def _frames(folder: Path, task: str, *, crop: bool) -> tuple[AnnotatedFrame, ...
     if not published:
         return _ternaus_frames(folder, images, task)
     types = _type_folders(folder)
-    stems = {image.stem for image in images}
+    annotated = {image.stem for image in images}
     for masks in types:
-        stray = next((path for path in masks.glob("*.png") if path.stem not in stems), None)
-        if stray is not None:
-            where = stray.relative_to(folder.parent)
-            raise DatasetError(f"{where}: expected a frame {stray.stem} in left_frames, found none")
+        where = f"{folder.name}/ground_truth/{masks.name}"
+        annotated &= masks_of(masks, images, where).keys()
     return tuple(
         AnnotatedFrame(
             image.stem,
             partial(_read_cut, image, crop=crop),
             partial(_read_types, image, types, task, crop=crop)
-            if all((masks / f"{image.stem}.png").is_file() for masks in types)
+            if image.stem in annotated
             else None,
         )
         for image in images
@@ -213,12 +212,9 @@ def _read_types(image: Path, types: dict[Path, int], task: str, *, crop: bool) -
 
 def _ternaus_frames(folder: Path, images: list[Path], task: str) -> tuple[AnnotatedFrame, ...]:
     name, factor = TERNAUS[task]
-    masks = {path.stem: path for path in (folder / name).glob("*.png")}
+    masks = masks_of(folder / name, images, f"{folder.name}/{name}")
     if not masks:
         raise DatasetError(f"{folder.name}: expected masks in {name}, found none")
-    stray = sorted(masks.keys() - {image.stem for image in images})
-    if stray:
-        raise DatasetError(f"{folder.name}/{name}/{stray[0]}.png: expected an image, found none")
     return tuple(
         AnnotatedFrame(
             image.stem,

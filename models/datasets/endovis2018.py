@@ -32,6 +32,7 @@ from models.datasets.choices import one_of
 from models.datasets.image_files import (
     folders_below,
     list_images,
+    masks_of,
     read_image,
     read_label_image,
     require_known,
@@ -120,11 +121,7 @@ def _open_scene(folder: Path, kept: tuple[ClassSpec, ...]) -> tuple[AnnotatedFra
     images = list_images(folder / "left_frames")
     if not images:
         raise DatasetError(f"{folder.name}/left_frames: expected .png files, found none")
-    labels = folder / "labels"
-    masks = {path.stem: path for path in labels.glob("*.png")} if labels.is_dir() else {}
-    stray = sorted(masks.keys() - {image.stem for image in images})
-    if stray:
-        raise DatasetError(f"{folder.name}/labels/{stray[0]}.png: expected a frame, found none")
+    masks = masks_of(folder / "labels", images, f"{folder.name}/labels")
     return tuple(
         AnnotatedFrame(
             image.stem,
@@ -171,15 +168,10 @@ def _open_types(root: Path) -> list[AnnotatedSequence]:
 
 def _open_types_split(folder: Path) -> list[AnnotatedSequence]:
     images = list_images(folder / "images")
-    masks = {path.stem: path for path in (folder / "annotations").glob("*.png")}
+    masks = masks_of(folder / "annotations", images, f"{folder.name}/annotations")
     if not images or not masks:
         missing = "annotations" if images else "images"
         raise DatasetError(f"{folder.name}/{missing}: expected .png files, found none")
-    stray = sorted(masks.keys() - {image.stem for image in images})
-    if stray:
-        raise DatasetError(
-            f"{folder.name}/annotations/{stray[0]}.png: expected an image, found none"
-        )
     sequences: dict[str, list[AnnotatedFrame]] = {}
     for image in images:
         found = re.fullmatch(r"(seq_\d+)_(frame\d+)", image.stem)

@@ -20,7 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from models.datasets.image_files import list_images, natural, read_image, read_label_image
+from models.datasets.image_files import list_images, masks_of, natural, read_image, read_label_image
 from models.datasets.sequences import AnnotatedFrame, AnnotatedSequence, Dataset
 from models.errors import DatasetError
 from models.types import BACKGROUND_ID, IGNORE_ID, ClassSpec, UInt8Array
@@ -86,15 +86,9 @@ def _open_clip(path: Path, classes: tuple[ClassSpec, ...]) -> AnnotatedSequence:
     images = list_images(path / "images")
     if not images:
         raise DatasetError(f"{path.name}/images: expected .png or .jpg files, found none")
-    by_stem = {image.stem: image for image in images}
-    if len(by_stem) < len(images):
+    if len({image.stem for image in images}) < len(images):
         raise DatasetError(f"{path.name}/images: two images share a stem, masks would be ambiguous")
-    masks = {}
-    if (path / "masks").is_dir():
-        masks = {mask.stem: mask for mask in (path / "masks").glob("*.png")}
-    stray = sorted(masks.keys() - by_stem.keys(), key=str)
-    if stray:
-        raise DatasetError(f"{path.name}/masks/{stray[0]}.png: expected an image of the same stem")
+    masks = masks_of(path / "masks", images, f"{path.name}/masks")
     frames = tuple(_frame(image, masks.get(image.stem), classes) for image in images)
     return AnnotatedSequence(path.name, frames, group=path.name)
 

@@ -140,3 +140,17 @@ def folders_below(root: Path, pattern: str, inside: str = "") -> list[Path]:
         raise DatasetError(f"expected a data set folder, found none at {root}")
     found = {path for above in ("", "*/", "*/*/") for path in root.glob(above + pattern)}
     return sorted((path for path in found if (path / inside).is_dir()), key=natural)
+
+
+def masks_of(folder: Path, images: Iterable[Path], where: str) -> dict[str, Path]:
+    """Stem -> .png file in a folder of masks, which need not be there; where: its name in messages.
+
+    Raises DatasetError when a mask belongs to none of the images.
+    """
+    masks = {path.stem: path for path in folder.glob("*.png")} if folder.is_dir() else {}
+    stray = sorted(masks.keys() - {image.stem for image in images})
+    if stray:
+        raise DatasetError(
+            f"{where}/{stray[0]}.png: expected an image of the same stem, found none"
+        )
+    return masks
