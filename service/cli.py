@@ -296,7 +296,8 @@ def _export(arguments: argparse.Namespace) -> int:
 
     source = weight_source(arguments.checkpoint)
     weights = export_weights(arguments.backbone, arguments.size, source)
-    print(f"{weights.name}, weights {weights.sha256}")
+    if not source.has(arguments.backbone):
+        print(f"no weights of {arguments.backbone} are here: random ones", file=sys.stderr)
     code = 0
     for one in export(weights, arguments.classes, arguments.out, check=arguments.check):
         said = "" if one.error is None else f", within {one.error:.1e} of torch"

@@ -85,13 +85,18 @@ def test_fit_refuses_broken_data(
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"backbone": "tiny"}, "fitted for backbone tiny, this one is nano"),
+        ({"backbone": "tiny"}, "get them with `trocar weights fetch tiny`"),
         ({"backbone_sha256": "0" * 64}, "fit it again"),
     ],
 )
-def test_segment_refuses_a_profile_of_another_backbone(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, str], expected: str
+def test_segment_refuses_a_profile_whose_weights_are_not_here(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, str],
+    expected: str,
 ) -> None:
+    monkeypatch.setenv("TROCAR_WEIGHTS", str(tmp_path / "none"))
     clip, profile = write_clip(tmp_path / "clip.mp4", frames=3), tmp_path / "p.safetensors"
     save_profile(replace(load_profile("instrument"), **change), profile)
     out = tmp_path / "out"
