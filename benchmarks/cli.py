@@ -63,6 +63,9 @@ def _add_subject(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image-size", type=_image_size, help="of the network; default: its own")
     parser.add_argument("--classes", type=count, default=4)
     parser.add_argument("--no-online", action="store_true", help="no online updates")
+    parser.add_argument(
+        "--learn-all", action="store_true", help="every class learns from every frame, as published"
+    )
 
 
 def _add_accuracy(kinds: Kinds) -> None:  # type: ignore[valid-type]

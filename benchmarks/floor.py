@@ -42,15 +42,15 @@ def _rate(kind: torch.dtype, repeats: int) -> float:
 
 
 def step_operations(subject: Subject, weights: LoadedWeights) -> dict[str, float]:
-    """Floating point operations of a step's stages, every row learning; the graphs are counted."""
+    """Floating point operations of a step's stages; the graphs are counted."""
     shape = BankShape.of(subject.classes, MemoryConfig(), subject.config)
     counted: dict[str, float] = {}
     for name, graph in graphs(weights.model.backbone, shape).items():
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:
             graph.module.eval()(*graph.inputs.values())
         counted[name] = float(counter.get_total_flops())
-    if not subject.learning:
-        del counted["attend_own"], counted["encode_memory"]
+    for name in ("attend_own", "encode_memory"):
+        counted[name] *= subject.taught / subject.classes
     return counted | _learner_operations(subject)
 
 
@@ -60,14 +60,10 @@ def _learner_operations(subject: Subject) -> dict[str, float]:
     width, tokens = config.model_width, config.grid**2
     described = (1 + len(learner.context)) * width + 13
     applied = 2.0 * rows * width * described * tokens + 4.0 * rows * width * width * tokens
-    if not subject.learning:
-        return {"mapping and fusion": applied}
-    statistics = 2.0 * rows * tokens * described * (described + width)
+    statistics = 2.0 * tokens * described * (described + width)
     products = learner.online_iterations + 3  # of T with a Gram matrix, two of them for the guard
-    return {
-        "mapping and fusion": applied,
-        "statistics and descent": statistics + products * 2.0 * rows * width * described**2,
-    }
+    lesson = statistics + products * 2.0 * width * described**2
+    return {"mapping and fusion": applied, "statistics and descent": subject.taught * lesson}
 
 
 def floor(subject: Subject, weights: LoadedWeights, half: tuple[str, ...]) -> dict[str, Any]:

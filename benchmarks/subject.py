@@ -19,24 +19,32 @@ from models.mapper import Statistics
 from models.ofl_sam2 import Entries
 from models.phantom import DEMO_SEED, Procedure
 from models.profile import Calibration, Profile, SupportSet, load_profile
-from models.tracker import Parts, Tracker
+from models.tracker import LEARN_PER_FRAME, Parts, Tracker
 from models.types import ClassSpec, UInt8Array
 
 
 @dataclass(frozen=True)
 class Subject:
-    """image_size: of the network, None is the backbone's own; learning: updates are on"""
+    """image_size: of the network, None is the backbone's own; learning: updates are on
+
+    learn_per_frame: see Parts; a live stream's unless told otherwise
+    """
 
     backbone: str = "nano"
     image_size: int | None = None
     classes: int = 4
     learning: bool = True
+    learn_per_frame: int | None = LEARN_PER_FRAME
 
     @classmethod
     def of(cls, arguments: argparse.Namespace) -> Subject:
         """As the command line says."""
         return cls(
-            arguments.backbone, arguments.image_size, arguments.classes, not arguments.no_online
+            arguments.backbone,
+            arguments.image_size,
+            arguments.classes,
+            not arguments.no_online,
+            None if arguments.learn_all else LEARN_PER_FRAME,
         )
 
     @property
@@ -44,6 +52,12 @@ class Subject:
         """The backbone at its size."""
         config = BACKBONES[self.backbone]
         return config if self.image_size is None else config.resized(self.image_size)
+
+    @property
+    def taught(self) -> int:
+        """Rows that learn from a frame."""
+        at_once = self.learn_per_frame or self.classes
+        return min(self.classes, at_once) if self.learning else 0
 
     def settings(self) -> dict[str, Any]:
         """For the result file."""
@@ -57,7 +71,8 @@ class Subject:
         """Sure of every class (or of none), with a guard that believes everything finite."""
         weights = weights or self.weights()
         choice = EngineChoice(engine)
-        return Tracker(weights, self._profile(weights), Parts(online=self.learning), choice)
+        parts = Parts(online=self.learning, learn_per_frame=self.learn_per_frame)
+        return Tracker(weights, self._profile(weights), parts, choice)
 
     def _profile(self, weights: LoadedWeights) -> Profile:
         own = weights.model.config.backbone

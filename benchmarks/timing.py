@@ -47,6 +47,7 @@ class TimedEngine:
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self.config, self.device = engine, engine.config, engine.device
+        self.own_threads = engine.own_threads
         self.spent: dict[str, float] = defaultdict(float)  # since it was last cleared
 
     def encode_image(self, *arguments: Any) -> ImageFeatures:

@@ -86,6 +86,8 @@ class DecodedMasks:
 class Backbone(nn.Module):
     """A SAM2 network and the four functions that the tracker calls."""
 
+    own_threads = False  # it runs on torch's
+
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         self.config = config

@@ -7,6 +7,7 @@ the learner stays anchored to what people annotated. Memory is constant: no fram
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,8 @@ import torch
 from torch import Tensor
 
 from models.config import LearnerConfig
-from models.mapper import Statistics, descend, mapping_loss
+from models.lesson import Known, Sample, Teacher, teach
+from models.mapper import Statistics, mapping_loss
 
 LearnerState = tuple[npt.NDArray[np.float32], ...]  # a snapshot's arrays
 
@@ -60,8 +62,13 @@ class LearnerSnapshot:
 class OnlineLearner:
     """Mapping networks of C classes and how they follow the stream."""
 
-    def __init__(self, start: LearnerStart, config: LearnerConfig) -> None:
+    def __init__(
+        self, start: LearnerStart, config: LearnerConfig, teacher: Teacher | None = None
+    ) -> None:
+        """teacher: who does the arithmetic of a lesson; None is torch"""
         self._start, self._config = start, config
+        self._teach = teacher or functools.partial(teach, iterations=config.online_iterations)
+        self._ridge = torch.tensor([start.ridge], device=start.tau.device)
         self._limit = mapping_loss(start.tau, start.anchor) * (1 + start.tolerance)
         self.tau = start.tau.clone()
         self._recent = _copy(start.anchor)
@@ -76,40 +83,38 @@ class OnlineLearner:
             held += [statistics.gram, statistics.cross, statistics.energy, statistics.weight]
         return sum(t.numel() * t.element_size() for t in held)
 
-    def update(self, rows: Tensor, fresh: Statistics) -> Tensor:
+    def update(self, rows: Tensor, sample: Sample) -> Tensor:
         """Learn from a confident frame; rows that the guard rejects stay exactly as they were.
 
-        rows: (n,) long, rising; fresh: statistics of the frame for these rows, weight one each
+        rows: (n,) long, rising; sample: the frame for these rows
         returns: (n,) bool, True where the update was kept
         """
-        config = self._config
-        before = self.tau[rows]
-        decay = torch.full_like(fresh.weight, config.decay)
-        recent = self._rows(self._recent, rows).mixed(fresh, decay)
-        seen = self._seen[rows] * (1 - config.decay) + config.decay
-        share = seen * (1 - config.support_weight)
-        anchor = self._rows(self._start.anchor, rows)
-        mixed = anchor.mixed(recent, share)
-        tau = descend(before, mixed, self._start.ridge, config.online_iterations)
-        loss = mapping_loss(tau, anchor)
-        believed = mapping_loss(before, fresh) <= self._start.surprise[rows]
-        harmless = torch.isfinite(loss) & (loss <= self._limit[rows])
-        kept = harmless & believed & _finite(recent)
-        self._keep(rows, kept, LearnerSnapshot(tau, recent, seen))
+        config, place = self._config, _place(rows)
+        seen = self._seen[place] * (1 - config.decay) + config.decay
+        known = Known(
+            tau=self.tau[place],
+            anchor=self._start.anchor.rows(place),
+            recent=self._recent.rows(place),
+            decay=torch.full_like(seen, config.decay),
+            share=seen * (1 - config.support_weight),
+            ridge=self._ridge,
+        )
+        new = self._teach(known, sample)
+        believed = new.surprise <= self._start.surprise[rows]
+        harmless = torch.isfinite(new.anchor_loss) & (new.anchor_loss <= self._limit[rows])
+        kept = harmless & believed & _finite(new.recent)
+        self._keep(rows, kept, LearnerSnapshot(new.tau, new.recent, seen))
         return kept
-
-    def _rows(self, statistics: Statistics, rows: Tensor) -> Statistics:
-        """These rows; all of them without a copy, for the Gram matrices are a learner's bulk."""
-        return statistics if len(rows) == len(self.tau) else statistics.rows(rows)
 
     def _keep(self, rows: Tensor, kept: Tensor, new: LearnerSnapshot) -> None:
         """Take over what was learnt where it was kept. kept: (n,) bool; new: of those n rows"""
         if len(rows) == len(self.tau) and bool(kept.all()):
             self.tau, self._recent, self._seen = new.tau, new.recent, new.seen
             return
-        good = rows[kept]
-        self.tau[good], self._seen[good] = new.tau[kept], new.seen[kept]
-        for own, fresh in _pairs(self._recent, new.recent.rows(kept)):
+        good = _place(rows[kept])
+        every = slice(None) if bool(kept.all()) else kept
+        self.tau[good], self._seen[good] = new.tau[every], new.seen[every]
+        for own, fresh in _pairs(self._recent, new.recent.rows(every)):
             own[good] = fresh
 
     def snapshot(self) -> LearnerSnapshot:
@@ -127,6 +132,15 @@ class OnlineLearner:
         self.tau = self._start.tau.clone()
         self._recent = _copy(self._start.anchor)
         self._seen = torch.zeros_like(self._seen)
+
+
+def _place(rows: Tensor) -> Tensor | slice:
+    """Neighbouring rows as a slice: a view, for the Gram matrices are a learner's bulk.
+
+    rows: (n,) long, rising
+    """
+    ends = rows[[0, -1]].tolist() if len(rows) else [0, -1]
+    return slice(ends[0], ends[1] + 1) if ends[1] - ends[0] + 1 == len(rows) else rows
 
 
 def _copy(statistics: Statistics) -> Statistics:

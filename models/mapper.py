@@ -102,14 +102,13 @@ class Statistics:
 
         described: (R or 1, F, d, n); target: (R, F, D, n); weight: (R, F, n)
         """
-        rows = target.shape[0]
-        phi = described.transpose(2, 3).flatten(1, 2).expand(rows, -1, -1)  # (R, F n, d)
-        wanted = target.transpose(2, 3).flatten(1, 2)  # (R, F n, D)
-        scale = weight.flatten(1)[..., None]
+        phi = described.transpose(1, 2).flatten(2)  # (R or 1, F, d, n) -> (R or 1, d, F n)
+        wanted = target.transpose(1, 2).flatten(2)  # (R, F, D, n) -> (R, D, F n)
+        scale = weight.flatten(1)[:, None]
         weighted = phi * scale
         return cls(
-            gram=weighted.transpose(1, 2) @ phi,
-            cross=wanted.transpose(1, 2) @ weighted,
+            gram=weighted @ phi.transpose(1, 2),
+            cross=wanted @ weighted.transpose(1, 2),
             energy=(wanted.square() * scale).sum(dim=(1, 2)),
             weight=weight.sum(dim=(1, 2)),
         )
@@ -158,8 +157,8 @@ class Statistics:
             self.weight - other.weight,
         )
 
-    def rows(self, index: Tensor) -> Statistics:
-        """Only these rows. index: (n,) long or (R,) bool"""
+    def rows(self, index: Tensor | slice) -> Statistics:
+        """Only these rows: a copy, or a view for a slice. index: (n,) long or (R,) bool"""
         return Statistics(
             self.gram[index], self.cross[index], self.energy[index], self.weight[index]
         )
@@ -182,12 +181,12 @@ def ridge_solution(statistics: Statistics, ridge: float | Tensor) -> Tensor:
     return torch.cholesky_solve(statistics.cross.transpose(1, 2), factor).transpose(1, 2)
 
 
-def descend(tau: Tensor, statistics: Statistics, ridge: float, iterations: int) -> Tensor:
+def descend(tau: Tensor, statistics: Statistics, ridge: float | Tensor, iterations: int) -> Tensor:
     """Steepest descent with exact step length, Gram form. tau: (R, D, d) -> (R, D, d)"""
     gram = statistics.gram  # the ridge is added to the products: no copy of the largest tensor
-    gradient = torch.baddbmm(statistics.cross, tau, gram, beta=-1).add(tau, alpha=ridge)
+    gradient = tau @ gram + ridge * tau - statistics.cross
     for _ in range(iterations):
-        curved = torch.baddbmm(gradient, gradient, gram, beta=ridge)
+        curved = gradient @ gram + ridge * gradient
         step = _exact_step(gradient.square().sum(dim=(1, 2)), (gradient * curved).sum(dim=(1, 2)))
         tau = tau.addcmul(step, gradient, value=-1)
         gradient = gradient.addcmul(step, curved, value=-1)

@@ -22,16 +22,18 @@ from torch import Tensor
 
 from models.backbone import DecodedMasks, ImageFeatures
 from models.checkpoint import LoadedWeights
-from models.engines.engine import Engine, EngineChoice, open_engine
+from models.engines.engine import Engine, EngineChoice, open_engine, open_teacher, torch_beside
 from models.errors import ProfileError, StepError
 from models.learner import LearnerSnapshot, LearnerState, OnlineLearner
-from models.mapper import Statistics, apply_mapper, describe, token_weights
+from models.lesson import Sample
+from models.mapper import apply_mapper, describe, token_weights
 from models.memory_bank import BankShape, MemoryBank
 from models.naming import Naming, name_masks
 from models.ofl_sam2 import Entries, OflSam2, own_target
 from models.placement import placed
 from models.preprocess import class_map, to_input
 from models.profile import Profile, load_profile
+from models.turns import Turns
 from models.types import ClassResult, ClassSpec, Segmentation, UInt8Array, Update
 from models.weight_source import WeightSource
 
@@ -43,6 +45,7 @@ class Parts:
     memory: use E1; learner: use E2; fusion: weigh them by the fitted gate, otherwise average them
     naming: let the mapping network's indicator help to name, if the profile has one
     online: update on confident frames; gamma: None keeps the profile's
+    learn_per_frame: classes that learn from one frame at most; None: all, as in the paper
     """
 
     memory: bool = True
@@ -51,6 +54,21 @@ class Parts:
     naming: bool = True
     online: bool = True
     gamma: float | None = None
+    learn_per_frame: int | None = None
+
+
+@dataclass(frozen=True)
+class PreparedFrame:
+    """What of a step does not depend on the frames before: it may be done ahead, in any thread.
+
+    size: (H, W) of the picture; image: (1, 3, S, S) normalised; took_ms: part of the step's time
+    """
+
+    size: tuple[int, int]
+    image: Tensor
+    features: ImageFeatures
+    described: Tensor
+    took_ms: float
 
 
 @dataclass(frozen=True)
@@ -93,6 +111,7 @@ class StreamState:
     saved: tuple[_Saved, ...]
 
 
+LEARN_PER_FRAME = 1  # of a video: in 40 ms little changes, and an update costs what a class's does
 SNAPSHOT_EVERY = 50  # accepted frames between the states that rollback() returns to
 
 
@@ -127,7 +146,10 @@ class Tracker:
         self._model.fusion.to(device)
         self._lesson: _Lesson | None = None
         self._bank = MemoryBank(shape, profile.memory.max_pointer_distance, device)
-        self._learner = OnlineLearner(profile.start, profile.learner)
+        at_once = self._parts.learn_per_frame
+        teacher = open_teacher(self.engine, profile.start, profile.learner, at_once)
+        self._learner = OnlineLearner(profile.start, profile.learner, teacher)
+        self._turns = Turns(len(profile.classes), self._parts.learn_per_frame)
         self._frozen = not self._parts.online
         self._frame = 0
         self._since_snapshot = 0
@@ -143,17 +165,19 @@ class Tracker:
         threads: int | None = None,
         engine: str = "auto",
         weights: WeightSource | None = None,
+        learn_per_frame: int | None = LEARN_PER_FRAME,
     ) -> Tracker:
         """A tracker on the backbone that the profile was fitted on.
 
         profile: "instrument", "phantom" or a file that `trocar fit` wrote; engine: see open_engine
         weights: where those of an official backbone are; None looks in the usual folder
+        learn_per_frame: see Parts
         Raises ProfileError, CheckpointError, EngineError.
         """
         if threads is not None:
             torch.set_num_threads(threads)
         loaded = load_profile(profile)
-        parts = Parts(online=online, gamma=gamma)
+        parts = Parts(online=online, gamma=gamma, learn_per_frame=learn_per_frame)
         found = (weights or WeightSource()).load(loaded.backbone)
         return cls(found, loaded, parts, EngineChoice(engine))
 
@@ -223,35 +247,57 @@ class Tracker:
         self._learner.reset()
         self._bank.forget_recent()
         self._saved.clear()
+        self._turns.reset()
         self._frame = 0
         self._since_snapshot = 0
 
-    def step(self, image_rgb: UInt8Array) -> Segmentation:
+    def step(self, image_rgb: UInt8Array | PreparedFrame) -> Segmentation:
         """Segment the next frame and learn from it. image_rgb: (H, W, 3) uint8"""
-        started = time.perf_counter()
         answer = self.look(image_rgb)
+        started = time.perf_counter()
         results = tuple(
             replace(result, update=update)
             for result, update in zip(answer.results, self.learn(), strict=True)
         )
-        return Segmentation(answer.class_map, results, (time.perf_counter() - started) * 1e3)
+        step_ms = answer.step_ms + (time.perf_counter() - started) * 1e3
+        return Segmentation(answer.class_map, results, step_ms)
 
     @torch.inference_mode()
-    def look(self, image_rgb: UInt8Array) -> Segmentation:
+    def prepare(self, image_rgb: UInt8Array) -> PreparedFrame:
+        """The part of `look` that may run ahead of it, in order or not. image_rgb: (H, W, 3)"""
+        started = time.perf_counter()
+        backbone, engine = self._model.backbone, self.engine
+        with torch_beside(engine):
+            square = to_input(image_rgb, engine.config.image_size, engine.device)
+            image = backbone.normalize(square)
+            features = engine.encode_image(image)
+            described = describe(features.stride16, image, self._model.config.learner)
+        took_ms = (time.perf_counter() - started) * 1e3
+        size = (image_rgb.shape[0], image_rgb.shape[1])
+        return PreparedFrame(size, image, features, described, took_ms)
+
+    @torch.inference_mode()
+    def look(self, image_rgb: UInt8Array | PreparedFrame) -> Segmentation:
         """Segment the next frame; `learn` may follow. image_rgb: (H, W, 3) uint8
 
         Raises StepError: the network's answer is not a number, whatever was learnt.
         """
+        frame = image_rgb if isinstance(image_rgb, PreparedFrame) else self.prepare(image_rgb)
+        with torch_beside(self.engine):
+            return self._look(frame)
+
+    def _look(self, frame: PreparedFrame) -> Segmentation:
         started = time.perf_counter()
-        seen, undone = self._sound_pass(image_rgb)
+        seen, undone = self._sound_pass(frame)
         decoded = seen.decoded
         confidence = self._profile.calibration(raw_confidence(decoded, seen.certainty))
         present = (decoded.object_logit > 0) & (decoded.mask_logits.amax(dim=(1, 2, 3)) > 0)
         self._lesson = _Lesson(seen, confidence, present, undone)
-        classes = self._class_map(decoded, present, image_rgb.shape[:2])
+        classes = self._class_map(decoded, present, frame.size)
         results = self._results(classes, present, confidence)
         self._frame += 1
-        return Segmentation(classes, results, (time.perf_counter() - started) * 1e3)
+        step_ms = frame.took_ms + (time.perf_counter() - started) * 1e3
+        return Segmentation(classes, results, step_ms)
 
     @torch.inference_mode()
     def learn(self) -> tuple[Update, ...]:
@@ -261,14 +307,19 @@ class Tracker:
             return (Update.FROZEN,) * len(self.classes)
         if lesson.undone:
             return (Update.ROLLED_BACK,) * len(self.classes)
+        with torch_beside(self.engine):
+            return self._learn(lesson)
+
+    def _learn(self, lesson: _Lesson) -> tuple[Update, ...]:
         finite = torch.isfinite(lesson.confidence) & torch.isfinite(lesson.seen.described).all()
         sure = lesson.confidence >= self._gamma
-        rows = torch.nonzero(lesson.present & finite & sure).flatten()
-        updates = [Update.REFUSED] * len(self.classes)
-        if len(rows) == 0:
+        wanting = (lesson.present & finite & sure).tolist()
+        updates = [Update.WAITING if wants else Update.REFUSED for wants in wanting]
+        rows = self._turns.choose([row for row, wants in enumerate(wanting) if wants])
+        if not rows:
             return tuple(updates)
-        kept = self._teach(lesson.seen, rows)
-        for row, good in zip(rows.tolist(), kept.tolist(), strict=True):
+        kept = self._teach(lesson.seen, torch.tensor(rows, device=self.engine.device))
+        for row, good in zip(rows, kept.tolist(), strict=True):
             updates[row] = Update.ACCEPTED if good else Update.ROLLED_BACK
         if bool(kept.any()):
             self._remember_state()
@@ -276,41 +327,38 @@ class Tracker:
 
     def _teach(self, seen: _Pass, rows: Tensor) -> Tensor:
         """Update mapping networks and bank of these rows; which updates were kept, (n,) bool."""
-        entries, fresh = lesson_of(self.engine, seen.features, seen.described, seen.decoded, rows)
-        kept = self._learner.update(rows, fresh)
+        entries, sample = lesson_of(self.engine, seen.features, seen.described, seen.decoded, rows)
+        kept = self._learner.update(rows, sample)
         good = Entries(entries.memory[kept], entries.pointer[kept])
         self._bank.push(rows[kept], good, self._frame - 1)
         return kept
 
-    def _sound_pass(self, image_rgb: UInt8Array) -> tuple[_Pass, bool]:
+    def _sound_pass(self, frame: PreparedFrame) -> tuple[_Pass, bool]:
         """One frame through the network; whether what was learnt had to be undone for it.
 
         NaN in a mapping network or a memory would not show: attention swallows it, and what is
         left looks like a frame without instruments, in this and every later frame.
         """
-        seen = self._pass(image_rgb)
+        seen = self._pass(frame)
         if _is_sound(seen):
             return seen, False
         for undo in (self.rollback, self.reset):
             undo()
-            seen = self._pass(image_rgb)
+            seen = self._pass(frame)
             if _is_sound(seen):
                 return seen, True
         raise StepError("expected masks that are numbers, got others with the profile's own state")
 
-    def _pass(self, image_rgb: UInt8Array) -> _Pass:
-        backbone, engine = self._model.backbone, self.engine
-        image = backbone.normalize(to_input(image_rgb, engine.config.image_size, engine.device))
-        features = engine.encode_image(image)
-        described = describe(features.stride16, image, self._model.config.learner)
+    def _pass(self, frame: PreparedFrame) -> _Pass:
+        features, described = frame.features, frame.described
         if self._frame == 0:
             self._choose_support(features)
-        decoded = engine.decode_masks(self._condition(features, described), features)
+        decoded = self.engine.decode_masks(self._condition(features, described), features)
         decoded = decoded.shifted(self._profile.object_offset)
         certainty = torch.ones_like(decoded.iou)
         naming = self._profile.naming
         if naming is not None and self._parts.learner and self._parts.naming:
-            decoded, certainty = apply_naming(naming, features, image, decoded)
+            decoded, certainty = apply_naming(naming, features, frame.image, decoded)
         return _Pass(features, described, decoded, certainty)
 
     def _condition(self, features: ImageFeatures, described: Tensor) -> Tensor:
@@ -340,12 +388,12 @@ class Tracker:
             self._saved = [*self._saved[-1:], saved]
 
     def _class_map(
-        self, decoded: DecodedMasks, present: Tensor, shape: tuple[int, ...]
+        self, decoded: DecodedMasks, present: Tensor, shape: tuple[int, int]
     ) -> UInt8Array:
         rows = torch.nonzero(present).flatten().tolist()
         logits = decoded.mask_logits[rows, 0].float().cpu().numpy()
         ids = [self.classes[row].class_id for row in rows]
-        return class_map(logits, ids, (shape[0], shape[1]))
+        return class_map(logits, ids, shape)
 
     def _results(
         self, classes: UInt8Array, present: Tensor, confidence: Tensor
@@ -370,8 +418,8 @@ def lesson_of(
     described: Tensor,
     decoded: DecodedMasks,
     rows: Tensor,
-) -> tuple[Entries, Statistics]:
-    """What a frame with masks taken as true teaches: memory entries and mapping statistics.
+) -> tuple[Entries, Sample]:
+    """What a frame with masks taken as true teaches: memory entries, and a sample for T.
 
     features, described of one frame; decoded of C rows; rows: (n,) the rows taken as true
     """
@@ -379,10 +427,8 @@ def lesson_of(
     memory = engine.encode_memory(features.stride16, logits, decoded.object_logit[rows] > 0)
     entries = Entries(memory, decoded.pointer[rows])
     target = own_target(engine, features.stride16, entries)
-    mask = (logits[:, 0] > 0).float()
-    weight = token_weights(mask, engine.config.grid)[:, None]
-    fresh = Statistics.of(described.flatten(2)[None], target.flatten(2)[:, None], weight)
-    return entries, fresh.normalized()
+    weight = token_weights((logits[:, 0] > 0).float(), engine.config.grid)
+    return entries, Sample(described.flatten(2), target.flatten(2), weight)
 
 
 def apply_naming(

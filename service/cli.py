@@ -23,6 +23,7 @@ SOURCE_HELP = "phantom://, rtsp://..., v4l2:///dev/video0, whip:// or a file"
 EXPORT_ERROR = 1e-3  # largest difference from torch, over the largest value, that is accepted
 BACKBONES = ("nano", "tiny", "small", "base_plus", "large")
 CHECKPOINT_HELP = "weights of the backbone; else what `trocar weights fetch` brought"
+LEARN_ALL_HELP = "every class learns from every frame, not one class a frame in turn"
 PROFILE_HELP = "instrument, phantom, or a file that `trocar fit` wrote"
 
 
@@ -96,6 +97,7 @@ def _add_serve(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument("--port", type=port, default=8000)
     parser.add_argument("--no-online", action="store_true", help="no online updates")
     parser.add_argument("--gamma", type=share, default=None, help="confidence that teaches")
+    parser.add_argument("--learn-all", action="store_true", help=LEARN_ALL_HELP)
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="how the network runs")
     parser.add_argument("--once", action="store_true", help="play a recording once, not in a loop")
     parser.add_argument("--sessions", type=count, default=4, help="at once")
@@ -119,6 +121,7 @@ def _add_segment(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument("--profile", default="instrument", help=PROFILE_HELP)
     parser.add_argument("--no-online", action="store_true", help="no online updates")
     parser.add_argument("--gamma", type=share, default=None, help="confidence that teaches")
+    parser.add_argument("--learn-all", action="store_true", help=LEARN_ALL_HELP)
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="how the network runs")
     parser.add_argument("--force", action="store_true", help="replace earlier results")
     volume = add_cutting(parser)
@@ -199,6 +202,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         port=arguments.port,
         online=not arguments.no_online,
         gamma=arguments.gamma,
+        learn_all=arguments.learn_all,
         loop=not arguments.once,
         engine=arguments.engine,
         capacity=arguments.capacity,
@@ -215,10 +219,12 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _segment(arguments: argparse.Namespace) -> int:
-    from models.tracker import Tracker
+    from models.tracker import LEARN_PER_FRAME, Tracker
     from models.volumes.files import is_volume
     from service.offline import SegmentRequest, model_threads, segment
     from service.weights import weight_source
+
+    volume = is_volume(arguments.input)  # a slice is not a frame later: every class learns
 
     def open_tracker() -> Tracker:
         return Tracker.open(
@@ -228,15 +234,17 @@ def _segment(arguments: argparse.Namespace) -> int:
             threads=model_threads(),
             engine=arguments.engine,
             weights=weight_source(arguments.checkpoint),
+            learn_per_frame=None if arguments.learn_all or volume else LEARN_PER_FRAME,
         )
 
     settings = {
         "profile": Path(arguments.profile).name,
         "online": not arguments.no_online,
         "gamma": arguments.gamma,
+        "learn_all": arguments.learn_all or volume,
         "engine": arguments.engine,
     }
-    if is_volume(arguments.input):
+    if volume:
         return _segment_volume(arguments, settings, open_tracker)
     only_for_volumes(arguments, "window", "slice_axis", "order")
     request = SegmentRequest(

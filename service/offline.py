@@ -1,6 +1,7 @@
 """`trocar segment`: every frame of a recording, in order, into masks, an overlay and a report.
 
-Decoding runs ahead in one thread, drawing and encoding follow in another; the tracker runs here.
+Decoding runs ahead in one thread and what of the model's step needs no other frame in another;
+drawing and encoding follow in a third; the rest of the step is done here.
 Whatever happens, what has been written is valid: masks are whole files, the overlay is a video of
 fragments, frames.jsonl has whole lines, and report.json says if and why the run is incomplete.
 """
@@ -12,7 +13,7 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -48,7 +49,10 @@ class Segmenter(Protocol):
     def classes(self) -> tuple[ClassSpec, ...]:
         """Classes, in the order of a segmentation's results."""
 
-    def step(self, image_rgb: UInt8Array) -> Segmentation:
+    def prepare(self, image_rgb: UInt8Array) -> Any:
+        """What can be done ahead for a frame, in another thread; `step` takes it."""
+
+    def step(self, prepared: Any) -> Segmentation:
         """Segment the next frame."""
 
 
@@ -208,7 +212,8 @@ def _run(request: SegmentRequest, source: Recording, segmenter: Segmenter) -> di
     writer = _Writer(request, source, segmenter.classes)
     tally, started = Tally(), time.perf_counter()
     reason: str | None = "failed"
-    ahead = Prefetch(source)
+    decoded = Prefetch(source)
+    ahead = Prefetch(_prepared(decoded, segmenter))
     bar = _Progress(source, shown=request.progress)
     try:
         _step_all(ahead, segmenter, writer, tally, bar)
@@ -222,6 +227,7 @@ def _run(request: SegmentRequest, source: Recording, segmenter: Segmenter) -> di
     finally:
         bar.close()
         ahead.close()
+        decoded.close()
         writer.close()
         elapsed = time.perf_counter() - started
         report = _report(request, source, segmenter.classes, (tally, elapsed, reason))
@@ -229,13 +235,23 @@ def _run(request: SegmentRequest, source: Recording, segmenter: Segmenter) -> di
     return report
 
 
+def _prepared(decoded: Iterable[Frame], segmenter: Segmenter) -> Iterator[tuple[Frame, Any]]:
+    """Each frame with what the segmenter can do ahead for it."""
+    for frame in decoded:
+        yield frame, segmenter.prepare(frame.image_rgb)
+
+
 def _step_all(
-    ahead: Prefetch, segmenter: Segmenter, writer: _Writer, tally: Tally, bar: _Progress
+    ahead: Iterable[tuple[Frame, Any]],
+    segmenter: Segmenter,
+    writer: _Writer,
+    tally: Tally,
+    bar: _Progress,
 ) -> None:
     pending: deque[Future[None]] = deque()
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="write") as pool:
-        for frame in ahead:
-            result = segmenter.step(frame.image_rgb)
+        for frame, prepared in ahead:
+            result = segmenter.step(prepared)
             tally.add(result)
             pending.append(pool.submit(writer.write, frame, result))
             if len(pending) > PENDING:

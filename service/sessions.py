@@ -155,6 +155,7 @@ class Sessions:
             gamma=settings.gamma,
             engine=settings.engine,
             weights=weight_source(),
+            learn_all=settings.learn_all,
         )
 
     async def _sample(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.tracker import Tracker
+from models.tracker import LEARN_PER_FRAME, Tracker
 from models.weight_source import WeightSource
 
 SHAPE = (256, 256, 3)
@@ -17,12 +17,20 @@ def open_warm_tracker(
     gamma: float | None = None,
     engine: str = "auto",
     weights: WeightSource | None = None,
+    learn_all: bool = False,
 ) -> Tracker:
     """A tracker that has stepped and forgotten it: weights verified, engine warm.
 
     Raises ProfileError, CheckpointError, EngineError.
     """
-    tracker = Tracker.open(profile, online=online, gamma=gamma, engine=engine, weights=weights)
+    tracker = Tracker.open(
+        profile,
+        online=online,
+        gamma=gamma,
+        engine=engine,
+        weights=weights,
+        learn_per_frame=None if learn_all else LEARN_PER_FRAME,
+    )
     for _ in range(2):
         tracker.look(np.zeros(SHAPE, np.uint8))
     tracker.reset()

@@ -5,24 +5,25 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterable, Iterator
+from typing import Generic, TypeVar
 
-from streaming.frame import Frame
+Item = TypeVar("Item")
 
 AHEAD = 4
 
 
-class Prefetch:
-    """Iterate a source while its next frames are being decoded; errors arrive in order."""
+class Prefetch(Generic[Item]):
+    """Iterate a source while its next items are being made; errors arrive in order."""
 
-    def __init__(self, source: Iterable[Frame], ahead: int = AHEAD) -> None:
-        self._queue: queue.Queue[Frame | BaseException | None] = queue.Queue(maxsize=ahead)
+    def __init__(self, source: Iterable[Item], ahead: int = AHEAD) -> None:
+        self._queue: queue.Queue[Item | BaseException | None] = queue.Queue(maxsize=ahead)
         self._stop = threading.Event()
         self._source = source
         self._thread = threading.Thread(target=self._read, name="prefetch", daemon=True)
         self._thread.start()
 
-    def __iter__(self) -> Iterator[Frame]:
-        """Frames in the source's order."""
+    def __iter__(self) -> Iterator[Item]:
+        """Items in the source's order."""
         while True:
             item = self._queue.get()
             if item is None:
@@ -46,7 +47,7 @@ class Prefetch:
             last = error
         self._offer(last)
 
-    def _offer(self, item: Frame | BaseException | None) -> bool:
+    def _offer(self, item: Item | BaseException | None) -> bool:
         while not self._stop.is_set():
             try:
                 self._queue.put(item, timeout=0.1)

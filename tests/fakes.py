@@ -30,6 +30,10 @@ class FakeTracker:
     def __post_init__(self) -> None:
         time.sleep(self.open_s)
 
+    def prepare(self, image_rgb: UInt8Array) -> UInt8Array:
+        """Nothing can be done ahead."""
+        return image_rgb
+
     def look(self, image_rgb: UInt8Array) -> Segmentation:
         """Everything brighter than 150 is class 1."""
         self.steps += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ from models.engines.engine import EngineChoice, open_engine
 from models.engines.gpu_functions import GpuFunctions
 from models.engines.onnx_files import FILES, graphs, onnx_files
 from models.engines.openvino_engine import OpenVinoEngine
+from models.engines.openvino_teacher import LessonShape, OpenVinoTeacher
 from models.errors import EngineError
+from models.lesson import Known, Sample, teach
 from models.memory_bank import BankShape
 from models.ofl_sam2 import Entries, own_target
 from models.phantom import DEMO_SEED, Procedure
@@ -41,10 +44,12 @@ def shape_of(weights: LoadedWeights, rows: int) -> BankShape:
     return BankShape(rows, 2, 3, weights.model.backbone.config)
 
 
-@pytest.mark.parametrize("precision", [None, "f32"])
-def test_onnx_sees_and_learns_what_torch_does(weights: LoadedWeights, precision: str) -> None:
+@pytest.mark.parametrize(("precision", "at_once"), [(None, None), ("f32", 1)])
+def test_onnx_sees_and_learns_what_torch_does(
+    weights: LoadedWeights, precision: str | None, at_once: int | None
+) -> None:
     """200 frames with updates on, and a gate low enough to fire."""
-    profile, parts = load_profile("phantom"), Parts(gamma=0.5)
+    profile, parts = load_profile("phantom"), Parts(gamma=0.5, learn_per_frame=at_once)
     overlaps, same = [], []
     learnt = 0
     for clip in (22, 100, 101, 102):
@@ -167,6 +172,45 @@ def test_a_gpu_engine_without_a_gpu_says_what_it_expected(
         pytest.skip("there is a CUDA device")
     with pytest.raises(EngineError, match=f"engine {name}: {expected}"):
         open_engine(EngineChoice(name), weights, shape_of(weights, 1))
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_lesson_as_a_graph_is_the_one_in_torch(rows: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def sample(frames: int) -> Sample:
+        described = torch.randn(1, 30, 16 * frames, generator=generator)
+        target = torch.randn(rows, 8, 16 * frames, generator=generator)
+        return Sample(described, target, torch.rand(rows, 16 * frames, generator=generator))
+
+    anchor, recent = (sample(9).statistics().normalized() for _ in range(2))
+    each = torch.full((rows,), 0.3)
+    known = Known(torch.randn(rows, 8, 30), anchor, recent, each, each, torch.tensor([0.01]))
+    fresh = sample(1)
+    found = OpenVinoTeacher(LessonShape(8, 30, 16, 5), [rows], 1)(known, fresh)
+    wanted = teach(known, fresh, 5)
+    for name in ("tau", "anchor_loss", "surprise"):
+        torch.testing.assert_close(
+            getattr(found, name), getattr(wanted, name), rtol=1e-4, atol=1e-5
+        )
+    torch.testing.assert_close(found.recent.gram, wanted.recent.gram)
+    torch.testing.assert_close(found.recent.cross, wanted.recent.cross)
+    torch.testing.assert_close(found.recent.energy, wanted.recent.energy)
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnx"])
+def test_frames_prepared_ahead_in_another_thread_end_the_same(
+    weights: LoadedWeights, engine: str, one_thread: None
+) -> None:
+    profile, parts = load_profile("phantom"), Parts(gamma=0.3)
+    plain = Tracker(weights, profile, parts, EngineChoice(engine))
+    ahead = Tracker(weights, profile, parts, EngineChoice(engine))
+    frames = demo_frames(20, 6)
+    with ThreadPoolExecutor(1) as pool:
+        for image, prepared in zip(frames, pool.map(ahead.prepare, frames), strict=True):
+            expected, result = plain.step(image), ahead.step(prepared)
+            assert np.array_equal(result.class_map, expected.class_map)
+            assert result.results == expected.results
 
 
 def test_looking_then_learning_is_a_step(weights: LoadedWeights) -> None:

@@ -6,6 +6,7 @@ import torch
 
 from models.config import LearnerConfig
 from models.learner import LearnerStart, OnlineLearner
+from models.lesson import Sample
 from models.mapper import Statistics, mapping_loss, ridge_solution
 
 ROWS, WIDTH, OUT, TOKENS = 2, 10, 4, 64
@@ -18,18 +19,21 @@ def world(seed: int) -> torch.Tensor:
     return torch.randn(ROWS, OUT, WIDTH, generator=torch.Generator().manual_seed(seed))
 
 
-def frame(truth: torch.Tensor, seed: int) -> Statistics:
+def frame(truth: torch.Tensor, seed: int) -> Sample:
     generator = torch.Generator().manual_seed(seed)
-    described = torch.randn(1, 1, WIDTH, TOKENS, generator=generator)
-    noise = 0.1 * torch.randn(ROWS, 1, OUT, TOKENS, generator=generator)
-    target = torch.einsum("rxd,fdn->rfxn", truth, described[0]) + noise
-    return Statistics.of(described, target, torch.ones(ROWS, 1, TOKENS) / TOKENS).normalized()
+    described = torch.randn(1, WIDTH, TOKENS, generator=generator)
+    noise = 0.1 * torch.randn(ROWS, OUT, TOKENS, generator=generator)
+    return Sample(described, truth @ described + noise, torch.ones(ROWS, TOKENS) / TOKENS)
+
+
+def only(sample: Sample, rows: torch.Tensor) -> Sample:
+    return Sample(sample.described, sample.target[rows], sample.weight[rows])
 
 
 def learner(
     tolerance: float = 0.5, surprise: float = float("inf")
 ) -> tuple[OnlineLearner, Statistics]:
-    anchor = frame(world(0), 1)
+    anchor = frame(world(0), 1).statistics()
     start = LearnerStart(
         ridge_solution(anchor, RIDGE),
         anchor,
@@ -73,7 +77,7 @@ def test_a_frame_that_is_not_finite_is_rolled_back() -> None:
     subject, _ = learner()
     before = subject.tau.clone()
     bad = frame(world(0), 2)
-    bad.cross[1, 0, 0] = float("nan")
+    bad.target[1, 0, 0] = float("nan")
     kept = subject.update(EVERY, bad)
     assert kept.tolist() == [True, False]
     assert torch.equal(subject.tau[1], before[1])
@@ -84,7 +88,7 @@ def test_only_the_confident_rows_move() -> None:
     subject, _ = learner()
     before = subject.tau.clone()
     rows = torch.tensor([1])
-    assert subject.update(rows, frame(world(0), 2).rows(rows)).all()
+    assert subject.update(rows, only(frame(world(0), 2), rows)).all()
     assert torch.equal(subject.tau[0], before[0])
     assert not torch.equal(subject.tau[1], before[1])
 
@@ -96,7 +100,7 @@ def test_annotated_samples_keep_at_least_a_quarter_of_the_weight() -> None:
     for seed in range(200):
         subject.update(EVERY, frame(other, 10 + seed))
     assert CONFIG.support_weight >= 0.25
-    recent = frame(other, 500)
+    recent = frame(other, 500).statistics()
     balanced = Statistics(
         0.25 * anchor.gram + 0.75 * recent.gram,
         0.25 * anchor.cross + 0.75 * recent.cross,
@@ -129,7 +133,7 @@ def test_what_was_learnt_in_inference_mode_is_reset_outside() -> None:
     assert torch.equal(subject.tau, start)
     with torch.inference_mode():
         assert subject.update(EVERY, frame(world(0), 2)).all()
-        assert subject.update(EVERY[1:], frame(world(0), 4).rows(EVERY[1:])).all()
+        assert subject.update(EVERY[1:], only(frame(world(0), 4), EVERY[1:])).all()
     subject.restore(subject.snapshot())
     subject.reset()
     assert torch.equal(subject.tau, start)

@@ -149,9 +149,9 @@ def test_a_poisoned_update_leaves_the_next_frame_as_good(
         return honest(engine, features, described, wrong, rows)  # type: ignore[arg-type]
 
     def broken(*arguments: object) -> object:
-        entries, fresh = honest(*arguments)  # type: ignore[arg-type]
-        fresh.cross[:] = float("nan")
-        return entries, fresh
+        entries, sample = honest(*arguments)  # type: ignore[arg-type]
+        sample.target[:] = float("nan")
+        return entries, sample
 
     clean.freeze()
     clean.step(frames[2])

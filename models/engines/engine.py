@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -9,13 +11,16 @@ import torch
 from torch import Tensor
 
 from models.backbone import BankTensors, DecodedMasks, ImageFeatures
-from models.config import BackboneConfig
+from models.config import BackboneConfig, LearnerConfig
 from models.errors import EngineError
 
 if TYPE_CHECKING:
     from models.checkpoint import LoadedWeights
+    from models.learner import LearnerStart
+    from models.lesson import Teacher
     from models.memory_bank import BankShape
 
+FEW = 4  # rows; what only the rows that learn go through is compiled for 1 to 4 of them, and C
 ENGINES = ("auto", "torch", "onnx", "cuda_graph", "tensorrt")
 
 
@@ -23,6 +28,7 @@ class Engine(Protocol):
     """The four functions; see models/backbone.py for the shapes. `Backbone` itself is one."""
 
     config: BackboneConfig
+    own_threads: bool  # does it bring threads of its own, beside torch's?
 
     @property
     def device(self) -> torch.device:
@@ -41,12 +47,46 @@ class Engine(Protocol):
         """Memories of a frame with its masks."""
 
 
+@contextlib.contextmanager
+def torch_beside(engine: Engine) -> Iterator[None]:
+    """What torch does between the functions is small: on one thread beside an engine's own.
+
+    With two pools on the same cores each waits for threads that the other keeps awake: a step took
+    51 ms so, and takes 42 with torch on one thread (docs/engines.md).
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if engine.own_threads else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 @dataclass(frozen=True)
 class EngineChoice:
     """name: one of ENGINES; precision: of `onnx`, bf16 where the processor has it (None), or f32"""
 
     name: str = "auto"
     precision: str | None = None
+
+
+def open_teacher(
+    engine: Engine, start: LearnerStart, config: LearnerConfig, at_once: int | None
+) -> Teacher | None:
+    """Who does the arithmetic of a lesson on this engine; None is torch.
+
+    at_once: rows that learn from a frame at most, None for any number
+    """
+    from models.engines.openvino_engine import OpenVinoEngine
+
+    if not isinstance(engine, OpenVinoEngine):
+        return None
+    from models.engines.openvino_teacher import LessonShape, OpenVinoTeacher
+
+    rows, width, described = start.tau.shape
+    most = min(rows, at_once or rows)
+    shape = LessonShape(width, described, engine.config.grid**2, config.online_iterations)
+    return OpenVinoTeacher(shape, {*range(1, min(most, FEW) + 1), most}, engine.threads)
 
 
 def open_engine(choice: EngineChoice, weights: LoadedWeights, shape: BankShape) -> Engine:

@@ -19,6 +19,8 @@ class GpuFunctions(ABC):
     rows: C, of the graphs whose rows are the classes
     """
 
+    own_threads = False
+
     def __init__(self, config: BackboneConfig, rows: int, device: torch.device) -> None:
         self.config, self.device, self._rows = config, device, rows
 

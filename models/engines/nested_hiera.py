@@ -112,7 +112,11 @@ class _Block(nn.Module):
 
     def _pooled(self, tokens: Tensor) -> Tensor:
         """The largest of every four tokens, where the block pools. (1, N, C) -> (1, N / 4, C)"""
-        return tokens.unflatten(1, (-1, 4)).amax(dim=2) if self.pools else tokens
+        if not self.pools:
+            return tokens
+        one, two, three, four = tokens.reshape(1, tokens.shape[1] // 4, -1).chunk(4, dim=2)
+        # Not amax: as a reduction over four an engine takes three times as long.
+        return torch.maximum(torch.maximum(one, two), torch.maximum(three, four))
 
 
 def nested_order(grid: int, block: int) -> Tensor:

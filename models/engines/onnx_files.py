@@ -35,12 +35,16 @@ from models.engines.nested_hiera import NestedImageEncoder, nests
 from models.memory_bank import BankShape
 
 OPSET = 18
-REVISION = 3  # of the graphs; a new one makes new files
+REVISION = 4  # of the graphs; a new one makes new files
 KEPT = 8  # folders; of more, those unused the longest go
 NAMES = ("encode_image", "attend_memory", "attend_own", "decode_masks", "encode_memory")
 ANY_ROWS = ("attend_own", "encode_memory")  # what only the rows that learn go through
 FILES = (*NAMES, *(f"{name}_any" for name in ANY_ROWS))
-PER_ROW = ("memory", "pointer", "distance", "valid", "mask_logits", "present")
+PER_ROW = (
+    "memory", "pointer", "distance", "valid", "mask_logits", "present",
+    "tau", "target", "weight", "decay", "share", "anchor_gram", "anchor_cross", "anchor_energy",
+    "recent_gram", "recent_cross", "recent_energy",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -211,6 +215,13 @@ def export_graph(graph: Graph, path: Path, *, any_rows: bool = False, bf16: bool
             dynamo=False,
             dynamic_axes={name: {0: "rows"} for name in per_row} if any_rows else None,
         )
+
+
+def set_rows(model: Any, count: int) -> None:
+    """Close the number of rows of an OpenVINO model that leaves it open."""
+    per_row = [port for port in model.inputs if port.any_name in PER_ROW]
+    if any(port.partial_shape.is_dynamic for port in per_row):
+        model.reshape({port: [count, *list(port.partial_shape)[1:]] for port in per_row})
 
 
 def onnx_files(weights: LoadedWeights, shape: BankShape, cache: Path | None = None) -> Path:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from models.backbone import BankTensors, DecodedMasks, ImageFeatures
 from models.checkpoint import LoadedWeights
-from models.engines.onnx_files import ANY_ROWS, NAMES, PER_ROW, onnx_files
+from models.engines.engine import FEW
+from models.engines.onnx_files import ANY_ROWS, NAMES, onnx_files, set_rows
 from models.errors import EngineError
 from models.memory_bank import BankShape
 
@@ -38,11 +39,8 @@ def openvino_missing() -> str | None:
     return None
 
 
-_FEW = 4  # rows; what only the rows that learn go through is compiled for 1 to 4 of them, and C
-
-
 def _row_counts(name: str, rows: int) -> list[int]:
-    few = range(1, min(_FEW, rows) + 1) if name in ANY_ROWS else ()
+    few = range(1, min(FEW, rows) + 1) if name in ANY_ROWS else ()
     return sorted({*few, rows})
 
 
@@ -50,15 +48,10 @@ def _file_name(name: str, count: int, rows: int) -> str:
     return f"{name}.onnx" if count == rows else f"{name}_any.onnx"
 
 
-def _set_rows(model: Any, count: int) -> None:
-    """Close the number of rows of a graph that leaves it open."""
-    per_row = [port for port in model.inputs if port.any_name in PER_ROW]
-    if any(port.partial_shape.is_dynamic for port in per_row):
-        model.reshape({port: [count, *list(port.partial_shape)[1:]] for port in per_row})
-
-
 class OpenVinoEngine:
     """Compiled graphs of static shape; rows are padded to a number there is a graph for."""
+
+    own_threads = True
 
     def __init__(
         self,
@@ -77,9 +70,11 @@ class OpenVinoEngine:
             raise EngineError(f"engine onnx: expected precision bf16 or f32, got {precision}")
         self.config, self._rows = shape.backbone, shape.rows
         self.device = torch.device("cpu")
+        self.threads = torch.get_num_threads()
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": str(torch.get_num_threads()),
+            "INFERENCE_NUM_THREADS": str(self.threads),
+            "ENABLE_CPU_PINNING": "NO",  # or all graphs of one thread share one and the same core
         }
         files = onnx_files(weights, shape, cache)
         settings["CACHE_DIR"] = str(files / "compiled")
@@ -89,7 +84,7 @@ class OpenVinoEngine:
             self._request[name] = {}
             for count in _row_counts(name, shape.rows):
                 model = core.read_model(str(files / _file_name(name, count, shape.rows)))
-                _set_rows(model, count)
+                set_rows(model, count)
                 compiled = core.compile_model(model, "CPU", settings | precise)
                 self._request[name][count] = compiled.create_infer_request()
 

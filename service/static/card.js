@@ -64,7 +64,7 @@ export class Card {
     this.#write(".step", milliseconds(status.step_ms));
     this.#write(".viewers", status.viewers);
     this.#write(".dropped", Object.values(status.frames_dropped ?? {}).reduce((sum, one) => sum + one, 0));
-    for (const result of ["accepted", "refused", "rolled_back"]) {
+    for (const result of ["accepted", "waiting", "refused", "rolled_back"]) {
       const count = status.updates[result] ?? 0;
       this.#write(`.updates .${result}`, count);
       this.#part(`.updates .${result}`).classList.toggle("some", count > 0);
