@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from benchmarks.metrics import dsc, hd95, iou
-from models.tracker import Parts, Tracker
+from models.tracker import Fusion, Parts, Tracker
 from models.types import IGNORE_ID, UInt8Array, Update
 
 VARIANTS: dict[str, Parts] = {
     "full": Parts(),
     "no update": Parts(online=False),
     "no naming": Parts(naming=False, online=False),
-    "no fusion": Parts(fusion=False),
+    "no fusion": Parts(fusion=Fusion.AVERAGE),
     "no learner": Parts(learner=False),
     "mapping alone": Parts(memory=False, online=False),
     "support memory alone": Parts(learner=False, online=False),

@@ -78,6 +78,8 @@ BACKBONES = {config.name: config for config in (NANO, TINY, SMALL, BASE_PLUS, LA
 class LearnerConfig:
     """Choices of the online few-shot learner (OFL-SAM2, arXiv 2512.24861); see docs/method.md.
 
+    target: what the mapping network regresses: "attended", the memory-attention output, or
+      "memory", the memory itself, lifted to the same width (models/lift.py)
     kernel: side of the mapping network's one convolution, 1 or 3
     context: window sides, in tokens, whose average is appended to a token's feature
     color: append mean and spread of the RGB values under a token
@@ -89,6 +91,7 @@ class LearnerConfig:
     tolerance: relative rise of the support loss that the guard lets pass
     """
 
+    target: str = "attended"
     kernel: int = 1
     context: tuple[int, ...] = (5, 13)
     color: bool = True

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from models.annotated import AnnotatedFrames
 from models.backbone import ImageFeatures
+from models.lift import fit_lift, lifted
 from models.mapper import Statistics, describe, token_weights
 from models.naming import describe_instrument, fit_naming, naming_statistics
 from models.ofl_sam2 import Entries, OflSam2
@@ -32,6 +33,7 @@ class EncodedFrames:
     mask: Tensor  # (C, N, S, S)
     image: Tensor  # (N, 3, S, S) normalised
     naming: list[Statistics]  # N of one row
+    lift: Tensor | None = None  # (1, D, M + 1) where the target is the memory
 
 
 @torch.no_grad()
@@ -43,6 +45,7 @@ def encode_frames(model: OflSam2, frames: AnnotatedFrames) -> EncodedFrames:
     levels: list[ImageFeatures] = []
     images, naming = [], []
     described, memories, pointers, statistics = [], [], [], []
+    targets, weights = [], []  # kept only where a lift is fitted
     for number in range(len(frames.image)):
         pixels = torch.from_numpy(frames.image[number]).permute(2, 0, 1)[None].float()
         image = backbone.normalize(pixels)
@@ -59,7 +62,17 @@ def encode_frames(model: OflSam2, frames: AnnotatedFrames) -> EncodedFrames:
         described.append(phi)
         memories.append(entries.memory)
         pointers.append(entries.pointer)
+        if learner.target == "memory":
+            targets.append(target)
+            weights.append(weight)
         statistics.append(Statistics.of(phi.flatten(2)[None], target.flatten(2)[:, None], weight))
+    lift = None
+    if learner.target == "memory":
+        lift = fit_lift(memories, targets, weights)
+        statistics = [
+            Statistics.of(phi.flatten(2)[None], lifted(lift, memory).flatten(2)[:, None], weight)
+            for phi, memory, weight in zip(described, memories, weights, strict=True)
+        ]
     return EncodedFrames(
         features=ImageFeatures(
             torch.cat([f.stride16 for f in levels]),
@@ -73,6 +86,7 @@ def encode_frames(model: OflSam2, frames: AnnotatedFrames) -> EncodedFrames:
         mask=mask,
         image=torch.cat(images),
         naming=naming,
+        lift=lift,
     )
 
 

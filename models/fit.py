@@ -120,6 +120,7 @@ def fit_frames(
         fitted_on={"frames": len(frames.image), "seed": config.seed},
         naming=_naming(encoded, answer.naming_weight),
         object_offset=answer.object_offset,
+        lift=encoded.lift,
     )
     named = {spec.name: value for spec, value in zip(classes, dsc, strict=True)}
     report = FitReport(

@@ -77,6 +77,7 @@ class Profile:
     calibration: Calibration
     fitted_on: dict[str, Any]
     naming: Naming | None = None
+    lift: Tensor | None = None  # (1, D, M + 1), where T regresses memories; see models/lift.py
     object_offset: float = 0.0  # added to the object score, which decides whether a class is there
 
 
@@ -98,6 +99,7 @@ def save_profile(profile: Profile, path: Path) -> None:
         "support.pooled": profile.support.pooled,
         "calibration.slope": profile.calibration.slope,
         "calibration.offset": profile.calibration.offset,
+        **({} if profile.lift is None else {"lift": profile.lift}),
         **({} if profile.naming is None else {"indicator": profile.naming.indicator}),
         **{f"fusion.{key}": value for key, value in profile.fusion.items()},
     }
@@ -166,7 +168,11 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Profile:
         energy,
         torch.ones_like(energy),
     )
-    learner = {f.name: header["learner"][f.name] for f in fields(LearnerConfig)}
+    learner = {
+        f.name: header["learner"][f.name]
+        for f in fields(LearnerConfig)
+        if f.name in header["learner"] or f.name != "target"  # profiles from before it was a choice
+    }
     learner["context"] = tuple(learner["context"])
     prefix = "fusion."
     return Profile(
@@ -183,6 +189,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Profile:
         calibration=Calibration(tensors["calibration.slope"], tensors["calibration.offset"]),
         fitted_on=dict(header["fitted_on"]),
         naming=_naming(header, tensors),
+        lift=tensors.get("lift"),
         object_offset=float(header["object_offset"]),
     )
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from models.engines.engine import Engine, EngineChoice, open_engine, open_teache
 from models.errors import ProfileError, StepError
 from models.learner import LearnerSnapshot, LearnerState, OnlineLearner
 from models.lesson import Sample
+from models.lift import lifted
 from models.mapper import apply_mapper, describe, token_weights
 from models.memory_bank import BankShape, MemoryBank
 from models.naming import Naming, name_masks
@@ -38,11 +40,19 @@ from models.types import ClassResult, ClassSpec, Segmentation, UInt8Array, Updat
 from models.weight_source import WeightSource
 
 
+class Fusion(StrEnum):
+    """How E1 and E2 become one feature."""
+
+    ADAPTIVE = "adaptive"  # weighed by the fitted gate
+    AVERAGE = "average"
+    SUM = "sum"
+
+
 @dataclass(frozen=True)
 class Parts:
     """What of the method is on; the ablations of the paper turn parts off.
 
-    memory: use E1; learner: use E2; fusion: weigh them by the fitted gate, otherwise average them
+    memory: use E1; learner: use E2; fusion: how both become one where both are used
     naming: let the mapping network's indicator help to name, if the profile has one
     online: update on confident frames; gamma: None keeps the profile's
     learn_per_frame: classes that learn from one frame at most; None: all, as in the paper
@@ -50,7 +60,7 @@ class Parts:
 
     memory: bool = True
     learner: bool = True
-    fusion: bool = True
+    fusion: Fusion = Fusion.ADAPTIVE
     naming: bool = True
     online: bool = True
     gamma: float | None = None
@@ -327,7 +337,9 @@ class Tracker:
 
     def _teach(self, seen: _Pass, rows: Tensor) -> Tensor:
         """Update mapping networks and bank of these rows; which updates were kept, (n,) bool."""
-        entries, sample = lesson_of(self.engine, seen.features, seen.described, seen.decoded, rows)
+        entries, sample = lesson_of(
+            self.engine, seen.features, seen.described, seen.decoded, rows, self._profile.lift
+        )
         kept = self._learner.update(rows, sample)
         good = Entries(entries.memory[kept], entries.pointer[kept])
         self._bank.push(rows[kept], good, self._frame - 1)
@@ -370,9 +382,10 @@ class Tracker:
         attended = self.engine.attend_memory(features.stride16, bank)
         if not parts.learner:
             return attended
-        if not parts.fusion:
-            return (attended + mapped) / 2
-        return self._model.fusion.forward(attended, mapped)
+        if parts.fusion is Fusion.ADAPTIVE:
+            return self._model.fusion.forward(attended, mapped)
+        total = attended + mapped
+        return total if parts.fusion is Fusion.SUM else total / 2
 
     def _choose_support(self, features: ImageFeatures) -> None:
         pooled = pool_features(features.stride16)[0]
@@ -418,15 +431,20 @@ def lesson_of(
     described: Tensor,
     decoded: DecodedMasks,
     rows: Tensor,
+    lift: Tensor | None = None,
 ) -> tuple[Entries, Sample]:
     """What a frame with masks taken as true teaches: memory entries, and a sample for T.
 
     features, described of one frame; decoded of C rows; rows: (n,) the rows taken as true
+    lift: where the mapping network regresses memories, see models/lift.py
     """
     logits = decoded.mask_logits[rows]
     memory = engine.encode_memory(features.stride16, logits, decoded.object_logit[rows] > 0)
     entries = Entries(memory, decoded.pointer[rows])
-    target = own_target(engine, features.stride16, entries)
+    if lift is None:
+        target = own_target(engine, features.stride16, entries)
+    else:
+        target = lifted(lift, memory)
     weight = token_weights((logits[:, 0] > 0).float(), engine.config.grid)
     return entries, Sample(described.flatten(2), target.flatten(2), weight)
 

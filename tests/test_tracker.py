@@ -144,9 +144,9 @@ def test_a_poisoned_update_leaves_the_next_frame_as_good(
     honest = module.lesson_of
 
     def inverted(*arguments: object) -> object:
-        engine, features, described, decoded, rows = arguments
+        engine, features, described, decoded, *rest = arguments
         wrong = replace(decoded, mask_logits=-8.0 * decoded.mask_logits.sign())  # type: ignore[type-var,attr-defined]
-        return honest(engine, features, described, wrong, rows)  # type: ignore[arg-type]
+        return honest(engine, features, described, wrong, *rest)  # type: ignore[arg-type]
 
     def broken(*arguments: object) -> object:
         entries, sample = honest(*arguments)  # type: ignore[arg-type]
