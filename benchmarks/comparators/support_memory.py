@@ -1,0 +1,124 @@
+"""Support memory alone, no learner: annotated frames stand in SAM2's memory in a prompt's place.
+
+Each frame of a sequence is asked by itself against the K annotated frames most like the first one,
+as in OFL-SAM2, and nothing is learnt or updated. The offset of the object score is chosen by
+leaving annotated frames out, as ours is. Idea: FS-MedSAM2 (Bai et al. 2024).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from benchmarks.comparators.interface import FitSettings
+from models.annotated import AnnotatedFrames
+from models.backbone import BankTensors, DecodedMasks, ImageFeatures
+from models.checkpoint import LoadedWeights
+from models.config import MemoryConfig
+from models.encoded import EncodedFrames, encode_frames, frame_features
+from models.held_out import OBJECT_OFFSETS, exclusive_dsc
+from models.memory_bank import BankShape, MemoryBank
+from models.ofl_sam2 import OflSam2
+from models.preprocess import class_map, to_input
+from models.profile import SupportSet
+from models.tracker import pool_features
+from models.types import ClassSpec, UInt8Array
+
+Ask = Callable[[int], DecodedMasks]  # a left-out frame's number -> its answer
+UNTESTED_OFFSET = 0.0  # SAM2 as it is, where no frame can be left out
+
+
+def fit(
+    weights: LoadedWeights,
+    classes: tuple[ClassSpec, ...],
+    frames: AnnotatedFrames,
+    settings: FitSettings,
+) -> SupportMemory:
+    """Memories of the annotated frames, and the object score's offset."""
+    encoded = encode_frames(weights.model, frames)
+    pooled = pool_features(encoded.features.stride16)
+    support = SupportSet(encoded.entries, encoded.present, pooled)
+    memory = weights.model.config.memory
+
+    def ask(frame: int) -> DecodedMasks:
+        others = replace(support, present=without(encoded.present, frame))
+        bank = similar_bank(weights.model, others, pooled[frame], memory)
+        return answer(weights.model, frame_features(encoded, frame), bank)
+
+    offset = choose_offset(encoded, ask)
+    return SupportMemory(weights.model, tuple(s.class_id for s in classes), support, offset)
+
+
+class SupportMemory:
+    """The annotated frames most like a sequence's first one, and nothing else."""
+
+    def __init__(
+        self, model: OflSam2, class_ids: tuple[int, ...], support: SupportSet, offset: float
+    ) -> None:
+        self._model, self._class_ids = model, list(class_ids)
+        self._support, self._offset = support, offset
+        self._bank: BankTensors | None = None
+
+    def start(self) -> None:
+        """The next frame chooses the annotated frames again."""
+        self._bank = None
+
+    @torch.inference_mode()
+    def step(self, image_rgb: UInt8Array) -> UInt8Array:
+        """Ask the frame by itself."""
+        backbone = self._model.backbone
+        image = backbone.normalize(to_input(image_rgb, backbone.config.image_size))
+        features = backbone.encode_image(image)
+        if self._bank is None:
+            pooled = pool_features(features.stride16)[0]
+            memory = self._model.config.memory
+            self._bank = similar_bank(self._model, self._support, pooled, memory)
+        decoded = answer(self._model, features, self._bank).shifted(self._offset)
+        return class_map(decoded.gated()[:, 0].numpy(), self._class_ids, image_rgb.shape[:2])
+
+
+def similar_bank(
+    model: OflSam2, support: SupportSet, pooled: Tensor, memory: MemoryConfig
+) -> BankTensors:
+    """K annotated frames most like this one, for every class. pooled: (D,)"""
+    rows = len(support.present)
+    shape = BankShape(rows, memory.support, 0, model.config.backbone)
+    bank = MemoryBank(shape, memory.max_pointer_distance)
+    for row in range(rows):
+        bank.set_support(row, support.most_similar(row, pooled, memory.support))
+    return bank.tensors(0)
+
+
+def answer(model: OflSam2, features: ImageFeatures, bank: BankTensors) -> DecodedMasks:
+    """One frame against a bank, nothing fused."""
+    attended = model.backbone.attend_memory(features.stride16, bank)
+    return model.backbone.decode_masks(attended, features)
+
+
+def without(present: Tensor, frame: int) -> Tensor:
+    """present: (C, N) bool -> the same with one frame showing nothing."""
+    kept = present.clone()
+    kept[:, frame] = False
+    return kept
+
+
+@torch.no_grad()
+def choose_offset(encoded: EncodedFrames, ask: Ask) -> float:
+    """The offset of the object score with which left-out annotated frames are segmented best."""
+    left = encoded.present.sum(1, keepdim=True) - encoded.present.long()
+    possible = torch.nonzero((left > 0).all(dim=0)).flatten().tolist()
+    if not possible:
+        return UNTESTED_OFFSET
+    decoded = {frame: ask(frame) for frame in possible}
+
+    def score(offset: float) -> float:
+        found = [
+            exclusive_dsc(one.shifted(offset), encoded.mask[:, frame].float()).mean()
+            for frame, one in decoded.items()
+        ]
+        return float(torch.stack(found).mean())
+
+    return max(OBJECT_OFFSETS, key=score)
