@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, rest = parser.parse_known_args(argv)
     arguments.rest = rest
     command: Callable[[argparse.Namespace], int] = arguments.command
-    if arguments.rest and command is not _bench:
+    if arguments.rest and command not in (_bench, _paper):
         parser.error(f"unrecognized arguments: {' '.join(arguments.rest)}")
     let_threads_sleep()
     from models.errors import ModelError
@@ -78,6 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_phantom,
         _add_export,
         _add_bench,
+        _add_paper,
         _add_pretrain,
     ):
         add(commands)
@@ -176,6 +177,13 @@ def _add_bench(commands: Commands) -> None:  # type: ignore[valid-type]
     """Its own options are read in benchmarks/cli.py, which only this command imports."""
     parser = commands.add_parser("bench", help="measure", add_help=False)  # type: ignore[attr-defined]
     parser.set_defaults(command=_bench)
+
+
+def _add_paper(commands: Commands) -> None:  # type: ignore[valid-type]
+    """Its own options are read in benchmarks/paper/cli.py, which only this command imports."""
+    about = "the paper's protocol on a data set: comparators, ablations, a report"
+    parser = commands.add_parser("paper", help=about, add_help=False)  # type: ignore[attr-defined]
+    parser.set_defaults(command=_paper)
 
 
 def _add_pretrain(commands: Commands) -> None:  # type: ignore[valid-type]
@@ -354,6 +362,12 @@ def _bench(arguments: argparse.Namespace) -> int:
     from benchmarks.cli import main as bench
 
     return bench(arguments.rest)
+
+
+def _paper(arguments: argparse.Namespace) -> int:
+    from benchmarks.paper.cli import main as paper
+
+    return paper(arguments.rest)
 
 
 def _pretrain(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,1 @@
+"""`trocar paper`: the paper's protocol on one data set, from annotated sequences to a report."""

@@ -1,0 +1,139 @@
+"""Every method and every ablation by its name: what it is in a line and how it is fitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from benchmarks.comparators import (
+    color,
+    first_mask,
+    low_rank,
+    prototypes,
+    retrieval,
+    support_memory,
+    unet,
+)
+from benchmarks.comparators.interface import Fit
+from benchmarks.comparators.ofl_sam2 import Variant
+from models.config import LearnerConfig, MemoryConfig
+from models.errors import ModelError
+from models.tracker import Fusion, Parts
+
+FULL = "ofl_sam2"
+
+
+@dataclass(frozen=True)
+class Method:
+    """title: in tables; about: what it is; exactly one of fit and variant is given
+
+    prompted: it is given a test label, each sequence's first mask, which is then not scored
+    """
+
+    title: str
+    about: str
+    fit: Fit | None = None
+    variant: Variant | None = None
+    prompted: bool = False
+
+
+COMPARATORS: dict[str, Method] = {
+    "sam2_first_mask": Method(
+        "SAM2, first mask given", "true mask of the first test frame, then memory",
+        fit=first_mask.fit, prompted=True,
+    ),
+    "support_memory": Method(
+        "support memory", "annotated frames in memory, no learner (FS-MedSAM2's idea)",
+        fit=support_memory.fit,
+    ),
+    "retrieval": Method(
+        "retrieval + memory", "3 nearest annotated frames and recent answers (FATE-SAM2's idea)",
+        fit=retrieval.fit,
+    ),
+    "prototypes": Method(
+        "prototype prompts", "class prototypes prompt a tuned decoder (SurgicalSAM's idea)",
+        fit=prototypes.fit,
+    ),
+    "lora_plain": Method(
+        "LoRA, plain decoder", "adapters on the encoder, tuned mask decoder (SAMed's idea)",
+        fit=low_rank.fit_plain,
+    ),
+    "lora_hierarchical": Method(
+        "LoRA, hierarchical", "the same with a second, guided decoder (H-SAM's idea)",
+        fit=low_rank.fit_hierarchical,
+    ),
+    "unet": Method("U-Net", "MONAI's, from scratch on the same labels", fit=unet.fit),
+    "color": Method(
+        "colour alone", "a Gaussian a class over colour, no network: the floor", fit=color.fit
+    ),
+}  # fmt: skip
+
+METHODS: dict[str, Method] = {
+    FULL: Method("OFL-SAM2", "the whole method", variant=Variant()),
+    **COMPARATORS,
+}
+
+
+def _parts(title: str, parts: Parts) -> Method:
+    return Method(title, "", variant=Variant(parts))
+
+
+def _memory(support: int) -> Method:
+    return Method(f"K = {support}", "fitted anew", variant=Variant(memory=MemoryConfig(support)))
+
+
+def _iterations(count: int) -> Method:
+    title = f"{count} iterations online"
+    return Method(title, "", variant=Variant(online_iterations=count))
+
+
+def _learner(title: str, config: LearnerConfig) -> Method:
+    return Method(title, "fitted anew", variant=Variant(learner=config))
+
+
+ABLATIONS: dict[str, Method] = {
+    "no_learner": _parts("no learner", Parts(learner=False)),
+    "no_memory": _parts("no memory: mapping alone", Parts(memory=False)),
+    "fusion_average": _parts("average for fusion", Parts(fusion=Fusion.AVERAGE)),
+    "fusion_sum": _parts("sum for fusion", Parts(fusion=Fusion.SUM)),
+    "no_naming": _parts("no naming", Parts(naming=False)),
+    "no_update": _parts("no update", Parts(online=False)),
+    "blind_update": Method(
+        "blind update", "no gate, no guard", variant=Variant(Parts(gamma=0.0), guarded=False)
+    ),
+    "no_guard": Method("gate without guard", "", variant=Variant(guarded=False)),
+    "gamma_0.7": _parts("gamma 0.7", Parts(gamma=0.7)),
+    "gamma_0.9": _parts("gamma 0.9", Parts(gamma=0.9)),
+    "k_1": _memory(1),
+    "k_3": _memory(3),
+    "iterations_1": _iterations(1),
+    "iterations_3": _iterations(3),
+    "iterations_10": _iterations(10),
+    "target_memory": _learner("target: the memory, lifted", LearnerConfig(target="memory")),
+    "kernel_1_no_context": _learner("kernel 1, no windows", LearnerConfig(context=())),
+    "kernel_3_no_context": _learner("kernel 3, no windows", LearnerConfig(kernel=3, context=())),
+}
+EVERYTHING: dict[str, Method] = {**METHODS, **ABLATIONS}
+
+
+def chosen(methods: str, ablations: str) -> tuple[str, ...]:
+    """Names out of two comma-separated lists, each of which may be "all" or "none".
+
+    The whole method is always among them. Raises ModelError: an unknown name, a missing package.
+    """
+    names = [*_listed(methods, METHODS, "methods"), *_listed(ablations, ABLATIONS, "ablations")]
+    if "unet" in names and find_spec("monai") is None:
+        if methods != "all":
+            raise ModelError("the method unet needs the package monai: pip install 'trocar[paper]'")
+        names.remove("unet")
+    return tuple(dict.fromkeys([FULL, *names]))
+
+
+def _listed(text: str, known: dict[str, Method], what: str) -> list[str]:
+    if text in ("all", "none"):
+        return list(known) if text == "all" else []
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ModelError(f"expected {what} of {', '.join(known)}, got {unknown[0]!r}")
+    return names
