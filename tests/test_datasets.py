@@ -255,6 +255,7 @@ def test_a_summary_counts_what_is_there(written: dict[str, Path]) -> None:
     for one in summary.classes:
         assert one.share == pytest.approx((stacked == one.spec.class_id).mean())
         assert one.frames == (stacked == one.spec.class_id).any(axis=(1, 2)).sum()
+    assert len(summarize(dataset).examples) == 6, "all of them where there are fewer than eight"
     seen = set()
     for shown in summary.examples:
         assert shown.frame.read_mask is not None

@@ -57,7 +57,8 @@ def summarize(dataset: Dataset, *, examples: int = 8, progress: bool = False) ->
     pixels = np.zeros(256, np.int64)
     seen = np.zeros(256, np.int64)
     sizes: Counter[tuple[int, int]] = Counter()
-    chosen = {number * len(shown) // examples for number in range(min(examples, len(shown)))}
+    count = min(examples, len(shown))
+    chosen = {number * len(shown) // count for number in range(count)}  # spread evenly
     for number, one in enumerate(tqdm(shown, desc="check", unit="frame", disable=not progress)):
         counts, size = _read(one)
         sizes[size] += 1
