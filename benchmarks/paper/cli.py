@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
         panels=arguments.panels,
         only=arguments.only,
     )
-    return run_paper(config)
+    return run_paper(config, arguments.note)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -67,11 +67,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--effort", type=float, default=1.0, help="share of training steps, for a quick try"
     )
+    parser.add_argument("--note", default="", help="goes into the result")
     return parser
 
 
-def run_paper(config: PaperConfig) -> int:
-    """From data to files. Returns the exit code."""
+def run_paper(config: PaperConfig, note: str = "") -> int:
+    """From data to files. note: goes into the result. Returns the exit code."""
     from benchmarks.paper.panels import draw_panels
     from benchmarks.paper.report import report, warnings, write_cases
     from benchmarks.paper.run import run
@@ -93,7 +94,7 @@ def run_paper(config: PaperConfig) -> int:
     }  # fmt: skip
     methods = {name: one.json() for name, one in summary.items()}
     write_result(
-        result("paper", settings, "", warnings=warnings(config, results), methods=methods),
+        result("paper", settings, note, warnings=warnings(config, results), methods=methods),
         config.out / "result.json",
     )
     print(text)

@@ -134,14 +134,18 @@ def _row(
 
 
 def shown(spread: Spread, digits: int = 3) -> str:
-    """Mean and deviation; a dash where there is no value."""
+    """Mean and deviation, which one seed does not have; a dash where there is no value."""
     if spread.count == 0:
         return "–"
+    if spread.count == 1:
+        return f"{spread.mean:.{digits}f}"
     return f"{spread.mean:.{digits}f} ± {spread.std:.{digits}f}"
 
 
 def ahead(gap: Gap) -> str:
     """+0.031 ± 0.020 (4 of 5)"""
+    if gap.seeds == 1:
+        return f"{gap.mean:+.3f}"
     return f"{gap.mean:+.3f} ± {gap.std:.3f} ({gap.won} of {gap.seeds})"
 
 
