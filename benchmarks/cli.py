@@ -78,7 +78,7 @@ def _add_accuracy(kinds: Kinds) -> None:  # type: ignore[valid-type]
 
 def _add_embedded(kinds: Kinds) -> None:  # type: ignore[valid-type]
     parser = _command(kinds, "embedded", "the embedded default on unseen phantoms", _embedded)
-    parser.add_argument("--procedures", type=count, default=20)
+    parser.add_argument("--procedures", type=count, default=40)
     parser.add_argument("--clips", type=count, default=50)
     parser.add_argument("--json", type=Path, required=True, help="where to write the result")
 

@@ -1,9 +1,9 @@
 """`trocar bench embedded`: what the embedded default reaches on phantoms it has never seen.
 
-Four questions: does it find instruments with nothing annotated; does it follow an instance from
-its first mask; does it name kinds from eight frames of other clips, and what does each part of the
-method give; do online updates help, also when the appearance shifts in mid-clip. Training used
-procedures from seed 1,000,000 on; these are below 100,000.
+Five questions: does it find instruments with nothing annotated; does it follow an instance from
+its first mask; does it answer clicks; does it name kinds from eight frames of other clips, and what
+does each part of the method give; do online updates help, also when the appearance shifts in
+mid-clip. Training used procedures from seed 1,000,000 on; these are below 100,000.
 """
 
 from __future__ import annotations
@@ -20,15 +20,18 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from benchmarks.calibration import Reliability
+from benchmarks.clicked import CLICKS, click_summary, clicked_in_clip
 from benchmarks.environment import environment
 from benchmarks.figures import bar_figure
 from benchmarks.metrics import Spread, iou
-from benchmarks.variants import VARIANTS, Pair, Tally, run_sequence
+from benchmarks.naming_rate import ColourNames, rightly_named
+from benchmarks.variants import VARIANTS, Pair, Tally, run_sequence, score_frame
 from models.annotated import AnnotatedFrames
 from models.checkpoint import LoadedWeights, load_embedded
-from models.config import FitConfig
+from models.config import FitConfig, LearnerConfig
 from models.fit import fit_frames
-from models.phantom import CLASSES, Procedure, Shift
+from models.phantom import CLASSES, PhantomFrame, Procedure, Shift
 from models.profile import Profile, load_profile
 from models.tracker import Parts, Tracker
 from models.types import ClassSpec, UInt8Array
@@ -42,6 +45,7 @@ TEST_CLIPS = (10, 11)
 FPS = 25.0
 FIND_FRAMES, TRACK_FRAMES = 16, 30
 NAME_FRAMES, NAME_STEP_S = 16, 0.12  # two seconds of video
+NAMED = ("full", "no update", "pixels named", "no naming", "support memory alone")
 SHIFTED = ("full", "no update")
 SHIFT = Shift(at_s=1.0)
 
@@ -59,6 +63,8 @@ def run_embedded(procedures: int, clips: int, out: Path) -> int:
         print_find(result["find"])
         result["track"] = track(workers, clips)
         print_track(result["track"])
+        result["click"] = click_summary(_each(workers, clicked_in_clip, clips, "click"))
+        print_click(result["click"])
         result["name"] = name(workers, procedures)
         print_name(result["name"])
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -167,9 +173,9 @@ def _mean_j(found: list[UInt8Array], truths: list[UInt8Array], ids: list[int]) -
 
 
 def name(workers: Executor, procedures: int) -> dict[str, Any]:
-    """Kinds from SHOTS annotated frames of other clips; every variant on the same sequences."""
+    """Kinds from SHOTS annotated frames of other clips; each of NAMED on the same sequences."""
     units = _each(workers, name_in_procedure, procedures, "name")
-    plain = {key: [unit.plain[key] for unit in units] for key in VARIANTS}
+    plain = {key: [unit.plain[key] for unit in units] for key in NAMED}
     shifted = {key: [unit.shifted[key] for unit in units] for key in SHIFTED}
     return {
         "procedures": procedures,
@@ -179,32 +185,59 @@ def name(workers: Executor, procedures: int) -> dict[str, Any]:
         "shifted": {key: summary(tallies) for key, tallies in shifted.items()},
         "update_effect": _difference(plain),
         "update_effect_shifted": _difference(shifted),
+        "named_by_colour_alone": asdict(Spread.of([unit.colour for unit in units])),
+        "confidence": _reliability(plain["full"]),
     }
+
+
+def _reliability(tallies: list[Tally]) -> dict[str, Any]:
+    """Of every mask drawn in any procedure."""
+    confidence = [value for tally in tallies for value in tally.confidence]
+    reached = [value for tally in tallies for value in tally.reached]
+    return asdict(Reliability.of(confidence, reached, LearnerConfig().gamma))
 
 
 @dataclass(frozen=True)
 class NameScores:
-    """Tallies of one procedure by variant, without and with a shift of the appearance."""
+    """Tallies of one procedure by variant, without and with a shift of the appearance.
+
+    colour: share of visible instruments whose colour alone names them
+    """
 
     plain: dict[str, Tally]
     shifted: dict[str, Tally]
+    colour: float
 
 
 def name_in_procedure(number: int) -> NameScores:
     """One unseen procedure: a profile from some clips, every variant on others."""
     weights, seed = load_embedded(), FIRST_SEED + 10_000 + number
     profile = few_shot_profile(weights, seed, SHOTS)
+    plain, shifted = named_clips(seed), named_clips(seed, SHIFT)
 
-    def run(key: str, shift: Shift | None) -> Tally:
+    def run(key: str, clips: list[list[PhantomFrame]]) -> Tally:
         tracker, tally = Tracker(weights, profile, VARIANTS[key]), Tally()
-        for clip in TEST_CLIPS:
-            sequence = phantom_sequence(seed, clip, NAME_FRAMES, step_s=NAME_STEP_S, shift=shift)
-            run_sequence(tracker, sequence, tally)
+        for clip in clips:
+            tracker.reset()
+            for frame in clip:
+                result = tracker.step(frame.image_rgb)
+                score_frame(result, frame.class_mask, tally)
+                tally.named += rightly_named(result.class_map, frame)
         return tally
 
+    colours = ColourNames(annotated_frames(Procedure(seed), SHOTS))
+    by_colour = [one for clip in plain for frame in clip for one in colours.rightly_named(frame)]
     return NameScores(
-        {key: run(key, None) for key in VARIANTS}, {key: run(key, SHIFT) for key in SHIFTED}
+        {key: run(key, plain) for key in NAMED},
+        {key: run(key, shifted) for key in SHIFTED},
+        float(np.mean(by_colour)) if by_colour else float("nan"),
     )
+
+
+def named_clips(seed: int, shift: Shift | None = None) -> list[list[PhantomFrame]]:
+    """Two seconds of each test clip of a procedure."""
+    clips = [Procedure(seed).clip(index, size=SIZE, shift=shift) for index in TEST_CLIPS]
+    return [[clip.render(n * NAME_STEP_S) for n in range(NAME_FRAMES)] for clip in clips]
 
 
 def few_shot_profile(weights: LoadedWeights, seed: int, shots: int) -> Profile:
@@ -242,7 +275,9 @@ def summary(tallies: list[Tally]) -> dict[str, Any]:
         "class_dsc": asdict(Spread.of([tally.class_dsc() for tally in tallies])),
         "foreground_dsc": asdict(Spread.of([tally.foreground_dsc() for tally in tallies])),
         "false_alarms": asdict(Spread.of([tally.alarm_share() for tally in tallies])),
+        "rightly_named": asdict(Spread.of([tally.named_share() for tally in tallies])),
         "gate_share": asdict(Spread.of([tally.gate_share() for tally in tallies])),
+        "teaching_frames": asdict(Spread.of([tally.teaching_share() for tally in tallies])),
         "rolled_back": sum(tally.rolled_back for tally in tallies),
     }
 
@@ -287,17 +322,33 @@ def print_track(result: dict[str, Any]) -> None:
     )
 
 
+def print_click(result: dict[str, Any]) -> None:
+    """One line."""
+    print(
+        f"clicks on {result['clips']} unseen clips: IoU {_spread(result['iou_after_one'])} after "
+        f"one, {_spread(result[f'iou_after_{CLICKS}'])} after {CLICKS}"
+    )
+
+
 def print_name(result: dict[str, Any]) -> None:
     """A table."""
     print(f"kinds from {result['shots']} frames, {result['procedures']} unseen procedures")
-    print(f"{'':24}{'class DSC':>16}{'any DSC':>16}{'false alarms':>16}{'gate':>8}")
+    head = f"{'class DSC':>16}{'any DSC':>16}{'false alarms':>16}{'right name':>16}{'teaches':>9}"
+    print(f"{'':24}{head}")
     rows = dict(result["variants"])
     rows.update({f"shift: {key}": value for key, value in result["shifted"].items()})
     for key, row in rows.items():
         print(
             f"{key:24}{_spread(row['class_dsc']):>16}{_spread(row['foreground_dsc']):>16}"
-            f"{_spread(row['false_alarms']):>16}{row['gate_share']['mean']:>8.1%}"
+            f"{_spread(row['false_alarms']):>16}{_spread(row['rightly_named']):>16}"
+            f"{row['teaching_frames']['mean']:>9.1%}"
         )
+    print(f"{'true outlines, colour alone':72}{_spread(result['named_by_colour_alone']):>16}")
+    sure = result["confidence"]
+    print(
+        f"confidence: calibration error {sure['error']:.3f} over {sure['count']} masks; "
+        f"{sure['passed_share']:.1%} reach the gate, their mean DSC {sure['passed_dsc']:.3f}"
+    )
     print(
         f"online updates: {_signed(result['update_effect'])} class DSC; "
         f"under the shift {_signed(result['update_effect_shifted'])}"

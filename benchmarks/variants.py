@@ -9,11 +9,12 @@ import numpy as np
 
 from benchmarks.metrics import dsc, hd95, iou
 from models.tracker import Fusion, Parts, Tracker
-from models.types import IGNORE_ID, UInt8Array, Update
+from models.types import IGNORE_ID, Segmentation, UInt8Array, Update
 
 VARIANTS: dict[str, Parts] = {
     "full": Parts(),
     "no update": Parts(online=False),
+    "pixels named": Parts(instances=False, online=False),
     "no naming": Parts(naming=False, online=False),
     "no fusion": Parts(fusion=Fusion.AVERAGE),
     "no learner": Parts(learner=False),
@@ -32,6 +33,9 @@ class Tally:
 
     alarms: by class id, 1 or 0 for each frame in which the class is absent
     gated, rows: (class, frame) pairs that taught, and all of them; rolled_back among the gated
+    teaching, frames: frames that taught any class, and all of them
+    confidence, reached: of every class that was drawn, its confidence and its DSC (0 if absent)
+    named: 1 or 0 for each visible instrument of each frame, where the truth knows instruments
     """
 
     dsc: dict[int, list[float]] = field(default_factory=dict)
@@ -41,6 +45,11 @@ class Tally:
     gated: int = 0
     rolled_back: int = 0
     rows: int = 0
+    teaching: int = 0
+    frames: int = 0
+    confidence: list[float] = field(default_factory=list)
+    reached: list[float] = field(default_factory=list)
+    named: list[float] = field(default_factory=list)
 
     def add(self, class_id: int, found: UInt8Array, truth: UInt8Array) -> None:
         """Score one class in one frame. found, truth: (H, W) bool"""
@@ -67,6 +76,14 @@ class Tally:
         values = [v for key, each in self.alarms.items() if key != FOREGROUND for v in each]
         return float(np.mean(values)) if values else float("nan")
 
+    def named_share(self) -> float:
+        """Share of visible instruments, frame by frame, that got their right name."""
+        return float(np.mean(self.named)) if self.named else float("nan")
+
+    def teaching_share(self) -> float:
+        """Share of frames that taught at least one class."""
+        return self.teaching / self.frames if self.frames else float("nan")
+
     def gate_share(self) -> float:
         """Share of (class, frame) pairs that updated."""
         return self.gated / self.rows if self.rows else float("nan")
@@ -79,13 +96,22 @@ def run_sequence(tracker: Tracker, frames: Iterable[Pair], tally: Tally) -> None
     """
     tracker.reset()
     for image, truth in frames:
-        result = tracker.step(image)
-        counted = truth != IGNORE_ID
-        tally.add(FOREGROUND, (result.class_map > 0) & counted, (truth > 0) & counted)
-        for spec in tracker.classes:
-            found = (result.class_map == spec.class_id) & counted
-            tally.add(spec.class_id, found, truth == spec.class_id)
-        for one in result.results:
-            tally.rows += 1
-            tally.gated += one.update is Update.ACCEPTED
-            tally.rolled_back += one.update is Update.ROLLED_BACK
+        score_frame(tracker.step(image), truth, tally)
+
+
+def score_frame(result: Segmentation, truth: UInt8Array, tally: Tally) -> None:
+    """Score one answer. truth: (H, W) class map"""
+    counted = truth != IGNORE_ID
+    tally.add(FOREGROUND, (result.class_map > 0) & counted, (truth > 0) & counted)
+    for one in result.results:
+        found = (result.class_map == one.class_id) & counted
+        own = truth == one.class_id
+        tally.add(one.class_id, found, own)
+        if found.any():
+            tally.confidence.append(one.confidence)
+            tally.reached.append(dsc(found, own))
+        tally.rows += 1
+        tally.gated += one.update is Update.ACCEPTED
+        tally.rolled_back += one.update is Update.ROLLED_BACK
+    tally.frames += 1
+    tally.teaching += any(one.update is Update.ACCEPTED for one in result.results)

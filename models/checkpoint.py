@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.config import BACKBONES, BackboneConfig, LearnerConfig, MemoryConfig
 from models.errors import CheckpointError
-from models.ofl_sam2 import MethodConfig, OflSam2
+from models.ofl_sam2 import HEADS, MethodConfig, OflSam2
 
 EMBEDDED = Path(__file__).parent / "weights" / "nano.safetensors"
 FORMAT = "trocar-weights-1"
@@ -49,6 +49,16 @@ def save_embedded(model: OflSam2, ridge: float, path: Path) -> None:
     part.replace(path)
 
 
+def add_head(path: Path, name: str, head: nn.Module, out: Path) -> None:
+    """Write embedded weights with this head (parting, clicks); other tensors stay as they are."""
+    header, tensors = _read_safetensors(path)
+    kept = {key: value for key, value in tensors.items() if not key.startswith(f"{name}.")}
+    added = {f"{name}.{k}": v.detach().half().contiguous() for k, v in head.state_dict().items()}
+    part = out.with_suffix(".part")
+    save_file({**kept, **added}, part, metadata={"trocar": json.dumps(header)})
+    part.replace(out)
+
+
 def load_embedded(
     path: Path = EMBEDDED,
     learner: LearnerConfig | None = None,
@@ -62,7 +72,9 @@ def load_embedded(
     if header.get("format") != FORMAT:
         raise CheckpointError(f"{path.name}: expected format {FORMAT}, got {header.get('format')}")
     backbone = _backbone_named(header.get("backbone", ""))
-    model = OflSam2(MethodConfig(backbone, learner or LearnerConfig(), memory or MemoryConfig()))
+    heads = tuple(n for n in HEADS if any(key.startswith(f"{n}.") for key in tensors))
+    config = MethodConfig(backbone, learner or LearnerConfig(), memory or MemoryConfig(), heads)
+    model = OflSam2(config)
     _load_strictly(model, {k: v.float() for k, v in tensors.items()}, path)
     model.eval().requires_grad_(False)
     return LoadedWeights(model, backbone.name, sha256_of(path), float(header.get("ridge", 1e-2)))

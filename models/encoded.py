@@ -15,6 +15,7 @@ from torch import Tensor
 
 from models.annotated import AnnotatedFrames
 from models.backbone import ImageFeatures
+from models.instance_naming import References, frame_references
 from models.lift import fit_lift, lifted
 from models.mapper import Statistics, describe, token_weights
 from models.naming import describe_instrument, fit_naming, naming_statistics
@@ -33,6 +34,7 @@ class EncodedFrames:
     mask: Tensor  # (C, N, S, S)
     image: Tensor  # (N, 3, S, S) normalised
     naming: list[Statistics]  # N of one row
+    references: list[References]  # N, or none where the network has no parting head
     lift: Tensor | None = None  # (1, D, M + 1) where the target is the memory
 
 
@@ -44,6 +46,7 @@ def encode_frames(model: OflSam2, frames: AnnotatedFrames) -> EncodedFrames:
     rows = len(mask)
     levels: list[ImageFeatures] = []
     images, naming = [], []
+    references: list[References] = []
     described, memories, pointers, statistics = [], [], [], []
     targets, weights = [], []  # kept only where a lift is fitted
     for number in range(len(frames.image)):
@@ -59,6 +62,8 @@ def encode_frames(model: OflSam2, frames: AnnotatedFrames) -> EncodedFrames:
         levels.append(features)
         images.append(image)
         naming.append(_naming_of(features, image, shown))
+        if model.parting is not None:
+            references.append(frame_references(model.parting, features, image, shown))
         described.append(phi)
         memories.append(entries.memory)
         pointers.append(entries.pointer)
@@ -86,6 +91,7 @@ def encode_frames(model: OflSam2, frames: AnnotatedFrames) -> EncodedFrames:
         mask=mask,
         image=torch.cat(images),
         naming=naming,
+        references=references,
         lift=lift,
     )
 

@@ -24,6 +24,7 @@ from models.held_out import (
     leave_one_out,
     train_fusion,
 )
+from models.instance_naming import References, joined
 from models.learner import LearnerStart
 from models.mapper import descend, ridge_solution
 from models.naming import Naming
@@ -119,6 +120,7 @@ def fit_frames(
         calibration=calibration,
         fitted_on={"frames": len(frames.image), "seed": config.seed},
         naming=_naming(encoded, answer.naming_weight),
+        references=_references(encoded, answer.found_weight),
         object_offset=answer.object_offset,
         lift=encoded.lift,
     )
@@ -151,6 +153,12 @@ def _require_visible(classes: tuple[ClassSpec, ...], present: Tensor) -> None:
 def _naming(encoded: EncodedFrames, weight: float) -> Naming | None:
     indicator = name_indicator(encoded)
     return Naming(indicator, weight) if indicator is not None and weight > 0 else None
+
+
+def _references(encoded: EncodedFrames, found_weight: float | None) -> References | None:
+    if found_weight is None:
+        return None
+    return joined(encoded.references, found_weight)
 
 
 @torch.no_grad()

@@ -21,6 +21,7 @@ from models.encoded import (
     name_indicator,
     total_statistics,
 )
+from models.instance_naming import InstanceNamer, References, joined
 from models.losses import mask_loss, quality_loss
 from models.mapper import apply_mapper, descend, mapping_loss, ridge_solution
 from models.memory_bank import BankShape, MemoryBank
@@ -31,8 +32,10 @@ from models.profile import Calibration, SupportSet
 from models.tracker import apply_naming, pool_features, raw_confidence
 
 RIDGES = (0.3, 1.0, 3.0, 10.0)  # times the ridge that pretraining found
+FOUND_WEIGHTS = (0.5, 0.0, 1.0)  # see References
 OBJECT_OFFSETS = (0.0, 1.5, 3.0)  # of the object score
 MAPPED_ALONE = -8.0  # bias of the fusion gate from which nothing but E2 passes
+PRIOR, INSTANCE_PRIOR = 2.0, 20.0  # of the calibration, in samples; the latter is fitted already
 USUAL = 0.9  # share of true annotations whose loss the guard takes for usual
 UNTESTED_OFFSET = 3.0  # where there are too few frames to hold any out
 
@@ -69,7 +72,8 @@ def choose_ridge(model: OflSam2, encoded: EncodedFrames, held_out: list[int], ba
 class LeftOut:
     """Held-out frames as the tracker would see them, before fusion.
 
-    attended, mapped: (n, C, D, h, w); mask: (n, C, S, S); features, image, indicator: of n frames
+    attended, mapped: (n, C, D, h, w); mask: (n, C, S, S); features, image, indicator and references
+    (both from the other frames): of n frames
     """
 
     attended: Tensor
@@ -78,6 +82,7 @@ class LeftOut:
     features: list[ImageFeatures]
     image: list[Tensor]
     indicator: list[Tensor | None]
+    references: list[References]
 
 
 @torch.no_grad()
@@ -86,7 +91,7 @@ def leave_one_out(
 ) -> LeftOut:
     total, config = total_statistics(encoded), model.config
     attended, mapped, features = [], [], []
-    image, indicator = [], []
+    image, indicator, references = [], [], []
     for frame in held_out:
         tau = ridge_solution(total.minus(frame_statistics(encoded, frame)).normalized(), ridge)
         seen = frame_features(encoded, frame)
@@ -96,11 +101,19 @@ def leave_one_out(
         features.append(seen)
         image.append(encoded.image[frame : frame + 1])
         indicator.append(name_indicator(encoded, without=frame))
+        references += _references_without(encoded, frame)
     if not held_out:
         empty = torch.zeros(0)
-        return LeftOut(empty, empty, empty, [], [], [])
+        return LeftOut(empty, empty, empty, [], [], [], [])
     mask = encoded.mask[:, held_out].transpose(0, 1).float()
-    return LeftOut(torch.stack(attended), torch.stack(mapped), mask, features, image, indicator)
+    return LeftOut(
+        torch.stack(attended), torch.stack(mapped), mask, features, image, indicator, references
+    )
+
+
+def _references_without(encoded: EncodedFrames, frame: int) -> list[References]:
+    others = [one for number, one in enumerate(encoded.references) if number != frame]
+    return [joined(others, 0.0)] if others else []
 
 
 def _bank_without(
@@ -177,25 +190,36 @@ def _fusion_loss(model: OflSam2, left_out: LeftOut, frames: list[int]) -> float:
 
 @dataclass(frozen=True)
 class Answer:
-    """How decoded rows become an answer; see Naming.weight and Profile.object_offset."""
+    """How decoded rows become an answer; see Naming.weight and Profile.object_offset.
+
+    found_weight: see References; None: name pixels, not instances
+    """
 
     naming_weight: float
     object_offset: float
+    found_weight: float | None = None
 
 
 @torch.no_grad()
 def _decode_left_out(
     model: OflSam2, left_out: LeftOut, frame: int, answer: Answer
 ) -> tuple[DecodedMasks, Tensor]:
-    """A held-out frame as the tracker would answer it, and the certainty of its names."""
+    """A held-out frame as the tracker would answer it, and its confidence before calibration."""
     fused = model.fusion(left_out.attended[frame], left_out.mapped[frame])
     features = left_out.features[frame]
     decoded = model.backbone.decode_masks(fused, features).shifted(answer.object_offset)
     indicator = left_out.indicator[frame]
-    if indicator is None or answer.naming_weight == 0:
-        return decoded, torch.ones(len(decoded.iou))
-    naming = Naming(indicator, answer.naming_weight)
-    return apply_naming(naming, features, left_out.image[frame], decoded)
+    naming = None
+    if indicator is not None and answer.naming_weight > 0:
+        naming = Naming(indicator, answer.naming_weight)
+    if answer.found_weight is not None and model.parting is not None:
+        references = replace(left_out.references[frame], found_weight=answer.found_weight)
+        namer = InstanceNamer(model.parting, references, naming)
+        return namer.name(features, left_out.image[frame], decoded)
+    if naming is None:
+        return decoded, raw_confidence(decoded, torch.ones(len(decoded.iou)))
+    named, certainty = apply_naming(naming, features, left_out.image[frame], decoded)
+    return named, raw_confidence(named, certainty)
 
 
 def _held_out_score(model: OflSam2, left_out: LeftOut, answer: Answer) -> float:
@@ -209,15 +233,18 @@ def _held_out_score(model: OflSam2, left_out: LeftOut, answer: Answer) -> float:
 
 def choose_answer(model: OflSam2, left_out: LeftOut) -> Answer:
     """The answer that segments the held-out frames best."""
+    parted = bool(left_out.references)
     if len(left_out.features) < 2:
-        return Answer(0.0, UNTESTED_OFFSET)
+        return Answer(0.0, UNTESTED_OFFSET, 0.0 if parted else None)
     weights = NAMING_WEIGHTS if left_out.indicator[0] is not None else (0.0,)
 
     def score(answer: Answer) -> float:
         return _held_out_score(model, left_out, answer)
 
     weight = max(weights, key=lambda one: score(Answer(one, 0.0)))
-    return max((Answer(weight, offset) for offset in OBJECT_OFFSETS), key=score)
+    shares = FOUND_WEIGHTS if parted else (None,)
+    share = max(shares, key=lambda one: score(Answer(weight, 0.0, one)))
+    return max((Answer(weight, offset, share) for offset in OBJECT_OFFSETS), key=score)
 
 
 @torch.no_grad()
@@ -225,36 +252,46 @@ def calibrate(
     model: OflSam2, left_out: LeftOut, rows: int, answer: Answer
 ) -> tuple[Calibration, list[float]]:
     """Confidence against held-out DSC, per class; and the held-out DSC where visible."""
-    raw, dsc, shown = [], [], []
+    raw, dsc, shown, drawn = [], [], [], []
     for frame in range(len(left_out.features)):
-        decoded, certainty = _decode_left_out(model, left_out, frame, answer)
-        raw.append(raw_confidence(decoded, certainty))
+        decoded, unadjusted = _decode_left_out(model, left_out, frame, answer)
+        raw.append(unadjusted)
+        drawn.append((decoded.gated() > 0).flatten(1).any(dim=1))
         dsc.append(exclusive_dsc(decoded, left_out.mask[frame]))
         shown.append(left_out.mask[frame].flatten(1).any(dim=1))
     if not raw:
         return Calibration(torch.ones(rows), torch.zeros(rows)), [float("nan")] * rows
     scores, truth, visible = torch.stack(raw), torch.stack(dsc), torch.stack(shown)
-    slope, offset = _logistic(torch.logit(scores.clamp(1e-4, 1 - 1e-4)), truth)
+    prior = PRIOR if answer.found_weight is None or rows == 1 else INSTANCE_PRIOR
+    logit = torch.logit(scores.clamp(1e-4, 1 - 1e-4))
+    slope, offset = _logistic(logit, truth, torch.stack(drawn).float(), prior)
     reached = [float(truth[visible[:, r], r].mean()) for r in range(rows)]
     return Calibration(slope, offset), reached
 
 
-def _logistic(score: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+def _logistic(
+    score: Tensor, truth: Tensor, counted: Tensor, weight: float
+) -> tuple[Tensor, Tensor]:
     """Per column, slope and offset of a logistic regression with a prior at (1, 0), by Newton.
 
-    score, truth: (n, C); the prior weighs as much as two samples, so few frames cannot run away
+    score, truth: (n, C); counted: (n, C) 0 or 1, what is not drawn needs no confidence
+    weight: of the prior, in samples, so that few frames cannot run away
     """
     with torch.inference_mode(mode=False):
         features = torch.stack([score, torch.ones_like(score)], dim=-1).transpose(0, 1)  # (C, n, 2)
-        wanted = truth.T
+        wanted, used = truth.T, counted.T[..., None]
         prior = torch.tensor([1.0, 0.0])
         weights = prior.repeat(len(features), 1)
         for _ in range(30):
             prob = torch.sigmoid((features @ weights[..., None])[..., 0])
-            gradient = ((prob - wanted)[..., None] * features).sum(1) + 2 * (weights - prior)
+            gradient = ((prob - wanted)[..., None] * used * features).sum(1) + weight * (
+                weights - prior
+            )
             curve = (prob * (1 - prob)).clamp_min(1e-3)[..., None, None]
-            hessian = (curve * features[..., :, None] * features[..., None, :]).sum(1)
-            hessian = hessian + 2 * torch.eye(2)
+            hessian = (
+                curve * used[..., None] * features[..., :, None] * features[..., None, :]
+            ).sum(1)
+            hessian = hessian + weight * torch.eye(2)
             weights = weights - torch.linalg.solve(hessian, gradient[..., None])[..., 0]
     return weights[:, 0].clamp_min(0.2), weights[:, 1]
 

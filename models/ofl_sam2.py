@@ -5,15 +5,19 @@ Pretraining, fitting and tracking all go through these, so that what is trained 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
 from models.backbone import Backbone, BankTensors, ImageFeatures
+from models.click_head import ClickHead
 from models.config import BackboneConfig, LearnerConfig, MemoryConfig
 from models.engines.engine import Engine
 from models.fusion import AdaptiveFusion
+from models.parting import PartingHead
+
+HEADS = ("parting", "clicks")
 
 
 @dataclass(frozen=True)
@@ -26,26 +30,32 @@ class Entries:
 
 @dataclass(frozen=True)
 class MethodConfig:
-    """Everything that is a choice: backbone, learner, memory."""
+    """Everything that is a choice: backbone, learner, memory, and which of HEADS there are."""
 
     backbone: BackboneConfig
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
+    heads: tuple[str, ...] = ()
 
 
 class OflSam2(nn.Module):
-    """The backbone and the fusion that goes with it."""
+    """The backbone and what goes with it: the fusion, and heads, each None if it is not there."""
 
     def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
         super().__init__()
+        width = config.backbone.model_width
         self.config = config
         self.backbone = backbone or Backbone(config.backbone)
-        self.fusion = AdaptiveFusion(config.backbone.model_width)
+        self.fusion = AdaptiveFusion(width)
+        self.parting = PartingHead(width) if "parting" in config.heads else None
+        self.clicks = ClickHead() if "clicks" in config.heads else None
 
     @classmethod
     def sharing(cls, other: OflSam2, config: MethodConfig) -> OflSam2:
-        """The same backbone (not a copy) with a fusion of its own."""
-        return cls(config, other.backbone)
+        """The same backbone and heads (not copies) with a fusion of its own."""
+        own = cls(replace(config, heads=()), other.backbone)
+        own.parting, own.clicks = other.parting, other.clicks
+        return own
 
     def annotate(self, features: ImageFeatures, mask: Tensor) -> Entries:
         """Memories of annotated frames. features of N frames; mask: (N, 1, S, S) float 0 or 1"""

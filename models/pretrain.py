@@ -82,7 +82,9 @@ class Trainer:
         self.model = OflSam2(MethodConfig(NANO))
         nn.init.constant_(self.model.fusion.gate.bias, 0.0)  # type: ignore[arg-type]
         if config.start is not None:
-            self.model.load_state_dict(load_embedded(config.start).model.state_dict())
+            start = load_embedded(config.start).model
+            self.model.backbone.load_state_dict(start.backbone.state_dict())
+            self.model.fusion.load_state_dict(start.fusion.state_dict())
         self.heads = FindHeads(NANO.model_width, kinds=8)
         self.log_ridge = nn.Parameter(torch.tensor(-4.0))
         self.pool = ProcedurePool(config.pool, NANO.image_size, config.seed)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from models.config import LearnerConfig, MemoryConfig
 from models.errors import ProfileError
+from models.instance_naming import References
 from models.learner import LearnerStart
 from models.mapper import Statistics
 from models.naming import Naming
@@ -78,6 +79,7 @@ class Profile:
     fitted_on: dict[str, Any]
     naming: Naming | None = None
     lift: Tensor | None = None  # (1, D, M + 1), where T regresses memories; see models/lift.py
+    references: References | None = None
     object_offset: float = 0.0  # added to the object score, which decides whether a class is there
 
 
@@ -101,6 +103,7 @@ def save_profile(profile: Profile, path: Path) -> None:
         "calibration.offset": profile.calibration.offset,
         **({} if profile.lift is None else {"lift": profile.lift}),
         **({} if profile.naming is None else {"indicator": profile.naming.indicator}),
+        **_reference_tensors(profile.references),
         **{f"fusion.{key}": value for key, value in profile.fusion.items()},
     }
     header = {
@@ -114,6 +117,7 @@ def save_profile(profile: Profile, path: Path) -> None:
         "fitted_on": profile.fitted_on,
         "object_offset": profile.object_offset,
         "naming_weight": None if profile.naming is None else profile.naming.weight,
+        "references": _reference_numbers(profile.references),
     }
     part = path.with_name(path.name + ".part")
     contiguous = {key: value.detach().contiguous() for key, value in tensors.items()}
@@ -190,6 +194,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Profile:
         fitted_on=dict(header["fitted_on"]),
         naming=_naming(header, tensors),
         lift=tensors.get("lift"),
+        references=_references(header, tensors),
         object_offset=float(header["object_offset"]),
     )
 
@@ -198,6 +203,26 @@ def _naming(header: dict[str, Any], tensors: dict[str, Tensor]) -> Naming | None
     if header["naming_weight"] is None:
         return None
     return Naming(tensors["indicator"], float(header["naming_weight"]))
+
+
+def _reference_tensors(references: References | None) -> dict[str, Tensor]:
+    if references is None:
+        return {}
+    return {"reference.description": references.description, "reference.row": references.row}
+
+
+def _reference_numbers(references: References | None) -> dict[str, float] | None:
+    if references is None:
+        return None
+    return {"alone": references.alone, "found_weight": references.found_weight}
+
+
+def _references(header: dict[str, Any], tensors: dict[str, Tensor]) -> References | None:
+    numbers = header.get("references")
+    if numbers is None:
+        return None
+    described, row = tensors["reference.description"], tensors["reference.row"]
+    return References(described, row, float(numbers["alone"]), float(numbers["found_weight"]))
 
 
 def _symmetric(upper: Tensor, side: int) -> Tensor:

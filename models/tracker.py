@@ -25,6 +25,7 @@ from models.backbone import DecodedMasks, ImageFeatures
 from models.checkpoint import LoadedWeights
 from models.engines.engine import Engine, EngineChoice, open_engine, open_teacher, torch_beside
 from models.errors import ProfileError, StepError
+from models.instance_naming import InstanceNamer
 from models.learner import LearnerSnapshot, LearnerState, OnlineLearner
 from models.lesson import Sample
 from models.lift import lifted
@@ -35,6 +36,7 @@ from models.ofl_sam2 import Entries, OflSam2, own_target
 from models.placement import placed
 from models.preprocess import class_map, to_input
 from models.profile import Profile, load_profile
+from models.tracks import TrackState
 from models.turns import Turns
 from models.types import ClassResult, ClassSpec, Segmentation, UInt8Array, Update
 from models.weight_source import WeightSource
@@ -54,6 +56,7 @@ class Parts:
 
     memory: use E1; learner: use E2; fusion: how both become one where both are used
     naming: let the mapping network's indicator help to name, if the profile has one
+    instances: name instruments and their tracks instead of pixels, if the profile has references
     online: update on confident frames; gamma: None keeps the profile's
     learn_per_frame: classes that learn from one frame at most; None: all, as in the paper
     """
@@ -62,6 +65,7 @@ class Parts:
     learner: bool = True
     fusion: Fusion = Fusion.ADAPTIVE
     naming: bool = True
+    instances: bool = True
     online: bool = True
     gamma: float | None = None
     learn_per_frame: int | None = None
@@ -88,7 +92,7 @@ class _Pass:
     features: ImageFeatures
     described: Tensor
     decoded: DecodedMasks
-    certainty: Tensor  # (C,) of the name
+    raw: Tensor  # (C,) confidence before calibration
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,7 @@ class StreamState:
     frame: int
     since_snapshot: int
     saved: tuple[_Saved, ...]
+    tracks: TrackState | None
 
 
 LEARN_PER_FRAME = 1  # of a video: in 40 ms little changes, and an update costs what a class's does
@@ -154,6 +159,7 @@ class Tracker:
         device = self.engine.device
         self._profile = profile = placed(profile, device)
         self._model.fusion.to(device)
+        self._namer = _namer(self._model, profile, self._parts, device)
         self._lesson: _Lesson | None = None
         self._bank = MemoryBank(shape, profile.memory.max_pointer_distance, device)
         at_once = self._parts.learn_per_frame
@@ -217,6 +223,8 @@ class Tracker:
 
     def rollback(self) -> None:
         """Go back to the learner of 50 to 100 accepted frames ago, or to the profile."""
+        if self._namer is not None:
+            self._namer.tracks.reset()
         if not self._saved:
             self._learner.reset()
             self._bank.forget_recent()
@@ -238,7 +246,9 @@ class Tracker:
     def remember(self) -> StreamState:
         """The stream as it stands, to be gone on from more than once: a volume has two halves."""
         learner, bank = self._learner.snapshot(), self._bank.snapshot()
-        return StreamState(learner, bank, self._frame, self._since_snapshot, tuple(self._saved))
+        tracks = None if self._namer is None else self._namer.tracks.remember()
+        saved = tuple(self._saved)
+        return StreamState(learner, bank, self._frame, self._since_snapshot, saved, tracks)
 
     def return_to(self, state: StreamState) -> None:
         """Go on as if nothing had come since. The annotated frames stay those of the first frame.
@@ -250,10 +260,14 @@ class Tracker:
         self._bank.restore(state.bank)
         self._frame, self._since_snapshot = state.frame, state.since_snapshot
         self._saved = list(state.saved)
+        if self._namer is not None and state.tracks is not None:
+            self._namer.tracks.return_to(state.tracks)
 
     def reset(self) -> None:
         """Forget the stream: the state is the profile's again."""
         self._lesson = None
+        if self._namer is not None:
+            self._namer.tracks.reset()
         self._learner.reset()
         self._bank.forget_recent()
         self._saved.clear()
@@ -300,7 +314,7 @@ class Tracker:
         started = time.perf_counter()
         seen, undone = self._sound_pass(frame)
         decoded = seen.decoded
-        confidence = self._profile.calibration(raw_confidence(decoded, seen.certainty))
+        confidence = self._profile.calibration(seen.raw)
         present = (decoded.object_logit > 0) & (decoded.mask_logits.amax(dim=(1, 2, 3)) > 0)
         self._lesson = _Lesson(seen, confidence, present, undone)
         classes = self._class_map(decoded, present, frame.size)
@@ -367,11 +381,12 @@ class Tracker:
             self._choose_support(features)
         decoded = self.engine.decode_masks(self._condition(features, described), features)
         decoded = decoded.shifted(self._profile.object_offset)
-        certainty = torch.ones_like(decoded.iou)
-        naming = self._profile.naming
+        naming, certainty = self._profile.naming, torch.ones_like(decoded.iou)
+        if self._namer is not None:
+            return _Pass(features, described, *self._namer.name(features, frame.image, decoded))
         if naming is not None and self._parts.learner and self._parts.naming:
             decoded, certainty = apply_naming(naming, features, frame.image, decoded)
-        return _Pass(features, described, decoded, certainty)
+        return _Pass(features, described, decoded, raw_confidence(decoded, certainty))
 
     def _condition(self, features: ImageFeatures, described: Tensor) -> Tensor:
         parts = self._parts
@@ -457,6 +472,15 @@ def apply_naming(
     shown = named.mask_logits.amax(dim=(1, 2, 3)) > 0
     logit = torch.where(shown, decoded.object_logit.clamp_min(0.1), decoded.object_logit)
     return replace(decoded, mask_logits=named.mask_logits, object_logit=logit), named.certainty
+
+
+def _namer(
+    model: OflSam2, profile: Profile, parts: Parts, device: torch.device
+) -> InstanceNamer | None:
+    wanted = parts.learner and parts.naming and parts.instances
+    if not wanted or model.parting is None or profile.references is None:
+        return None
+    return InstanceNamer(model.parting.to(device), profile.references, profile.naming)
 
 
 def raw_confidence(decoded: DecodedMasks, certainty: Tensor) -> Tensor:

@@ -160,6 +160,11 @@ class Clip:
             classes[instance.instance_id] = instance.class_id
         return PhantomFrame(finished, classes[canvas.owner], canvas.owner)
 
+    def poses(self, t: float) -> dict[int, Pose]:
+        """Where each instrument is at t seconds, by instance id; those outside are left out."""
+        posed = ((actor.instance.instance_id, _pose(actor, self.size, t)) for actor in self._actors)
+        return {number: pose for number, pose in posed if pose is not None}
+
     def _draw_actor(self, canvas: Canvas, actor: _Actor, t: float) -> None:
         pose = _pose(actor, self.size, t)
         if pose is None:

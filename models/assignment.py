@@ -1,0 +1,32 @@
+"""Names for all instances of a frame at once: two of one kind are rarer than two kinds."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from models.instances import Float
+
+TOGETHER = 4  # instances that are decided together, the largest ones
+
+
+def joint_shares(evidence: Float, area: npt.NDArray[np.int64], twin_cost: float) -> Float:
+    """How likely each instance is each class, given the others in the frame. (K, C), rows sum to 1
+
+    evidence: (K, C) log shares; area: (K,) pixels; twin_cost: of every instance after the first
+    that has the same class. All combinations of the largest TOGETHER instances are weighed; the
+    others are judged on their own.
+    """
+    shares = np.exp(evidence - np.logaddexp.reduce(evidence, axis=1, keepdims=True))
+    first = np.argsort(-area)[:TOGETHER]
+    if len(first) < 2 or twin_cost <= 0:
+        return np.asarray(shares, np.float32)
+    rows = evidence.shape[1]
+    chosen = np.indices((rows,) * len(first)).reshape(len(first), -1)  # (k, combinations)
+    score = evidence[first[:, None], chosen].sum(axis=0)
+    ordered = np.sort(chosen, axis=0)
+    score = score - twin_cost * (ordered[1:] == ordered[:-1]).sum(axis=0)
+    weight = np.exp(score - score.max())
+    for place, number in enumerate(first):
+        shares[number] = np.bincount(chosen[place], weight, minlength=rows) / weight.sum()
+    return np.asarray(shares, np.float32)

@@ -1,0 +1,192 @@
+"""A name per instrument: the annotated frames' regions as references, a vote along each track.
+
+Not in the paper; docs/method.md has what it is worth. An instance (`instances.py`) is described by
+the parting head and compared with the regions of the annotated frames; its track (`tracks.py`)
+averages what its frames said. The mask decoder's rows still say what is instrument, and their
+opinion of each instance counts beside the references, as does how its pixels would be named alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.assignment import joint_shares
+from models.backbone import DecodedMasks, ImageFeatures
+from models.instances import Float, Labels, Parted, part_votes
+from models.naming import Naming, name_masks
+from models.parting import PartedFrame, PartingHead
+from models.tracks import Instances, InstanceTracks
+
+MAX_REFERENCES = 256  # regions of annotated frames that a profile keeps
+SHARPNESS = 8.0  # of the comparison with the references
+OPINION = 0.15  # of the decoder's rows, per logit
+PIXELS, DOUBT = 0.4, 0.1  # weight of how the pixels are named one by one; share that is nothing
+CONFIDENCE = (0.3, 0.46, -2.4)  # logit of the name, log of pixels, constant; from 24 procedures
+    0.37,
+    0.06,
+    0.51,
+    -2.6,
+)  # name (logit), opinion, log of pixels, constant: 24 procedures
+TWIN_COST = 0.5  # of a second instrument of one kind, if annotated frames never show two
+UNSURE = -10.0  # logits are cut off here, both ways
+
+
+@dataclass(frozen=True)
+class References:
+    """Regions of annotated frames. description: (R, D) unit length; row: (R,) long, their class
+
+    alone: share of annotated frames in which no class had two regions
+    found_weight: of the parting head's own opinion of what is instrument, beside the decoder's
+    """
+
+    description: Tensor
+    row: Tensor
+    alone: float = 1.0
+    found_weight: float = 0.0
+
+    def log_shares(self, description: Tensor, rows: int) -> Tensor:
+        """How much each class is like these regions. (K, D) -> (K, rows), shares sum to one"""
+        alike = SHARPNESS * description @ self.description.T  # (K, R)
+        scores = []
+        for row in range(rows):
+            own = alike[:, self.row == row]
+            count = own.shape[1]
+            mean = own.logsumexp(dim=1) - np.log(max(count, 1))
+            scores.append(mean if count else torch.full((len(alike),), -SHARPNESS))
+        return torch.stack(scores, dim=1).log_softmax(dim=1)
+
+
+def describe_regions(head: PartingHead, parted: PartedFrame, label: Labels, count: int) -> Tensor:
+    """Descriptions of the instances 1 to K of one frame, (K, D). label: (4h, 4w)"""
+    places = torch.from_numpy(label).to(parted.texture.device)
+    numbers = torch.arange(1, count + 1, device=places.device)[:, None, None]
+    region = F.avg_pool2d((places[None] == numbers).float()[:, None], 2)[:, 0]
+    return head.describe(parted.texture[0], parted.attention[0], region)
+
+
+def frame_references(
+    head: PartingHead, features: ImageFeatures, image: Tensor, mask: Tensor
+) -> References:
+    """The regions of one annotated frame. mask: (C, S, S) 0 or 1"""
+    parted = head(features, image)
+    cover = F.adaptive_avg_pool2d(mask.float(), parted.vote.shape[-1])
+    vote = parted.vote[0].numpy()
+    described, rows = [], []
+    for row, shown in enumerate(cover):
+        regions = part_votes((shown > 0.5).numpy(), vote)
+        if len(regions.centre):
+            described.append(describe_regions(head, parted, regions.label, len(regions.centre)))
+            rows += [row] * len(regions.centre)
+    empty = torch.zeros(0, head.discriminants.out_features)
+    alone = float(len(rows) == len(set(rows)))
+    return References(torch.cat([empty, *described]), torch.tensor(rows, dtype=torch.long), alone)
+
+
+def joined(each: list[References], found_weight: float) -> References:
+    """The references of several frames, an even choice of them if there are very many."""
+    description = torch.cat([one.description for one in each])
+    row = torch.cat([one.row for one in each])
+    step = -(-len(row) // MAX_REFERENCES) or 1
+    kept, names = description[::step].contiguous(), row[::step].contiguous()
+    alone = float(np.mean([one.alone for one in each])) if each else 1.0
+    return References(kept, names, alone, found_weight)
+
+
+class InstanceNamer:
+    """Names the instances of one stream, frame by frame."""
+
+    def __init__(
+        self, head: PartingHead, references: References, naming: Naming | None = None
+    ) -> None:
+        """naming: of pixels, whose opinion counts too."""
+        self._head, self._references, self._naming = head, references, naming
+        self.tracks = InstanceTracks()
+
+    def name(
+        self, features: ImageFeatures, image: Tensor, decoded: DecodedMasks
+    ) -> tuple[DecodedMasks, Tensor]:
+        """The rows' masks after naming, and their confidence before calibration, (C,)."""
+        if not bool(torch.isfinite(decoded.mask_logits).all()):
+            return decoded, decoded.iou  # nothing may hide what is not a number
+        parted = self._head(features, image)
+        rows = decoded.gated()[:, 0].clamp(UNSURE, -UNSURE)  # (C, H, W)
+        instrument = rows.amax(dim=0)
+        if self._references.found_weight > 0:
+            own = parted.instrument[0, 0].clamp(UNSURE, -UNSURE)
+            instrument = instrument + self._references.found_weight * (own - instrument)
+        if len(rows) == 1:
+            return _found(decoded, instrument)
+        regions = part_votes((instrument > 0).cpu().numpy(), parted.vote[0].cpu().numpy())
+        count = len(regions.centre)
+        described = describe_regions(self._head, parted, regions.label, count)
+        area = np.bincount(regions.label.ravel(), minlength=count + 1)[1:]
+        seen = Instances(regions.centre, described.cpu().numpy(), area)
+        pixels = self._pixels(features, image, decoded, rows)
+        mean = self.tracks.step(seen, self._evidence(described, regions, rows, pixels))
+        shares = joint_shares(mean, area, TWIN_COST * self._references.alone)
+        return _painted(decoded, instrument, regions, shares)
+
+    def _pixels(
+        self, features: ImageFeatures, image: Tensor, decoded: DecodedMasks, rows: Tensor
+    ) -> Tensor:
+        """What each pixel alone would be named. (C, H, W) bool"""
+        if self._naming is None:
+            return (rows == rows.amax(dim=0)) & (rows > 0)
+        named = name_masks(self._naming, features.stride16, image, decoded.gated())
+        return named.mask_logits[:, 0] > 0
+
+    def _evidence(self, described: Tensor, regions: Parted, rows: Tensor, pixels: Tensor) -> Float:
+        """(K, C) log shares. rows: (C, H, W) logits; pixels: (C, H, W) bool"""
+        count = len(regions.centre)
+        if not count:
+            return np.zeros((0, len(rows)), np.float32)
+        shares = self._references.log_shares(described, len(rows))
+        label = torch.from_numpy(regions.label).to(rows.device)
+        own = F.one_hot(label, count + 1)[..., 1:].flatten(0, 1).to(rows.dtype)  # (HW, K)
+        own = own / own.sum(dim=0)
+        opinion, named = rows.flatten(1) @ own, pixels.to(rows.dtype).flatten(1) @ own  # (C, K)
+        all_said = shares + OPINION * opinion.T + PIXELS * (named.T + DOUBT).log()
+        said: Float = all_said.log_softmax(dim=1).cpu().numpy()
+        return said
+
+
+def _found(decoded: DecodedMasks, instrument: Tensor) -> tuple[DecodedMasks, Tensor]:
+    """The only class there is."""
+    shown = (instrument > 0).any()
+    object_logit = torch.where(shown, decoded.object_logit.clamp_min(0.1), -1.0)
+    found = replace(decoded, mask_logits=instrument[None, None], object_logit=object_logit)
+    return found, decoded.iou * decoded.object_logit.sigmoid()
+
+
+def _painted(
+    decoded: DecodedMasks, instrument: Tensor, regions: Parted, shares: Float
+) -> tuple[DecodedMasks, Tensor]:
+    """Each instance in its likeliest row. shares: (K, C)"""
+    rows = len(decoded.iou)
+    best = shares.argmax(axis=1) if len(shares) else np.zeros(0, np.int64)
+    row_of = torch.from_numpy(np.concatenate([[-1], best])).to(instrument.device)
+    regions_of = torch.from_numpy(regions.label).to(instrument.device)
+    named = row_of[regions_of]  # (H, W)
+    own = named[None] == torch.arange(rows, device=named.device)[:, None, None]
+    logits = torch.where(own, instrument, -instrument.abs() - 1)[:, None]
+    shown = own.flatten(1).any(dim=1)
+    object_logit = torch.where(shown, decoded.object_logit.clamp_min(0.1), -1.0)
+    painted = replace(decoded, mask_logits=logits, object_logit=object_logit)
+    share = torch.from_numpy(np.concatenate([[0.0], shares.max(axis=1, initial=0)])).float()
+    return painted, _raw_confidence(own, share.to(named.device)[regions_of])
+
+
+def _raw_confidence(own: Tensor, share: Tensor) -> Tensor:
+    """An estimate of each row's DSC from how sure its name is and how large it is. (C,)
+
+    own: (C, H, W) bool; share: (H, W) of the likeliest class
+    """
+    area = own.sum(dim=(1, 2)).clamp_min(1)
+    name = ((share * own).sum(dim=(1, 2)) / area).clamp(1e-3, 1 - 1e-3)
+    by_name, by_size, constant = CONFIDENCE
+    return (by_name * name.logit() + by_size * area.log() + constant).sigmoid()

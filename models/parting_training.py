@@ -1,0 +1,145 @@
+"""Trains the parting head on phantoms, on a frozen trunk, and adds it to the embedded weights.
+
+python -m models.parting_training RUN/nano.safetensors RUN/parted.safetensors [STEPS]
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from models.checkpoint import add_head, load_embedded
+from models.curve import draw_curve
+from models.losses import mask_loss, region_contrast
+from models.parting import DESCRIPTION, PartedFrame, PartingHead
+from models.parting_frames import MIXED, FeaturePool, PartingFrames
+
+STEPS, PROCEDURES, FRAMES, POOL = 1600, 8, 4, 700
+RATE, WARM_UP = 2e-3, 60
+CLOSE, APART = 0.06, 0.45  # of votes: within an instrument, between the means of two
+LEAST = 6  # pixels of an instance that counts
+WEIGHTS = {"found": 1.0, "vote": 6.0, "pull": 8.0, "push": 4.0, "contrast": 0.5}
+
+
+@dataclass
+class _Terms:
+    """What one batch says about its instances, before averaging."""
+
+    vote: list[Tensor] = field(default_factory=list)
+    pull: list[Tensor] = field(default_factory=list)
+    push: list[Tensor] = field(default_factory=list)
+    pooled: list[Tensor] = field(default_factory=list)
+    group: list[int] = field(default_factory=list)
+    label: list[int] = field(default_factory=list)
+
+
+class Describer(nn.Module):
+    """Describes pooled regions while the head is trained, so that its textures come to tell kinds
+    apart; `description_fitting.py` then finds the discriminants that ship.
+    """
+
+    def __init__(self, pooled: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(pooled)
+        self.straight = nn.Linear(pooled, DESCRIPTION)
+        self.bent = nn.Sequential(nn.Linear(pooled, 96), nn.GELU(), nn.Linear(96, DESCRIPTION))
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(K, P) -> (K, DESCRIPTION) of unit length"""
+        seen = self.norm(pooled)
+        return F.normalize(self.straight(seen) + self.bent(seen), dim=1)
+
+
+def parting_losses(
+    head: PartingHead, describer: Describer, batch: PartingFrames, frames: int
+) -> dict[str, Tensor]:
+    """Losses of a batch of procedures with `frames` frames each."""
+    features, image = batch.features, batch.image.float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = head(features, image)
+    parted = PartedFrame(*(value.float() for value in vars(half).values()))
+    terms = _Terms()
+    for index in range(len(batch.image)):
+        _frame_terms(head, parted, batch, index, terms)
+    terms.group = [index // frames for index in terms.group]
+    unit = describer(torch.stack(terms.pooled))
+    nothing = parted.vote.sum() * 0
+
+    def mean(values: list[Tensor]) -> Tensor:
+        return torch.stack(values).mean() if values else nothing
+
+    return {
+        "found": mask_loss(parted.instrument, batch.cover.float()[:, None]).mean(),
+        "vote": mean(terms.vote),
+        "pull": mean(terms.pull),
+        "push": mean(terms.push),
+        "contrast": region_contrast(
+            unit, torch.tensor(terms.group), torch.tensor(terms.label), 0.1
+        ),
+    }
+
+
+def _frame_terms(
+    head: PartingHead, parted: PartedFrame, batch: PartingFrames, index: int, terms: _Terms
+) -> None:
+    instance = batch.instance[index].long()
+    votes = parted.vote[index].flatten(1)  # (VOTE, n)
+    means = []
+    for number in torch.unique(instance).tolist():
+        inside = (instance == number).flatten()
+        if number in (0, MIXED) or inside.sum() < LEAST:
+            continue
+        own = votes[:, inside]
+        wanted = batch.pose[index, number][:, None].expand(-1, own.shape[1])
+        terms.vote.append(F.smooth_l1_loss(own[:4], wanted, beta=0.05))
+        means.append(own.mean(dim=1))
+        away = (own - means[-1][:, None]).norm(dim=0)
+        terms.pull.append((away - CLOSE).clamp_min(0).square().mean())
+        region = F.avg_pool2d(inside.float().view(1, 1, *instance.shape), 2)[0]
+        terms.pooled.append(head.pool(parted.texture[index], parted.attention[index], region)[0])
+        terms.group.append(index)
+        terms.label.append(int(batch.kind[index, number]))
+    if len(means) > 1:
+        gap = torch.pdist(torch.stack(means))
+        terms.push.append((APART - gap).clamp_min(0).square().mean())
+
+
+def train(start: Path, out: Path, steps: int = STEPS, seed: int = 0) -> None:
+    """Train a head, write the weights with it added, and its curve beside them."""
+    torch.manual_seed(seed)
+    weights = load_embedded(start)
+    head = PartingHead(weights.model.config.backbone.model_width)
+    describer = Describer(head.discriminants.in_features)
+    trained = [*head.parameters(), *describer.parameters()]
+    pool = FeaturePool(weights.model.backbone, POOL, seed)
+    pool.refresh(PROCEDURES)
+    optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.03, betas=(0.9, 0.98))
+    history: list[dict[str, float]] = []
+    for step in tqdm(range(steps), desc="part", unit="step"):
+        pool.refresh(1)
+        fade = 0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * step / steps))
+        for group in optimizer.param_groups:
+            group["lr"] = RATE * fade * min(1.0, (step + 1) / WARM_UP)
+        losses = parting_losses(head, describer, pool.draw(PROCEDURES, FRAMES), FRAMES)
+        loss = torch.stack([WEIGHTS[key] * value for key, value in losses.items()]).sum()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if torch.isfinite(nn.utils.clip_grad_norm_(trained, 1.0)):
+            optimizer.step()
+        history.append({key: float(value.detach()) for key, value in losses.items()})
+        if (step + 1) % 100 == 0 or step + 1 == steps:
+            add_head(start, "parting", head, out)
+            out.with_suffix(".json").write_text(json.dumps(history))
+            draw_curve(history, out.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    train(Path(sys.argv[1]), Path(sys.argv[2]), *(int(value) for value in sys.argv[3:4]))

@@ -1,0 +1,150 @@
+"""Instruments told apart, followed and named: grouping, tracks, references, the parting head."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from models.assignment import joint_shares
+from models.checkpoint import LoadedWeights
+from models.clicks import Click, next_click, segment_clicks
+from models.errors import ModelError
+from models.instance_naming import References, frame_references, joined
+from models.instances import MAX_INSTANCES, part_votes
+from models.parting import VOTE
+from models.phantom import Procedure
+from models.preprocess import to_input
+from models.tracks import MAX_TRACKS, PATIENCE, Instances, InstanceTracks
+
+Picture = np.ndarray[tuple[int, int], np.dtype[np.float32]]
+
+
+def crossing(size: int = 64) -> tuple[Picture, Picture]:
+    """An upright and a level bar that cross; every pixel votes for its own bar. (VOTE, H, W)"""
+    owner = np.zeros((size, size), np.float32)
+    owner[28:36, :] = 1
+    owner[:, 28:36] = 2
+    vote = np.zeros((VOTE, size, size), np.float32)
+    vote[:4, owner == 1] = np.array([0.9, 0.5, 0.25, 0.0], np.float32)[:, None]
+    vote[:4, owner == 2] = np.array([0.5, 0.9, 0.0, 0.25], np.float32)[:, None]
+    return owner, vote
+
+
+def test_crossing_bars_part_and_a_bar_cut_in_two_is_one() -> None:
+    owner, vote = crossing()
+    noise = np.random.default_rng(0).normal(0, 0.02, vote.shape).astype(np.float32)
+    parted = part_votes(owner > 0, vote + noise)
+    assert len(parted.centre) == 2
+    left, right, upright = parted.label[32, 5], parted.label[32, 60], parted.label[5, 32]
+    assert left == right != upright
+    assert (parted.label > 0).sum() == (owner > 0).sum()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 1.0])
+def test_any_votes_give_a_bounded_number_of_instances(share: float) -> None:
+    rng = np.random.default_rng(1)
+    vote = rng.uniform(-3, 3, (VOTE, 64, 64)).astype(np.float32)
+    instrument = rng.random((64, 64)) < share
+    parted = part_votes(instrument, vote)
+    assert len(parted.centre) <= MAX_INSTANCES
+    assert parted.label.max() == len(parted.centre)
+    assert not (parted.label[~instrument]).any()
+
+
+def instances(centre: np.ndarray[tuple[int, int], np.dtype[np.float32]]) -> Instances:
+    looks = np.tile(np.array([[1.0, 0.0]], np.float32), (len(centre), 1))
+    return Instances(centre, looks, np.full(len(centre), 100))
+
+
+def test_a_track_outvotes_a_frame_that_says_otherwise() -> None:
+    tracks, here = InstanceTracks(), np.zeros((1, VOTE), np.float32)
+    first = np.log([[0.9, 0.1]]).astype(np.float32)
+    other = np.log([[0.3, 0.7]]).astype(np.float32)
+    for number in range(6):
+        assert tracks.step(instances(here + np.float32(0.02 * number)), first).argmax() == 0
+    assert tracks.step(instances(here + np.float32(0.12)), other).argmax() == 0
+    assert tracks.step(instances(here + np.float32(1.0)), other).argmax() == 1
+
+
+def test_tracks_are_bounded_and_forgotten() -> None:
+    tracks, rng = InstanceTracks(), np.random.default_rng(2)
+    for _ in range(300):
+        count = int(rng.integers(0, MAX_INSTANCES + 1))
+        centre = rng.uniform(-5, 5, (count, VOTE)).astype(np.float32)
+        tracks.step(instances(centre), np.zeros((count, 3), np.float32))
+        assert len(tracks) <= MAX_TRACKS
+    for _ in range(PATIENCE + 1):
+        tracks.step(instances(np.zeros((0, VOTE), np.float32)), np.zeros((0, 3), np.float32))
+    assert len(tracks) == 0
+
+
+def test_references_name_what_they_were_made_of(weights: LoadedWeights) -> None:
+    """Regions of one procedure's frames, named by other frames of it: most get their own name."""
+    head, backbone = weights.model.parting, weights.model.backbone
+    assert head is not None
+    procedure = Procedure(41_003)
+    each: list[References] = []
+    for clip in range(4):
+        for t in (1.0, 5.0):
+            frame = procedure.clip(clip).render(t)
+            image = backbone.normalize(to_input(frame.image_rgb, 256))
+            masks = np.stack([frame.class_mask == kind for kind in procedure.kinds])
+            features = backbone.encode_image(image)
+            each.append(frame_references(head, features, image, torch.from_numpy(masks)))
+    right, count = 0, 0
+    for number, one in enumerate(each):
+        others = joined([other for place, other in enumerate(each) if place != number], 0.0)
+        shares = others.log_shares(one.description, len(procedure.kinds))
+        assert torch.allclose(shares.exp().sum(dim=1), torch.ones(len(shares)), atol=1e-4)
+        right += int((shares.argmax(dim=1) == one.row).sum())
+        count += len(one.row)
+    assert count >= 6
+    assert right / count >= 0.7
+
+
+def test_a_click_takes_the_instrument_it_is_on(weights: LoadedWeights) -> None:
+    """One click in the middle of each visible instrument of unseen scenes, then corrections."""
+    first, last = [], []
+    for seed in range(41_100, 41_106):
+        frame = Procedure(seed).clip(0).render(2.0)
+        for instance in np.unique(frame.instance_mask[frame.instance_mask > 0]):
+            truth = frame.instance_mask == instance
+            start = next_click(np.zeros_like(truth), truth)
+            if truth.mean() < 0.01 or start is None:
+                continue
+            clicks, scores = [start], []
+            for _ in range(3):
+                found = segment_clicks(weights, frame.image_rgb, clicks)
+                scores.append((found & truth).sum() / (found | truth).sum())
+                clicks += [one for one in [next_click(found, truth)] if one is not None]
+            first.append(scores[0])
+            last.append(scores[-1])
+    assert len(first) >= 5
+    assert np.mean(first) >= 0.5
+    assert np.mean(last) >= 0.6
+
+
+@pytest.mark.parametrize(
+    ("clicks", "expected"),
+    [
+        ([], "at least one click on an instrument"),
+        ([Click(0.5, 0.5, on=False)], "at least one click on an instrument"),
+        ([Click(1.5, 0.5)], "within 0 to 1"),
+    ],
+)
+def test_clicks_that_cannot_be_answered(
+    weights: LoadedWeights, clicks: list[Click], expected: str
+) -> None:
+    with pytest.raises(ModelError, match=expected):
+        segment_clicks(weights, np.zeros((32, 32, 3), np.uint8), clicks)
+
+
+def test_two_of_one_kind_are_rarer_than_two_kinds() -> None:
+    """The surer instance keeps the name that both would have; without a cost both keep it."""
+    evidence = np.log(np.array([[0.9, 0.1], [0.6, 0.4]], np.float32))
+    area = np.array([50, 60])
+    assert joint_shares(evidence, area, 0.0).argmax(axis=1).tolist() == [0, 0]
+    assert joint_shares(evidence, area, 2.0).argmax(axis=1).tolist() == [0, 1]
+    many = np.log(np.full((8, 7), 1 / 7, np.float32))
+    assert np.allclose(joint_shares(many, np.arange(8), 1.0).sum(axis=1), 1)
