@@ -27,11 +27,6 @@ SHARPNESS = 8.0  # of the comparison with the references
 OPINION = 0.15  # of the decoder's rows, per logit
 PIXELS, DOUBT = 0.4, 0.1  # weight of how the pixels are named one by one; share that is nothing
 CONFIDENCE = (0.3, 0.46, -2.4)  # logit of the name, log of pixels, constant; from 24 procedures
-    0.37,
-    0.06,
-    0.51,
-    -2.6,
-)  # name (logit), opinion, log of pixels, constant: 24 procedures
 TWIN_COST = 0.5  # of a second instrument of one kind, if annotated frames never show two
 UNSURE = -10.0  # logits are cut off here, both ways
 
