@@ -12,13 +12,13 @@ import torch
 
 from models.checkpoint import LoadedWeights
 from models.engines.engine import EngineChoice
-from models.phantom import Procedure
+from models.phantom import DEMO_SEED, Procedure
 from models.profile import Calibration, load_profile
 from models.tracker import Parts, Tracker
 from models.types import UInt8Array, Update
 
 
-def clip_frames(count: int, seed: int = 3, clip: int = 0) -> list[UInt8Array]:
+def clip_frames(count: int, seed: int = DEMO_SEED, clip: int = 100) -> list[UInt8Array]:
     scene = Procedure(seed).clip(clip, size=(128, 160))
     return [scene.render(i / 25).image_rgb for i in range(count)]
 
@@ -95,7 +95,7 @@ def test_same_stream_same_result_after_reset(weights: LoadedWeights, one_thread:
 
 
 def test_gate_decides_who_learns(weights: LoadedWeights) -> None:
-    frames = clip_frames(4, clip=1)
+    frames = clip_frames(4, clip=101)
     learning = always_sure(weights)
     updates = [one.update for image in frames for one in learning.step(image).results]
     assert Update.ACCEPTED in updates
@@ -137,7 +137,7 @@ def test_a_poisoned_update_leaves_the_next_frame_as_good(
     import models.tracker as module
 
     clean, poisoned = always_sure(weights), always_sure(weights)
-    frames = clip_frames(5, clip=1)
+    frames = clip_frames(5, clip=101)
     for image in frames[:2]:
         clean.step(image)
         poisoned.step(image)
@@ -175,7 +175,7 @@ def test_any_picture_size(weights: LoadedWeights, shape: tuple[int, int]) -> Non
 @pytest.mark.timeout(900)
 def test_memory_and_step_time_are_flat_over_two_thousand_frames(weights: LoadedWeights) -> None:
     tracker = always_learning(weights)
-    frames = clip_frames(50, clip=1)
+    frames = clip_frames(50, clip=101)
     process, step_ms, resident, updates = psutil.Process(), [], [], 0
     state = tracker.state_bytes
     for number in range(2000):
