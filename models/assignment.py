@@ -8,20 +8,22 @@ import numpy.typing as npt
 from models.instances import Float
 
 TOGETHER = 4  # instances that are decided together, the largest ones
+COMBINATIONS = 4096  # weighed in a frame at most; with many classes fewer are decided together
 
 
 def joint_shares(evidence: Float, area: npt.NDArray[np.int64], twin_cost: float) -> Float:
     """How likely each instance is each class, given the others in the frame. (K, C), rows sum to 1
 
     evidence: (K, C) log shares; area: (K,) pixels; twin_cost: of every instance after the first
-    that has the same class. All combinations of the largest TOGETHER instances are weighed; the
-    others are judged on their own.
+    that has the same class. All combinations of the largest TOGETHER instances are weighed, or of
+    as many as COMBINATIONS allow; the others are judged on their own.
     """
     shares = np.exp(evidence - np.logaddexp.reduce(evidence, axis=1, keepdims=True))
-    first = np.argsort(-area)[:TOGETHER]
+    rows = evidence.shape[1]
+    together = next((n for n in range(TOGETHER, 1, -1) if rows**n <= COMBINATIONS), 1)
+    first = np.argsort(-area)[:together]
     if len(first) < 2 or twin_cost <= 0:
         return np.asarray(shares, np.float32)
-    rows = evidence.shape[1]
     chosen = np.indices((rows,) * len(first)).reshape(len(first), -1)  # (k, combinations)
     score = evidence[first[:, None], chosen].sum(axis=0)
     ordered = np.sort(chosen, axis=0)
