@@ -33,6 +33,7 @@ from models.tracker import apply_naming, pool_features, raw_confidence
 
 RIDGES = (0.3, 1.0, 3.0, 10.0)  # times the ridge that pretraining found
 FOUND_WEIGHTS = (0.5, 0.0, 1.0)  # see References
+TRACKS_GAIN = 0.02  # in DSC, of naming instances over pixels in video; single frames do not show it
 OBJECT_OFFSETS = (0.0, 1.5, 3.0)  # of the object score
 MAPPED_ALONE = -8.0  # bias of the fusion gate from which nothing but E2 passes
 PRIOR, INSTANCE_PRIOR = 2.0, 20.0  # of the calibration, in samples; the latter is fitted already
@@ -242,8 +243,11 @@ def choose_answer(model: OflSam2, left_out: LeftOut) -> Answer:
         return _held_out_score(model, left_out, answer)
 
     weight = max(weights, key=lambda one: score(Answer(one, 0.0)))
-    shares = FOUND_WEIGHTS if parted else (None,)
-    share = max(shares, key=lambda one: score(Answer(weight, 0.0, one)))
+    by_pixel = score(Answer(weight, 0.0))
+    shares = {one: score(Answer(weight, 0.0, one)) for one in FOUND_WEIGHTS if parted}
+    share: float | None = max(shares, key=lambda one: shares[one], default=None)
+    if share is not None and shares[share] < by_pixel - TRACKS_GAIN:
+        share = None
     return max((Answer(weight, offset, share) for offset in OBJECT_OFFSETS), key=score)
 
 
