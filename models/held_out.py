@@ -234,9 +234,8 @@ def _held_out_score(model: OflSam2, left_out: LeftOut, answer: Answer) -> float:
 
 def choose_answer(model: OflSam2, left_out: LeftOut) -> Answer:
     """The answer that segments the held-out frames best."""
-    parted = bool(left_out.references)
     if len(left_out.features) < 2:
-        return Answer(0.0, UNTESTED_OFFSET, 0.0 if parted else None)
+        return Answer(0.0, UNTESTED_OFFSET)
     weights = NAMING_WEIGHTS if left_out.indicator[0] is not None else (0.0,)
 
     def score(answer: Answer) -> float:
@@ -244,7 +243,7 @@ def choose_answer(model: OflSam2, left_out: LeftOut) -> Answer:
 
     weight = max(weights, key=lambda one: score(Answer(one, 0.0)))
     by_pixel = score(Answer(weight, 0.0))
-    shares = {one: score(Answer(weight, 0.0, one)) for one in FOUND_WEIGHTS if parted}
+    shares = {one: score(Answer(weight, 0.0, one)) for one in FOUND_WEIGHTS if left_out.references}
     share: float | None = max(shares, key=lambda one: shares[one], default=None)
     if share is not None and shares[share] < by_pixel - TRACKS_GAIN:
         share = None
