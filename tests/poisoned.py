@@ -10,7 +10,7 @@ import torch
 
 import models.tracker
 from models.checkpoint import load_embedded
-from models.mapper import Statistics
+from models.lesson import Sample
 from models.tracker import Tracker
 from models.types import Update
 from tests.test_tracker import always_learning
@@ -23,10 +23,10 @@ def poisoned_lessons() -> Tracker:
     """Some frames teach what is not a number; the learner is to refuse it."""
     honest, numbers = models.tracker.lesson_of, itertools.count(1)
 
-    def lesson(*arguments: object) -> tuple[object, Statistics]:
+    def lesson(*arguments: object) -> tuple[object, Sample]:
         entries, fresh = honest(*arguments)  # type: ignore[arg-type]
         if BEGIN <= next(numbers) < END:
-            fresh = replace(fresh, cross=torch.full_like(fresh.cross, NAN))
+            fresh = replace(fresh, target=torch.full_like(fresh.target, NAN))
         return entries, fresh
 
     patch("models.tracker.lesson_of", lesson).start()  # this process is the model's, and ends

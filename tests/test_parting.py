@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from models import click_training, description_fitting, parting_training
 from models.assignment import joint_shares
-from models.checkpoint import LoadedWeights
+from models.checkpoint import EMBEDDED, LoadedWeights
 from models.clicks import Click, next_click, segment_clicks
 from models.errors import ModelError
 from models.instance_naming import References, frame_references, joined
@@ -158,3 +161,21 @@ def test_many_classes_do_not_make_naming_explode() -> None:
     shares = joint_shares(evidence, np.arange(5), 1.0)
     assert np.allclose(shares.sum(axis=1), 1, atol=1e-4)
     assert time.perf_counter() - started < 0.5
+
+
+def test_heads_are_trained_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two steps of each, from the embedded weights; everything else stays bit for bit."""
+    for module in (parting_training, click_training):
+        monkeypatch.setattr(module, "PROCEDURES", 2)
+    parted, described, clicked = (tmp_path / f"{n}.safetensors" for n in range(3))
+    parting_training.train(EMBEDDED, parted, steps=2)
+    description_fitting.fit(parted, described, procedures=3)
+    click_training.train(described, clicked, steps=2)
+    before, after = load_file(EMBEDDED), load_file(clicked)
+    assert before.keys() == after.keys()
+    heads = ("parting.", "clicks.")
+    for key, value in before.items():
+        assert torch.equal(value, after[key]) != key.startswith(heads) or value.numel() < 2
+    assert parted.with_suffix(".png").stat().st_size > 1000
