@@ -45,7 +45,7 @@ TEST_CLIPS = (10, 11)
 FPS = 25.0
 FIND_FRAMES, TRACK_FRAMES = 16, 30
 NAME_FRAMES, NAME_STEP_S = 16, 0.12  # two seconds of video
-NAMED = ("full", "no update", "pixels named", "no naming", "support memory alone")
+NAMED = ("full", "no update", "pixels named", "support memory alone")
 SHIFTED = ("full", "no update")
 SHIFT = Shift(at_s=1.0)
 
