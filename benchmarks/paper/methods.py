@@ -97,6 +97,7 @@ ABLATIONS: dict[str, Method] = {
     "fusion_average": _parts("average for fusion", Parts(fusion=Fusion.AVERAGE)),
     "fusion_sum": _parts("sum for fusion", Parts(fusion=Fusion.SUM)),
     "no_naming": _parts("no naming", Parts(naming=False)),
+    "no_instances": _parts("names by pixel, not by instance", Parts(instances=False)),
     "no_update": _parts("no update", Parts(online=False)),
     "blind_update": Method(
         "blind update", "no gate, no guard", variant=Variant(Parts(gamma=0.0), guarded=False)

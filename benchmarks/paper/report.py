@@ -16,8 +16,9 @@ from benchmarks.paper.setting import OPEN_POINTS, PaperConfig
 from benchmarks.paper.summary import Gap, MethodSummary, case_rows
 from models.datasets.sequences import AnnotatedSequence
 
-FEW_CASES = 20  # tests with fewer cases a seed, or with one seed, carry a warning
+FEW_CASES = 20  # tests with fewer cases in all, or with one seed, carry a warning
 NOTICEABLE = 0.02  # difference of a share that is worth a word
+EQUAL = 0.0005  # differences in mean DSC below this are none
 
 
 def write_cases(results: Sequence[SeedResult], path: Path) -> None:
@@ -49,10 +50,10 @@ def report(
 def warnings(config: PaperConfig, results: Sequence[SeedResult]) -> list[str]:
     """What a reader must know before any figure."""
     said = []
-    cases = min(len(one.split.test) for one in results)
+    cases = sum(len(one.split.test) for one in results)
     if cases < FEW_CASES or len(results) < 2:
         said.append(
-            f"> **Far too few for a claim**: {cases} test cases a seed, {len(results)} seed(s). "
+            f"> **Far too few for a claim**: {cases} test cases, {len(results)} seed(s). "
             "The commands ran end to end; no conclusion may be drawn from these figures."
         )
     if any(_same_sequence(one) for one in results):
@@ -193,7 +194,7 @@ def _losses(config: PaperConfig, summary: dict[str, MethodSummary]) -> list[str]
 def why(title: str, full: MethodSummary, other: MethodSummary) -> str | None:
     """What differs where another's mean DSC is higher; None where it is not."""
     gap = Gap.between(full, other)
-    if not gap.mean < 0:
+    if not gap.mean < -EQUAL:
         return None
     close = abs(gap.mean) <= gap.std
     said = []
