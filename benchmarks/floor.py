@@ -45,7 +45,7 @@ def step_operations(subject: Subject, weights: LoadedWeights) -> dict[str, float
     """Floating point operations of a step's stages; the graphs are counted."""
     shape = BankShape.of(subject.classes, MemoryConfig(), subject.config)
     counted: dict[str, float] = {}
-    for name, graph in graphs(weights.model.backbone, shape).items():
+    for name, graph in graphs(weights.model, shape).items():
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:
             graph.module.eval()(*graph.inputs.values())
         counted[name] = float(counter.get_total_flops())

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from models.backbone import BankTensors, DecodedMasks, ImageFeatures
-from models.engines.engine import Engine
+from models.engines.engine import Engine, Parting
 from models.tracker import Tracker
 from models.types import UInt8Array, Update
 
@@ -43,7 +43,7 @@ def now(device: torch.device) -> float:
 
 
 class TimedEngine:
-    """An engine that notes how long each of its four functions took, in milliseconds."""
+    """An engine that notes how long each of its functions took, in milliseconds."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self.config, self.device = engine, engine.config, engine.device
@@ -68,6 +68,14 @@ class TimedEngine:
     def encode_memory(self, *arguments: Any) -> Any:
         """Timed."""
         return self._time("encode_memory", self._engine.encode_memory, arguments)
+
+    @property
+    def part_instruments(self) -> Parting | None:
+        """Timed, where the engine does it."""
+        part = self._engine.part_instruments
+        if part is None:
+            return None
+        return lambda *arguments: self._time("part_instruments", part, arguments)
 
     def _time(self, name: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         started = now(self.device)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,6 +11,14 @@ from models.instances import Float
 
 TOGETHER = 4  # instances that are decided together, the largest ones
 COMBINATIONS = 4096  # weighed in a frame at most; with many classes fewer are decided together
+
+
+@lru_cache(maxsize=TOGETHER)
+def _combinations(rows: int, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Every way to name `count` instances, (count, n), and how many in each are not the first."""
+    chosen = np.indices((rows,) * count).reshape(count, -1)
+    ordered = np.sort(chosen, axis=0)
+    return chosen, (ordered[1:] == ordered[:-1]).sum(axis=0)
 
 
 def joint_shares(evidence: Float, area: npt.NDArray[np.int64], twin_cost: float) -> Float:
@@ -24,10 +34,8 @@ def joint_shares(evidence: Float, area: npt.NDArray[np.int64], twin_cost: float)
     first = np.argsort(-area)[:together]
     if len(first) < 2 or twin_cost <= 0:
         return np.asarray(shares, np.float32)
-    chosen = np.indices((rows,) * len(first)).reshape(len(first), -1)  # (k, combinations)
-    score = evidence[first[:, None], chosen].sum(axis=0)
-    ordered = np.sort(chosen, axis=0)
-    score = score - twin_cost * (ordered[1:] == ordered[:-1]).sum(axis=0)
+    chosen, twins = _combinations(rows, len(first))
+    score = evidence[first[:, None], chosen].sum(axis=0) - twin_cost * twins
     weight = np.exp(score - score.max())
     for place, number in enumerate(first):
         shares[number] = np.bincount(chosen[place], weight, minlength=rows) / weight.sum()

@@ -87,6 +87,7 @@ class Backbone(nn.Module):
     """A SAM2 network and the four functions that the tracker calls."""
 
     own_threads = False  # it runs on torch's
+    part_instruments = None  # the head runs itself
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ from models.annotated import AnnotatedFrames
 from models.backbone import ImageFeatures
 from models.instance_naming import References, frame_references
 from models.lift import fit_lift, lifted
-from models.mapper import Statistics, describe, token_weights
+from models.mapper import Statistics, describe, token_color, token_weights
 from models.naming import describe_instrument, fit_naming, naming_statistics
 from models.ofl_sam2 import Entries, OflSam2
 
@@ -100,7 +100,8 @@ def _naming_of(features: ImageFeatures, image: Tensor, mask: Tensor) -> Statisti
     """Naming statistics of one frame. mask: (C, S, S)"""
     cover = F.adaptive_avg_pool2d(mask[None], features.stride16.shape[-1])[0]
     whole = cover.sum(dim=0, keepdim=True).clamp_max(1.0)[None]
-    return naming_statistics(describe_instrument(features.stride16, image, whole), cover)
+    color = token_color(image, cover.shape[-1])
+    return naming_statistics(describe_instrument(features.stride16, color, whole), cover)
 
 
 def _stack(per_frame: list[Statistics]) -> Statistics:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from models.assignment import joint_shares
 from models.backbone import DecodedMasks, ImageFeatures
+from models.engines.engine import Parting
 from models.instances import Float, Labels, Parted, part_votes
 from models.naming import Naming, name_masks
 from models.parting import PartedFrame, PartingHead
@@ -47,13 +48,10 @@ class References:
     def log_shares(self, description: Tensor, rows: int) -> Tensor:
         """How much each class is like these regions. (K, D) -> (K, rows), shares sum to one"""
         alike = SHARPNESS * description @ self.description.T  # (K, R)
-        scores = []
-        for row in range(rows):
-            own = alike[:, self.row == row]
-            count = own.shape[1]
-            mean = own.logsumexp(dim=1) - np.log(max(count, 1))
-            scores.append(mean if count else torch.full((len(alike),), -SHARPNESS))
-        return torch.stack(scores, dim=1).log_softmax(dim=1)
+        own = F.one_hot(self.row, rows).to(alike.dtype)  # (R, rows)
+        count = own.sum(dim=0)
+        mean = (alike.exp() @ own / count.clamp_min(1)).log()
+        return torch.where(count > 0, mean, -SHARPNESS).log_softmax(dim=1)
 
 
 def describe_regions(head: PartingHead, parted: PartedFrame, label: Labels, count: int) -> Tensor:
@@ -103,12 +101,19 @@ class InstanceNamer:
         self.tracks = InstanceTracks()
 
     def name(
-        self, features: ImageFeatures, image: Tensor, decoded: DecodedMasks
+        self,
+        features: ImageFeatures,
+        image: Tensor,
+        decoded: DecodedMasks,
+        part: Parting | None = None,
     ) -> tuple[DecodedMasks, Tensor]:
-        """The rows' masks after naming, and their confidence before calibration, (C,)."""
+        """The rows' masks after naming, and their confidence before calibration, (C,).
+
+        part: runs the head; None: torch does
+        """
         if not bool(torch.isfinite(decoded.mask_logits).all()):
             return decoded, decoded.iou  # nothing may hide what is not a number
-        parted = self._head(features, image)
+        parted = (part or self._head)(features, image)
         rows = decoded.gated()[:, 0].clamp(UNSURE, -UNSURE)  # (C, H, W)
         instrument = rows.amax(dim=0)
         if self._references.found_weight > 0:
@@ -121,18 +126,19 @@ class InstanceNamer:
         described = describe_regions(self._head, parted, regions.label, count)
         area = np.bincount(regions.label.ravel(), minlength=count + 1)[1:]
         seen = Instances(regions.centre, described.cpu().numpy(), area)
-        pixels = self._pixels(features, image, decoded, rows)
+        pixels = self._pixels(features, parted, decoded, rows)
         mean = self.tracks.step(seen, self._evidence(described, regions, rows, pixels))
         shares = joint_shares(mean, area, TWIN_COST * self._references.alone)
         return _painted(decoded, instrument, regions, shares)
 
     def _pixels(
-        self, features: ImageFeatures, image: Tensor, decoded: DecodedMasks, rows: Tensor
+        self, features: ImageFeatures, parted: PartedFrame, decoded: DecodedMasks, rows: Tensor
     ) -> Tensor:
         """What each pixel alone would be named. (C, H, W) bool"""
         if self._naming is None:
             return (rows == rows.amax(dim=0)) & (rows > 0)
-        named = name_masks(self._naming, features.stride16, image, decoded.gated())
+        color = parted.color(features.stride16.shape[-1])
+        named = name_masks(self._naming, features.stride16, color, decoded.gated())
         return named.mask_logits[:, 0] > 0
 
     def _evidence(self, described: Tensor, regions: Parted, rows: Tensor, pixels: Tensor) -> Float:
@@ -141,8 +147,8 @@ class InstanceNamer:
         if not count:
             return np.zeros((0, len(rows)), np.float32)
         shares = self._references.log_shares(described, len(rows))
-        label = torch.from_numpy(regions.label).to(rows.device)
-        own = F.one_hot(label, count + 1)[..., 1:].flatten(0, 1).to(rows.dtype)  # (HW, K)
+        label = torch.from_numpy(regions.label).to(rows.device).flatten()[:, None]
+        own = (label == torch.arange(1, count + 1, device=rows.device)).to(rows.dtype)  # (HW, K)
         own = own / own.sum(dim=0)
         opinion, named = rows.flatten(1) @ own, pixels.to(rows.dtype).flatten(1) @ own  # (C, K)
         all_said = shares + OPINION * opinion.T + PIXELS * (named.T + DOUBT).log()

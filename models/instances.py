@@ -37,13 +37,14 @@ def part_votes(instrument: npt.NDArray[np.bool_], vote: Float) -> Parted:
     places = np.flatnonzero(instrument)
     if len(places) < MIN_AREA:
         return Parted(label, np.zeros((0, len(vote)), np.float32))
-    votes = vote.reshape(len(vote), -1)[:, places].T  # (n, V)
+    votes = np.ascontiguousarray(vote.reshape(len(vote), -1)[:, places].T)  # (n, V)
     step = -(-len(votes) // SAMPLE)
     centre = _centres(votes[::step], MIN_AREA / step)
-    near = distances(votes, centre).argmin(axis=1)
+    near = _squares(votes, centre).argmin(axis=1)
     area = np.bincount(near, minlength=len(centre))
     kept = np.flatnonzero(area >= min(MIN_AREA, area.max()))
-    near = distances(votes, centre[kept]).argmin(axis=1)
+    if len(kept) < len(centre):
+        near = _squares(votes, centre[kept]).argmin(axis=1)
     label.flat[places] = near + 1
     mean = [votes[near == number].mean(axis=0) for number in range(len(kept))]
     return Parted(label, np.asarray(mean, np.float32))
@@ -51,20 +52,20 @@ def part_votes(instrument: npt.NDArray[np.bool_], vote: Float) -> Parted:
 
 def _centres(votes: Float, least: float) -> Float:
     """Densest votes first; what lies within the radius of one belongs to it. (K, V)"""
-    close = distances(votes, votes) < RADIUS
+    close = (_squares(votes, votes) < RADIUS**2).astype(np.float32)
     free = np.ones(len(votes), bool)
     centres: list[Float] = []
     while len(centres) < MAX_INSTANCES:
-        density = (close[:, free].sum(axis=1)) * free
+        density = (close @ free.astype(np.float32)) * free
         best = int(density.argmax())
         if density[best] < max(least, 1) and centres:
             break
-        centre = votes[close[best] & free].mean(axis=0)
+        centre = votes[(close[best] > 0) & free].mean(axis=0)
         for _ in range(2):
-            inside = (distances(votes, centre[None])[:, 0] < RADIUS) & free
+            inside = (np.square(votes - centre).sum(axis=1) < RADIUS**2) & free
             centre = votes[inside].mean(axis=0) if inside.any() else centre
         centres.append(centre)
-        free &= distances(votes, centre[None])[:, 0] > 1.4 * RADIUS
+        free &= np.square(votes - centre).sum(axis=1) > (1.4 * RADIUS) ** 2
         free[best] = False
         if not free.any():
             break
@@ -73,5 +74,10 @@ def _centres(votes: Float, least: float) -> Float:
 
 def distances(one: Float, other: Float) -> Float:
     """Euclidean, of every pair. (n, V), (m, V) -> (n, m)"""
-    square = (one**2).sum(1)[:, None] + (other**2).sum(1)[None] - 2 * one @ other.T
-    return np.asarray(np.sqrt(np.maximum(square, 0)), np.float32)
+    return np.asarray(np.sqrt(np.maximum(_squares(one, other), 0)), np.float32)
+
+
+def _squares(one: Float, other: Float) -> Float:
+    """Squared distances; a zero may be a little below."""
+    both = (one**2).sum(1)[:, None] + (other**2).sum(1)[None]
+    return np.asarray(both - 2 * one @ other.T, np.float32)

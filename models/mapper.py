@@ -47,10 +47,27 @@ def describe(stride16: Tensor, image: Tensor, config: LearnerConfig) -> Tensor:
 
 def token_color(image: Tensor, grid: int) -> Tensor:
     """Mean and spread of the colour under each token. (B, 3, S, S) -> (B, 6, grid, grid)"""
-    side = image.shape[-1] // grid
-    mean = F.avg_pool2d(image, side)
-    spread = (F.avg_pool2d(image.square(), side) - mean.square()).clamp_min(1e-6).sqrt()
-    return torch.cat([mean, spread], dim=1)
+    return moments_color(color_moments(image, grid))
+
+
+def color_moments(image: Tensor, grid: int) -> Tensor:
+    """Means of the colours and of their squares. (B, 3, S, S) -> (B, 6, grid, grid)"""
+    return torch.cat([pooled(image, grid), pooled(image.square(), grid)], dim=1)
+
+
+def moments_color(moments: Tensor) -> Tensor:
+    """Mean and spread from the means of the colours and of their squares. (B, 6, h, w)"""
+    mean, square = moments[:, :3], moments[:, 3:]
+    return torch.cat([mean, (square - mean.square()).clamp_min(1e-6).sqrt()], dim=1)
+
+
+def pooled(value: Tensor, grid: int) -> Tensor:
+    """Average pooling as two products, several times as fast. (B, d, S, S) -> (B, d, grid, grid)"""
+    size = int(value.shape[-1])
+    owner = torch.arange(size, device=value.device) // (size // grid)
+    share = (owner == torch.arange(grid, device=value.device)[:, None]).to(value.dtype)
+    share = share / (size // grid)
+    return share @ (value @ share.T)
 
 
 def window_mean(value: Tensor, side: int, *, whole: bool = True) -> Tensor:

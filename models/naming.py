@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.mapper import Statistics, ridge_solution, token_color, window_mean
+from models.mapper import Statistics, ridge_solution, window_mean
 
 DESCRIBE_WINDOW, VOTE_WINDOW = 7, 5  # sides, in tokens
 RIDGE = 0.03
@@ -26,14 +26,15 @@ FLOOR = -8.0  # what a row that the decoder gave up can still be named from
 MIN_TOKENS = 1.0  # a name that wins less than this much of the picture is not drawn
 
 
-def describe_instrument(stride16: Tensor, image: Tensor, cover: Tensor) -> Tensor:
+def describe_instrument(stride16: Tensor, color: Tensor, cover: Tensor) -> Tensor:
     """What a name is decided on.
 
-    stride16: (B, D, h, w); image: (B, 3, S, S) normalised; cover: (B, 1, h, w) share of instrument
+    stride16: (B, D, h, w); color: (B, 6, h, w) by token_color; cover: (B, 1, h, w) share of
+    instrument
     returns:  (B, d, h, w)
     """
     token = stride16 * torch.rsqrt(stride16.square().mean(dim=1, keepdim=True) + 1e-6)
-    own = torch.cat([token, token_color(image, stride16.shape[-1])], dim=1)
+    own = torch.cat([token, color], dim=1)
     return torch.cat([own, instrument_mean(own, cover, DESCRIBE_WINDOW), torch.ones_like(cover)], 1)
 
 
@@ -81,16 +82,16 @@ class NamedMasks:
     certainty: Tensor
 
 
-def name_masks(naming: Naming, stride16: Tensor, image: Tensor, mask_logits: Tensor) -> NamedMasks:
+def name_masks(naming: Naming, stride16: Tensor, color: Tensor, mask_logits: Tensor) -> NamedMasks:
     """Give every instrument pixel one name.
 
-    stride16: (1, D, h, w); image: (1, 3, S, S) normalised; mask_logits: (C, 1, 4h, 4w), absent rows
-    already empty. Where any row sees an instrument, the name that wins there gets it.
+    stride16: (1, D, h, w); color: (1, 6, h, w) by token_color; mask_logits: (C, 1, 4h, 4w), absent
+    rows already empty. Where any row sees an instrument, the name that wins there gets it.
     """
     grid = stride16.shape[-1]
     instrument = mask_logits.amax(dim=0, keepdim=True)  # (1, 1, 4h, 4w)
     cover = F.adaptive_avg_pool2d((instrument > 0).float(), grid)
-    described = describe_instrument(stride16, image, cover)
+    described = describe_instrument(stride16, color, cover)
     scores = (naming.indicator @ described[0].flatten(1)).unflatten(1, (grid, grid))[:, None]
     voted = instrument_mean(scores, cover.expand(len(scores), -1, -1, -1), VOTE_WINDOW)
     size = mask_logits.shape[-1]

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.backbone import ImageFeatures
-from models.mapper import token_color
+from models.mapper import color_moments, moments_color, pooled
 
 COARSE, MIDDLE, FINE = 80, 48, 32
 FREE = 4  # dimensions of a vote that training chose the meaning of
@@ -40,6 +40,12 @@ class PartedFrame:
     vote: Tensor
     texture: Tensor
     attention: Tensor
+
+    def color(self, grid: int) -> Tensor:
+        """As token_color, from what the texture has of it. (B, 6, grid, grid)"""
+        mean, spread = self.texture[:, -6:-3], self.texture[:, -3:]
+        moments = torch.cat([mean, spread.square() + mean.square()], dim=1)
+        return moments_color(pooled(moments, grid))
 
 
 class _Residual(nn.Module):
@@ -76,13 +82,13 @@ class PartingHead(nn.Module):
         token = _unit_scale(features.stride16)
         stride8, stride4 = _unit_scale(features.stride8), _unit_scale(features.stride4)
         coarse = self.coarse(self.coarse_in(torch.cat([token, _places(token)], dim=1)))
-        middle = self.middle(self.middle_in(torch.cat([_twice(coarse), stride8], dim=1)))
-        near = token_color(image, stride4.shape[-1])
-        fine = self.fine(self.fine_in(torch.cat([_twice(middle), stride4, near], dim=1)))
+        middle = self.middle(_joined(self.middle_in, coarse, stride8))
+        near = color_moments(image, stride4.shape[-1])
+        fine = self.fine(_joined(self.fine_in, middle, stride4, moments_color(near)))
         out: Tensor = self.out(fine)
         vote = torch.cat([out[:, 1:3] + _places(out), out[:, 3:]], dim=1)
-        color = token_color(image, stride8.shape[-1])
-        texture = torch.cat([_twice(token), stride8, middle, color], dim=1)
+        color = pooled(near, stride8.shape[-1])
+        texture = torch.cat([_twice(token), stride8, middle, moments_color(color)], dim=1)
         return PartedFrame(out[:, :1], vote, texture, self.attend(middle))
 
     def describe(self, texture: Tensor, attention: Tensor, region: Tensor) -> Tensor:
@@ -110,14 +116,24 @@ def _unit_scale(value: Tensor) -> Tensor:
     return value * torch.rsqrt(value.square().mean(dim=1, keepdim=True) + 1e-6)
 
 
+def _joined(conv: nn.Conv2d, low: Tensor, *others: Tensor) -> Tensor:
+    """conv, of side one, of [low enlarged, *others].
+
+    Low goes through it first and is enlarged then, which is the same with a quarter of products.
+    """
+    own = F.conv2d(low, conv.weight[:, : low.shape[1]])
+    rest = F.conv2d(torch.cat(others, dim=1), conv.weight[:, low.shape[1] :], conv.bias)
+    return _twice(own) + rest
+
+
 def _twice(value: Tensor) -> Tensor:
     return F.interpolate(value, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def _places(like: Tensor) -> Tensor:
     """Centres of the pixels, x then y, 0 to 1. (B, 2, H, W)"""
-    height, width = like.shape[-2:]
-    x = (torch.arange(width, device=like.device) + 0.5) / width
-    y = (torch.arange(height, device=like.device) + 0.5) / height
+    height, width = (int(side) for side in like.shape[-2:])  # as numbers, for an exported graph
+    x = (torch.arange(width, dtype=torch.float32, device=like.device) + 0.5) / width
+    y = (torch.arange(height, dtype=torch.float32, device=like.device) + 0.5) / height
     both = torch.stack([x.expand(height, -1), y[:, None].expand(-1, width)])
     return both.expand(len(like), -1, -1, -1)

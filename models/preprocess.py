@@ -16,7 +16,7 @@ MAX_MAP_SIDE = 960
 def to_input(image_rgb: UInt8Array, size: int, device: torch.device | None = None) -> Tensor:
     """(H, W, 3) uint8 RGB -> (1, 3, size, size) float 0 to 255, squeezed to a square as in SAM2."""
     square = torch.from_numpy(resize_image(image_rgb, size)).to(device)  # bytes travel, not floats
-    return square.permute(2, 0, 1)[None].float()
+    return square.permute(2, 0, 1)[None].contiguous().float()  # in order, or every reader copies
 
 
 def resize_image(image_rgb: UInt8Array, size: int) -> UInt8Array:

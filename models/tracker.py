@@ -29,7 +29,7 @@ from models.instance_naming import InstanceNamer
 from models.learner import LearnerSnapshot, LearnerState, OnlineLearner
 from models.lesson import Sample
 from models.lift import lifted
-from models.mapper import apply_mapper, describe, token_weights
+from models.mapper import apply_mapper, describe, token_color, token_weights
 from models.memory_bank import BankShape, MemoryBank
 from models.naming import Naming, name_masks
 from models.ofl_sam2 import Entries, OflSam2, own_target
@@ -383,7 +383,9 @@ class Tracker:
         decoded = decoded.shifted(self._profile.object_offset)
         naming, certainty = self._profile.naming, torch.ones_like(decoded.iou)
         if self._namer is not None:
-            return _Pass(features, described, *self._namer.name(features, frame.image, decoded))
+            part = self.engine.part_instruments
+            named, raw = self._namer.name(features, frame.image, decoded, part)
+            return _Pass(features, described, named, raw)
         if naming is not None and self._parts.learner and self._parts.naming:
             decoded, certainty = apply_naming(naming, features, frame.image, decoded)
         return _Pass(features, described, decoded, raw_confidence(decoded, certainty))
@@ -468,7 +470,8 @@ def apply_naming(
     naming: Naming, features: ImageFeatures, image: Tensor, decoded: DecodedMasks
 ) -> tuple[DecodedMasks, Tensor]:
     """The rows' masks after naming, and how certain each name is, (C,)."""
-    named = name_masks(naming, features.stride16, image, decoded.gated())
+    color = token_color(image, features.stride16.shape[-1])
+    named = name_masks(naming, features.stride16, color, decoded.gated())
     shown = named.mask_logits.amax(dim=(1, 2, 3)) > 0
     logit = torch.where(shown, decoded.object_logit.clamp_min(0.1), decoded.object_logit)
     return replace(decoded, mask_logits=named.mask_logits, object_logit=logit), named.certainty

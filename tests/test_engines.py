@@ -15,8 +15,9 @@ import torch
 from models.checkpoint import LoadedWeights
 from models.engines import onnx_files as onnx_module
 from models.engines.engine import EngineChoice, open_engine
+from models.engines.export import export_weights, random_weights
 from models.engines.gpu_functions import GpuFunctions
-from models.engines.onnx_files import FILES, graphs, onnx_files
+from models.engines.onnx_files import file_names, graphs, onnx_files
 from models.engines.openvino_engine import OpenVinoEngine
 from models.engines.openvino_teacher import LessonShape, OpenVinoTeacher
 from models.errors import EngineError
@@ -111,11 +112,29 @@ def test_any_number_of_rows_learns_as_in_torch(weights: LoadedWeights, tmp_path:
             )  # fmt: skip
 
 
+def test_the_parting_head_is_a_graph_where_weights_have_one(tmp_path: Path) -> None:
+    small = export_weights("nano", 64)
+    engine = OpenVinoEngine(small, shape_of(small, 1), "f32", tmp_path)
+    head, part = small.model.parting, engine.part_instruments
+    assert head is not None
+    assert part is not None
+    with torch.inference_mode():
+        image = small.model.backbone.normalize(torch.rand(1, 3, 64, 64) * 255)
+        features = small.model.backbone.encode_image(image)
+        found, wanted = part(features, image), head(features, image)
+    for name in ("instrument", "vote", "texture", "attention"):
+        torch.testing.assert_close(
+            getattr(found, name), getattr(wanted, name), rtol=1e-3, atol=1e-3
+        )
+    bare = random_weights(small.model.config.backbone)
+    assert OpenVinoEngine(bare, shape_of(bare, 1), "f32", tmp_path).part_instruments is None
+
+
 def test_files_are_exported_once_and_for_their_content_only(
     weights: LoadedWeights, tmp_path: Path
 ) -> None:
     first = onnx_files(weights, shape_of(weights, 1), tmp_path)
-    assert sorted(path.stem for path in first.iterdir()) == sorted(FILES)
+    assert sorted(path.stem for path in first.iterdir()) == sorted(file_names(weights.model))
     written = {path: path.stat().st_mtime_ns for path in first.iterdir()}
     assert onnx_files(weights, shape_of(weights, 1), tmp_path) == first
     assert written == {path: path.stat().st_mtime_ns for path in first.iterdir()}
@@ -163,7 +182,7 @@ class Unwrapped(GpuFunctions):
 
     def __init__(self, weights: LoadedWeights, shape: BankShape) -> None:
         super().__init__(shape.backbone, shape.rows, torch.device("cpu"))
-        self._graphs = graphs(weights.model.backbone, shape)
+        self._graphs = graphs(weights.model, shape)
 
     def _run(self, name: str, rows: int, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         found = self._graphs[name].module(*inputs)

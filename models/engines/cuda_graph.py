@@ -36,10 +36,10 @@ class CudaGraphEngine(GpuFunctions):
             name = torch.cuda.get_device_name()
             raise EngineError(f"engine cuda_graph: expected a device with bf16, {name} has none")
         super().__init__(shape.backbone, shape.rows, torch.device("cuda"))
-        backbone = copy.deepcopy(weights.model.backbone).to(self.device)
-        half_weights(backbone)
+        model = copy.deepcopy(weights.model).to(self.device)
+        half_weights(model)
         self._captured: dict[tuple[str, int], _Captured] = {}
-        for name, graph in graphs(backbone, shape).items():
+        for name, graph in graphs(model, shape).items():
             counts = range(1, shape.rows + 1) if name in ANY_ROWS else (shape.rows,)
             for count in counts:
                 self._captured[name, count] = _Captured(graph, shape.rows, count, self.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from models.backbone import BankTensors, DecodedMasks, ImageFeatures
 from models.config import BackboneConfig, LearnerConfig
 from models.errors import EngineError
+from models.parting import PartedFrame
 
 if TYPE_CHECKING:
     from models.checkpoint import LoadedWeights
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from models.memory_bank import BankShape
 
 FEW = 4  # rows; what only the rows that learn go through is compiled for 1 to 4 of them, and C
+Parting = Callable[[ImageFeatures, Tensor], PartedFrame]  # see PartingHead.forward
 ENGINES = ("auto", "torch", "onnx", "cuda_graph", "tensorrt")
 
 
@@ -45,6 +47,10 @@ class Engine(Protocol):
 
     def encode_memory(self, features: Tensor, mask_logits: Tensor, present: Tensor) -> Tensor:
         """Memories of a frame with its masks."""
+
+    @property
+    def part_instruments(self) -> Parting | None:
+        """Runs the parting head of the weights; None: torch does."""
 
 
 @contextlib.contextmanager

@@ -62,8 +62,9 @@ def _resized(weights: LoadedWeights, config: BackboneConfig) -> LoadedWeights:
         return weights
     backbone = Backbone(config).freeze()
     backbone.load_state_dict(weights.model.backbone.state_dict())
-    model = OflSam2(replace(own, backbone=config), backbone)
+    model = OflSam2(replace(own, backbone=config, heads=()), backbone)
     model.fusion.load_state_dict(weights.model.fusion.state_dict())
+    model.parting, model.clicks = weights.model.parting, weights.model.clicks
     return replace(weights, model=model.eval().requires_grad_(False))
 
 
@@ -73,14 +74,14 @@ def shape_of(weights: LoadedWeights, classes: int) -> BankShape:
 
 
 def export(weights: LoadedWeights, classes: int, out: Path, *, check: bool) -> list[Exported]:
-    """Write the five files, one at a time. check: run each by OpenVINO in f32 beside torch
+    """Write the files, one at a time. check: run each by OpenVINO in f32 beside torch
 
     Raises EngineError: OpenVINO is missing and a check was asked for.
     """
     out.mkdir(parents=True, exist_ok=True)
     shape = shape_of(weights, classes)
     written = []
-    for name, graph in graphs(weights.model.backbone, shape).items():
+    for name, graph in graphs(weights.model, shape).items():
         path = out / f"{name}.onnx"
         export_graph(graph, path)
         error = difference(graph, path) if check else None

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from models.backbone import BankTensors, DecodedMasks, ImageFeatures
 from models.config import BackboneConfig
+from models.engines.onnx_files import PARTING
+from models.parting import PartedFrame
 
 
 class GpuFunctions(ABC):
@@ -51,3 +53,8 @@ class GpuFunctions(ABC):
                 mask_logits.float(), size=(size, size), mode="bilinear", align_corners=False
             )
         return self._run("encode_memory", len(mask_logits), features[:1], mask_logits, present)[0]
+
+    def part_instruments(self, features: ImageFeatures, image: Tensor) -> PartedFrame:
+        """See PartingHead.forward; one frame, of weights that have the head."""
+        levels = (features.stride16, features.stride8, features.stride4)
+        return PartedFrame(*self._run(PARTING, self._rows, *levels, image))

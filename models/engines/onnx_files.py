@@ -1,12 +1,15 @@
-"""The four functions as ONNX files of static shape, written once per content and kept.
+"""The four functions and the parting head as ONNX files, written once per content and kept.
 
-The names of the files and of their tensors are the interface for any runtime that takes ONNX:
+Shapes are static. The names of the files and of their tensors are the interface for any runtime
+that takes ONNX:
 
     encode_image.onnx    image -> stride16, stride8, stride4
     attend_memory.onnx   stride16, memory, pointer, time_code, distance, valid -> conditioned
     attend_own.onnx      the same with a bank of one entry, for the mapping network's target
     decode_masks.onnx    conditioned, stride8, stride4 -> mask_logits, iou, object_logit, pointer
     encode_memory.onnx   stride16, mask_logits, present -> memory
+    part_instruments.onnx   stride16, stride8, stride4, image -> instrument, vote, texture,
+                            attention; where the weights have a parting head
 
 Besides, attend_own_any.onnx and encode_memory_any.onnx are the same with a free number of rows, for
 runtimes that compile for several numbers: in most frames few rows learn.
@@ -33,13 +36,15 @@ from models.backbone import Backbone, BankTensors, ImageFeatures
 from models.checkpoint import LoadedWeights
 from models.engines.nested_hiera import NestedImageEncoder, nests
 from models.memory_bank import BankShape
+from models.ofl_sam2 import OflSam2
+from models.parting import PartingHead
 
 OPSET = 18
-REVISION = 4  # of the graphs; a new one makes new files
+REVISION = 5  # of the graphs; a new one makes new files
 KEPT = 8  # folders; of more, those unused the longest go
 NAMES = ("encode_image", "attend_memory", "attend_own", "decode_masks", "encode_memory")
 ANY_ROWS = ("attend_own", "encode_memory")  # what only the rows that learn go through
-FILES = (*NAMES, *(f"{name}_any" for name in ANY_ROWS))
+PARTING = "part_instruments"  # of weights with a parting head
 PER_ROW = (
     "memory", "pointer", "distance", "valid", "mask_logits", "present",
     "tau", "target", "weight", "decay", "share", "anchor_gram", "anchor_cross", "anchor_energy",
@@ -56,8 +61,31 @@ class Graph:
     outputs: tuple[str, ...]
 
 
-def graphs(backbone: Backbone, shape: BankShape) -> dict[str, Graph]:
-    """The five graphs for C rows and a bank of K + R entries."""
+def graph_names(model: OflSam2) -> tuple[str, ...]:
+    """Those of `graphs`, in its order."""
+    return NAMES if model.parting is None else (*NAMES, PARTING)
+
+
+def file_names(model: OflSam2) -> tuple[str, ...]:
+    """Every file that `onnx_files` writes, without its ending."""
+    return (*graph_names(model), *(f"{name}_any" for name in ANY_ROWS))
+
+
+def graphs(model: OflSam2, shape: BankShape) -> dict[str, Graph]:
+    """The graphs for C rows and a bank of K + R entries; the parting head's if there is one."""
+    found = _backbone_graphs(model.backbone, shape)
+    if model.parting is not None:
+        frame = {name: found["decode_masks"].inputs[name] for name in ("stride8", "stride4")}
+        stride16 = found["attend_memory"].inputs["stride16"]
+        found[PARTING] = Graph(
+            _PartInstruments(model.parting),
+            {"stride16": stride16, **frame, **found["encode_image"].inputs},
+            ("instrument", "vote", "texture", "attention"),
+        )
+    return found
+
+
+def _backbone_graphs(backbone: Backbone, shape: BankShape) -> dict[str, Graph]:
     rows, entries = shape.rows, shape.support + shape.recent
     size, grid, width = (
         backbone.config.image_size,
@@ -162,6 +190,18 @@ class _EncodeMemory(nn.Module):
         return self.backbone.encode_memory(stride16, mask_logits, present)
 
 
+class _PartInstruments(nn.Module):
+    def __init__(self, head: PartingHead) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(
+        self, stride16: Tensor, stride8: Tensor, stride4: Tensor, image: Tensor
+    ) -> tuple[Tensor, ...]:
+        parted = self.head(ImageFeatures(stride16, stride8, stride4), image)
+        return parted.instrument, parted.vote, parted.texture, parted.attention
+
+
 class _Autocast(nn.Module):
     """A function whose products are in bf16; normalisation and outputs are in float32."""
 
@@ -225,13 +265,13 @@ def set_rows(model: Any, count: int) -> None:
 
 
 def onnx_files(weights: LoadedWeights, shape: BankShape, cache: Path | None = None) -> Path:
-    """The folder with the five files for these weights and this bank, exported if need be.
+    """The folder with the files for these weights and this bank, exported if need be.
 
     cache: where such folders are kept; None: ~/.cache/trocar, or a temporary place if that cannot
     be written to. A folder is complete or not there: it is renamed into place.
     """
     folder = (cache or Path.home() / ".cache" / "trocar") / _content_key(weights, shape)
-    if all((folder / f"{name}.onnx").is_file() for name in FILES):
+    if all((folder / f"{name}.onnx").is_file() for name in file_names(weights.model)):
         with contextlib.suppress(OSError):  # a cache that may only be read is as good
             os.utime(folder)
         return folder
@@ -241,7 +281,7 @@ def onnx_files(weights: LoadedWeights, shape: BankShape, cache: Path | None = No
     except OSError:
         part = folder = Path(tempfile.mkdtemp(prefix="trocar-onnx-"))
     try:
-        for name, graph in graphs(weights.model.backbone, shape).items():
+        for name, graph in graphs(weights.model, shape).items():
             export_graph(graph, part / f"{name}.onnx")
             if name in ANY_ROWS:
                 export_graph(graph, part / f"{name}_any.onnx", any_rows=True)

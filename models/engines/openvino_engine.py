@@ -16,10 +16,11 @@ from torch import Tensor
 
 from models.backbone import BankTensors, DecodedMasks, ImageFeatures
 from models.checkpoint import LoadedWeights
-from models.engines.engine import FEW
-from models.engines.onnx_files import ANY_ROWS, NAMES, onnx_files, set_rows
+from models.engines.engine import FEW, Parting
+from models.engines.onnx_files import ANY_ROWS, PARTING, graph_names, onnx_files, set_rows
 from models.errors import EngineError
 from models.memory_bank import BankShape
+from models.parting import PartedFrame
 
 # Functions that may run in bf16. The encoder may not: masks then agree with torch to 0.984 only,
 # against 0.998 so (docs/engines.md).
@@ -79,7 +80,7 @@ class OpenVinoEngine:
         files = onnx_files(weights, shape, cache)
         settings["CACHE_DIR"] = str(files / "compiled")
         self._request: dict[str, dict[int, Any]] = {}  # by function and number of rows
-        for name in NAMES:
+        for name in graph_names(weights.model):
             precise = _F32 if name not in HALF or self.precision == "f32" else _BF16
             self._request[name] = {}
             for count in _row_counts(name, shape.rows):
@@ -117,6 +118,15 @@ class OpenVinoEngine:
         count, (logits, there) = self._padded("encode_memory", mask_logits, present)
         memory = self._run("encode_memory", count, features[:1], logits, there)[0]
         return memory[: len(mask_logits)]
+
+    @property
+    def part_instruments(self) -> Parting | None:
+        """See PartingHead.forward; one frame. None where the weights have no such head."""
+        return self._part if PARTING in self._request else None
+
+    def _part(self, features: ImageFeatures, image: Tensor) -> PartedFrame:
+        levels = (features.stride16, features.stride8, features.stride4)
+        return PartedFrame(*self._run(PARTING, self._rows, *levels, image))
 
     def _padded(self, name: str, *values: Tensor) -> tuple[int, list[Tensor]]:
         """Repeat the first row up to the next number of rows that there is a graph for.

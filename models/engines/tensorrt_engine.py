@@ -38,14 +38,14 @@ def tensorrt_module() -> Any:
 
 
 def build_engines(weights: LoadedWeights, shape: BankShape, cache: Path | None = None) -> Path:
-    """The folder with the five plans for this device, built if need be; that takes minutes.
+    """The folder with the plans for this device, built if need be; that takes minutes.
 
     Raises EngineError: TensorRT is missing or refuses a graph.
     """
     trt = tensorrt_module()
     folder = (cache or Path.home() / ".cache" / "trocar") / f"trt-{_key(trt, weights, shape)}"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, graph in graphs(weights.model.backbone, shape).items():
+    for name, graph in graphs(weights.model, shape).items():
         plan = folder / f"{name}.plan"
         if plan.is_file():
             continue
@@ -94,7 +94,7 @@ class TensorRtEngine(GpuFunctions):
         folder = build_engines(weights, shape, cache)
         runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
         super().__init__(shape.backbone, shape.rows, torch.device("cuda"))
-        names = graphs(weights.model.backbone, shape)
+        names = graphs(weights.model, shape)
         self._plan = {
             name: _Plan(trt, runtime, folder / f"{name}.plan", tuple(graph.inputs), graph.outputs)
             for name, graph in names.items()
