@@ -121,12 +121,12 @@ class OpenVinoEngine:
 
     @property
     def part_instruments(self) -> Parting | None:
-        """See PartingHead.forward; one frame. None where the weights have no such head."""
+        """See PartingHead.forward; one frame, until the next. None: no such head."""
         return self._part if PARTING in self._request else None
 
     def _part(self, features: ImageFeatures, image: Tensor) -> PartedFrame:
         levels = (features.stride16, features.stride8, features.stride4)
-        return PartedFrame(*self._run(PARTING, self._rows, *levels, image))
+        return PartedFrame(*self._views(PARTING, self._rows, *levels, image))
 
     def _padded(self, name: str, *values: Tensor) -> tuple[int, list[Tensor]]:
         """Repeat the first row up to the next number of rows that there is a graph for.
@@ -143,7 +143,11 @@ class OpenVinoEngine:
         ]
 
     def _run(self, name: str, rows: int, *inputs: Tensor) -> list[Tensor]:
-        """Results are copies: the request's own buffers are overwritten by its next run."""
+        """Copies of the results, to be kept."""
+        return [value.clone() for value in self._views(name, rows, *inputs)]
+
+    def _views(self, name: str, rows: int, *inputs: Tensor) -> list[Tensor]:
+        """Results in the request's own buffers, which its next run overwrites."""
         arrays = [np.ascontiguousarray(value.numpy()) for value in inputs]
-        results = self._request[name][rows].infer(arrays, share_inputs=True)
-        return [torch.from_numpy(np.array(results[index])) for index in range(len(results))]
+        results = self._request[name][rows].infer(arrays, share_inputs=True, share_outputs=True)
+        return [torch.from_numpy(results[index]) for index in range(len(results))]

@@ -61,7 +61,7 @@ class OpenVinoTeacher:
             return teach(known, sample, self._iterations)
         given = _flat(known, sample).values()
         arrays = [np.ascontiguousarray(value.numpy()) for value in given]
-        found = request.infer(arrays, share_inputs=True)
+        found = request.infer(arrays, share_inputs=True, share_outputs=True)
         # Copies: the request's own buffers are overwritten by its next run.
         tau, gram, cross, energy, anchor_loss, surprise = (
             torch.from_numpy(np.array(found[index])) for index in range(len(OUTPUTS))
