@@ -41,7 +41,10 @@ def fit_instrument() -> FitReport:
 
 
 def fit_phantom() -> FitReport:
-    """The demo's kinds: frames spread over clips 0 to 15 of its procedure."""
+    """The demo's kinds: frames spread over clips 0 to 15 of its procedure.
+
+    Pixels are named: by instance a step on two cores takes longer than a frame's interval.
+    """
     procedure = Procedure(DEMO_SEED)
     pairs = []
     for number in range(PHANTOM_FRAMES):
@@ -49,12 +52,15 @@ def fit_phantom() -> FitReport:
         frame = clip.render(1.0 + 4.3 * (number // 16))
         pairs.append((frame.image_rgb, frame.class_mask))
     used = tuple(spec for spec in CLASSES if spec.class_id in procedure.kinds)
-    return _fit("phantom", used, pairs)
+    return _fit("phantom", used, pairs, instances=False)
 
 
-def _fit(name: str, classes: tuple[ClassSpec, ...], pairs: list[Pair]) -> FitReport:
+def _fit(
+    name: str, classes: tuple[ClassSpec, ...], pairs: list[Pair], *, instances: bool = True
+) -> FitReport:
     frames = AnnotatedFrames.of(pairs, [spec.class_id for spec in classes], NANO.image_size)
-    profile, report = fit_frames(load_embedded(), classes, frames, FitConfig(progress=True))
+    config = FitConfig(instances=instances, progress=True)
+    profile, report = fit_frames(load_embedded(), classes, frames, config)
     save_profile(profile, PROFILES / f"{name}.safetensors")
     return report
 

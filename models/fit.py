@@ -56,18 +56,20 @@ def fit_profile(
     seed: int = 0,
     out: Path,
     weights: LoadedWeights | None = None,
+    instances: bool = True,
     progress: bool = True,
 ) -> FitReport:
     """Fit a backbone to a data set and write the profile.
 
     weights: of the backbone, see `models/weight_source.py`; None takes the embedded ones
     shots: use this many annotated frames, drawn by seed so that every class is seen; None uses all
+    instances: see FitConfig
     A class that no drawn frame shows cannot be learnt: it is left out, and the report names it.
     Raises DatasetError: no annotated frame, or none that shows anything.
     """
     weights = weights or load_embedded()
     pairs = draw_shots(dataset, shots, seed)
-    config = FitConfig(seed=seed, progress=progress)
+    config = FitConfig(seed=seed, instances=instances, progress=progress)
     size = weights.model.config.backbone.image_size
     classes = visible_classes(dataset.classes, pairs)
     frames = AnnotatedFrames.of(pairs, [spec.class_id for spec in classes], size)
@@ -94,6 +96,8 @@ def fit_frames(
     model = _method(weights.model, learner, memory)
     bar = tqdm(total=5, desc="fit", unit="stage", disable=not config.progress)
     encoded = encode_frames(model, frames)
+    if not config.instances:
+        encoded = replace(encoded, references=[])
     _require_visible(classes, encoded.present)
     bar.update()
     held_out = held_out_frames(encoded, config)

@@ -143,6 +143,9 @@ def _add_fit(commands: Commands) -> None:  # type: ignore[valid-type]
     volume.add_argument("--labels", type=Path, nargs="+", help="a label volume for each volume")
     parser.add_argument("--backbone", choices=BACKBONES, default="nano", help="frozen, of SAM2")
     parser.add_argument("--checkpoint", type=Path, help=CHECKPOINT_HELP)
+    parser.add_argument(
+        "--name-pixels", action="store_true", help="not instruments: sooner, less often right"
+    )
     parser.set_defaults(command=_fit)
 
 
@@ -296,6 +299,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         out=arguments.out,
         weights=weights,
+        instances=not arguments.name_pixels,
     )
     for name, dsc in report.held_out_dsc.items():
         shown = "too few frames to hold any out" if dsc != dsc else f"{dsc:.3f}"
