@@ -31,9 +31,10 @@ from models.annotated import AnnotatedFrames
 from models.checkpoint import LoadedWeights, load_embedded
 from models.config import FitConfig, LearnerConfig
 from models.fit import fit_frames
+from models.parts import Parts
 from models.phantom import CLASSES, PhantomFrame, Procedure, Shift
 from models.profile import Profile, load_profile
-from models.tracker import Parts, Tracker
+from models.tracker import Tracker
 from models.types import ClassSpec, UInt8Array
 
 Unit = TypeVar("Unit")

@@ -17,9 +17,10 @@ from models.engines.export import export_weights
 from models.learner import LearnerStart
 from models.mapper import Statistics
 from models.ofl_sam2 import Entries
+from models.parts import LEARN_PER_FRAME, Parts
 from models.phantom import DEMO_SEED, Procedure
 from models.profile import Calibration, Profile, SupportSet, load_profile
-from models.tracker import LEARN_PER_FRAME, Parts, Tracker
+from models.tracker import Tracker
 from models.types import ClassSpec, UInt8Array
 
 

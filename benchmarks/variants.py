@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from benchmarks.metrics import dsc, hd95, iou
-from models.tracker import Fusion, Parts, Tracker
+from models.parts import Fusion, Parts
+from models.tracker import Tracker
 from models.types import IGNORE_ID, Segmentation, UInt8Array, Update
 
 VARIANTS: dict[str, Parts] = {

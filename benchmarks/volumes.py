@@ -21,7 +21,8 @@ from models.datasets.sequences import AnnotatedSequence
 from models.datasets.splits import Split, draw_sequences
 from models.errors import DatasetError
 from models.fit import fit_frames
-from models.tracker import Parts, Tracker
+from models.parts import Parts
+from models.tracker import Tracker
 from models.types import ClassSpec, UInt8Array
 from models.volumes import Order
 from service.contact_sheet import contact_sheet, spread

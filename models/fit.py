@@ -29,8 +29,7 @@ from models.learner import LearnerStart
 from models.mapper import descend, ridge_solution
 from models.naming import Naming
 from models.ofl_sam2 import Entries, OflSam2
-from models.profile import Profile, SupportSet, save_profile
-from models.tracker import pool_features
+from models.profile import Profile, SupportSet, pool_features, save_profile
 from models.types import ClassSpec
 
 MAX_CANDIDATES = 8  # annotated frames whose memories a profile keeps for retrieval

@@ -26,10 +26,9 @@ from models.losses import mask_loss, quality_loss
 from models.mapper import apply_mapper, descend, mapping_loss, ridge_solution
 from models.memory_bank import BankShape, MemoryBank
 from models.naming import WEIGHTS as NAMING_WEIGHTS
-from models.naming import Naming
+from models.naming import Naming, apply_naming
 from models.ofl_sam2 import OflSam2
-from models.profile import Calibration, SupportSet
-from models.tracker import apply_naming, pool_features, raw_confidence
+from models.profile import Calibration, SupportSet, pool_features, raw_confidence
 
 RIDGES = (0.3, 1.0, 3.0, 10.0)  # times the ridge that pretraining found
 FOUND_WEIGHTS = (0.5, 0.0, 1.0)  # see References

@@ -11,13 +11,14 @@ sum names the pixel. Not in the paper; docs/method.md has what it is worth.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.mapper import Statistics, ridge_solution, window_mean
+from models.backbone import DecodedMasks, ImageFeatures
+from models.mapper import Statistics, ridge_solution, token_color, window_mean
 
 DESCRIBE_WINDOW, VOTE_WINDOW = 7, 5  # sides, in tokens
 RIDGE = 0.03
@@ -112,3 +113,14 @@ def _winners(scores: Tensor, instrument: Tensor, tokens: int) -> Tensor:
         large = area == area.max()
     kept = scores.masked_fill(~large[:, None, None], float("-inf"))
     return (kept.max(dim=0).indices[None] == rows) & instrument
+
+
+def apply_naming(
+    naming: Naming, features: ImageFeatures, image: Tensor, decoded: DecodedMasks
+) -> tuple[DecodedMasks, Tensor]:
+    """The rows' masks after naming, and how certain each name is, (C,)."""
+    color = token_color(image, features.stride16.shape[-1])
+    named = name_masks(naming, features.stride16, color, decoded.gated())
+    shown = named.mask_logits.amax(dim=(1, 2, 3)) > 0
+    logit = torch.where(shown, decoded.object_logit.clamp_min(0.1), decoded.object_logit)
+    return replace(decoded, mask_logits=named.mask_logits, object_logit=logit), named.certainty

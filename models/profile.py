@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from models.backbone import DecodedMasks
 from models.config import LearnerConfig, MemoryConfig
 from models.errors import ProfileError
 from models.instance_naming import References
@@ -41,6 +43,11 @@ class Calibration:
         return torch.sigmoid(self.slope * torch.logit(raw.clamp(1e-4, 1 - 1e-4)) + self.offset)
 
 
+def raw_confidence(decoded: DecodedMasks, certainty: Tensor) -> Tensor:
+    """Predicted IoU times object score times certainty of the name, before calibration. (C,)"""
+    return decoded.iou * decoded.object_logit.sigmoid() * certainty
+
+
 @dataclass(frozen=True)
 class SupportSet:
     """Candidates for the memory bank: N annotated frames with the memories of every class.
@@ -61,6 +68,11 @@ class SupportSet:
         similarity = (self.pooled @ pooled).masked_fill(~self.present[row], -2.0)
         best = similarity.topk(min(count, int(self.present[row].sum()))).indices
         return Entries(self.entries.memory[row, best], self.entries.pointer[row, best])
+
+
+def pool_features(stride16: Tensor) -> Tensor:
+    """Unit-length mean feature of each frame, for retrieval. (B, D, h, w) -> (B, D)"""
+    return F.normalize(stride16.mean(dim=(2, 3)), dim=1)
 
 
 @dataclass(frozen=True)

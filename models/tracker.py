@@ -12,13 +12,11 @@ undone together with its memory entry. Step time and memory are constant.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from models.backbone import DecodedMasks, ImageFeatures
@@ -29,104 +27,19 @@ from models.instance_naming import InstanceNamer
 from models.learner import LearnerSnapshot, LearnerState, OnlineLearner
 from models.lesson import Sample
 from models.lift import lifted
-from models.mapper import apply_mapper, describe, token_color, token_weights
+from models.mapper import apply_mapper, describe, token_weights
 from models.memory_bank import BankShape, MemoryBank
-from models.naming import Naming, name_masks
+from models.naming import apply_naming
 from models.ofl_sam2 import Entries, OflSam2, own_target
+from models.parts import LEARN_PER_FRAME, Fusion, Parts
 from models.placement import placed
 from models.preprocess import class_map, to_input
-from models.profile import Profile, load_profile
-from models.tracks import TrackState
+from models.profile import Profile, load_profile, pool_features, raw_confidence
+from models.stream import Lesson, Pass, PreparedFrame, SavedState, StreamState
 from models.turns import Turns
 from models.types import ClassResult, ClassSpec, Segmentation, UInt8Array, Update
 from models.weight_source import WeightSource
 
-
-class Fusion(StrEnum):
-    """How E1 and E2 become one feature."""
-
-    ADAPTIVE = "adaptive"  # weighed by the fitted gate
-    AVERAGE = "average"
-    SUM = "sum"
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What of the method is on; the ablations of the paper turn parts off.
-
-    memory: use E1; learner: use E2; fusion: how both become one where both are used
-    naming: let the mapping network's indicator help to name, if the profile has one
-    instances: name instruments and their tracks instead of pixels, if the profile has references
-    online: update on confident frames; gamma: None keeps the profile's
-    learn_per_frame: classes that learn from one frame at most; None: all, as in the paper
-    """
-
-    memory: bool = True
-    learner: bool = True
-    fusion: Fusion = Fusion.ADAPTIVE
-    naming: bool = True
-    instances: bool = True
-    online: bool = True
-    gamma: float | None = None
-    learn_per_frame: int | None = None
-
-
-@dataclass(frozen=True)
-class PreparedFrame:
-    """What of a step does not depend on the frames before: it may be done ahead, in any thread.
-
-    size: (H, W) of the picture; image: (1, 3, S, S) normalised; took_ms: part of the step's time
-    """
-
-    size: tuple[int, int]
-    image: Tensor
-    features: ImageFeatures
-    described: Tensor
-    took_ms: float
-
-
-@dataclass(frozen=True)
-class _Pass:
-    """One frame through the network."""
-
-    features: ImageFeatures
-    described: Tensor
-    decoded: DecodedMasks
-    raw: Tensor  # (C,) confidence before calibration
-
-
-@dataclass(frozen=True)
-class _Lesson:
-    """A frame that has been answered and not yet learnt from.
-
-    undone: before it the state was rolled back, see `_sound_pass`
-    """
-
-    seen: _Pass
-    confidence: Tensor
-    present: Tensor
-    undone: bool
-
-
-@dataclass(frozen=True)
-class _Saved:
-    learner: LearnerSnapshot
-    bank: tuple[Tensor, ...]
-
-
-@dataclass(frozen=True)
-class StreamState:
-    """Everything that the frames of a stream have changed."""
-
-    learner: LearnerSnapshot
-    bank: tuple[Tensor, ...]
-    frame: int
-    since_snapshot: int
-    saved: tuple[_Saved, ...]
-    tracks: TrackState | None
-
-
-LEARN_PER_FRAME = 1  # of a video: in 40 ms little changes, and an update costs what a class's does
 SNAPSHOT_EVERY = 50  # accepted frames between the states that rollback() returns to
 
 
@@ -160,7 +73,7 @@ class Tracker:
         self._profile = profile = placed(profile, device)
         self._model.fusion.to(device)
         self._namer = _namer(self._model, profile, self._parts, device)
-        self._lesson: _Lesson | None = None
+        self._lesson: Lesson | None = None
         self._bank = MemoryBank(shape, profile.memory.max_pointer_distance, device)
         at_once = self._parts.learn_per_frame
         teacher = open_teacher(self.engine, profile.start, profile.learner, at_once)
@@ -169,7 +82,7 @@ class Tracker:
         self._frozen = not self._parts.online
         self._frame = 0
         self._since_snapshot = 0
-        self._saved: list[_Saved] = []
+        self._saved: list[SavedState] = []
 
     @classmethod
     def open(
@@ -316,7 +229,7 @@ class Tracker:
         decoded = seen.decoded
         confidence = self._profile.calibration(seen.raw)
         present = (decoded.object_logit > 0) & (decoded.mask_logits.amax(dim=(1, 2, 3)) > 0)
-        self._lesson = _Lesson(seen, confidence, present, undone)
+        self._lesson = Lesson(seen, confidence, present, undone)
         classes = self._class_map(decoded, present, frame.size)
         results = self._results(classes, present, confidence)
         self._frame += 1
@@ -334,7 +247,7 @@ class Tracker:
         with torch_beside(self.engine):
             return self._learn(lesson)
 
-    def _learn(self, lesson: _Lesson) -> tuple[Update, ...]:
+    def _learn(self, lesson: Lesson) -> tuple[Update, ...]:
         finite = torch.isfinite(lesson.confidence) & torch.isfinite(lesson.seen.described).all()
         sure = lesson.confidence >= self._gamma
         wanting = (lesson.present & finite & sure).tolist()
@@ -349,7 +262,7 @@ class Tracker:
             self._remember_state()
         return tuple(updates)
 
-    def _teach(self, seen: _Pass, rows: Tensor) -> Tensor:
+    def _teach(self, seen: Pass, rows: Tensor) -> Tensor:
         """Update mapping networks and bank of these rows; which updates were kept, (n,) bool."""
         entries, sample = lesson_of(
             self.engine, seen.features, seen.described, seen.decoded, rows, self._profile.lift
@@ -359,7 +272,7 @@ class Tracker:
         self._bank.push(rows[kept], good, self._frame - 1)
         return kept
 
-    def _sound_pass(self, frame: PreparedFrame) -> tuple[_Pass, bool]:
+    def _sound_pass(self, frame: PreparedFrame) -> tuple[Pass, bool]:
         """One frame through the network; whether what was learnt had to be undone for it.
 
         NaN in a mapping network or a memory would not show: attention swallows it, and what is
@@ -375,7 +288,7 @@ class Tracker:
                 return seen, True
         raise StepError("expected masks that are numbers, got others with the profile's own state")
 
-    def _pass(self, frame: PreparedFrame) -> _Pass:
+    def _pass(self, frame: PreparedFrame) -> Pass:
         features, described = frame.features, frame.described
         if self._frame == 0:
             self._choose_support(features)
@@ -385,10 +298,10 @@ class Tracker:
         if self._namer is not None:
             part = self.engine.part_instruments
             named, raw = self._namer.name(features, frame.image, decoded, part)
-            return _Pass(features, described, named, raw)
+            return Pass(features, described, named, raw)
         if naming is not None and self._parts.learner and self._parts.naming:
             decoded, certainty = apply_naming(naming, features, frame.image, decoded)
-        return _Pass(features, described, decoded, raw_confidence(decoded, certainty))
+        return Pass(features, described, decoded, raw_confidence(decoded, certainty))
 
     def _condition(self, features: ImageFeatures, described: Tensor) -> Tensor:
         parts = self._parts
@@ -414,7 +327,7 @@ class Tracker:
         self._since_snapshot += 1
         if self._since_snapshot >= SNAPSHOT_EVERY or not self._saved:
             self._since_snapshot = 0
-            saved = _Saved(self._learner.snapshot(), self._bank.snapshot())
+            saved = SavedState(self._learner.snapshot(), self._bank.snapshot())
             self._saved = [*self._saved[-1:], saved]
 
     def _class_map(
@@ -438,7 +351,7 @@ class Tracker:
         )
 
 
-def _is_sound(seen: _Pass) -> bool:
+def _is_sound(seen: Pass) -> bool:
     return bool(torch.isfinite(seen.decoded.mask_logits).all())
 
 
@@ -466,17 +379,6 @@ def lesson_of(
     return entries, Sample(described.flatten(2), target.flatten(2), weight)
 
 
-def apply_naming(
-    naming: Naming, features: ImageFeatures, image: Tensor, decoded: DecodedMasks
-) -> tuple[DecodedMasks, Tensor]:
-    """The rows' masks after naming, and how certain each name is, (C,)."""
-    color = token_color(image, features.stride16.shape[-1])
-    named = name_masks(naming, features.stride16, color, decoded.gated())
-    shown = named.mask_logits.amax(dim=(1, 2, 3)) > 0
-    logit = torch.where(shown, decoded.object_logit.clamp_min(0.1), decoded.object_logit)
-    return replace(decoded, mask_logits=named.mask_logits, object_logit=logit), named.certainty
-
-
 def _namer(
     model: OflSam2, profile: Profile, parts: Parts, device: torch.device
 ) -> InstanceNamer | None:
@@ -484,16 +386,6 @@ def _namer(
     if not wanted or model.parting is None or profile.references is None:
         return None
     return InstanceNamer(model.parting.to(device), profile.references, profile.naming)
-
-
-def raw_confidence(decoded: DecodedMasks, certainty: Tensor) -> Tensor:
-    """Predicted IoU times object score times certainty of the name, before calibration. (C,)"""
-    return decoded.iou * decoded.object_logit.sigmoid() * certainty
-
-
-def pool_features(stride16: Tensor) -> Tensor:
-    """Unit-length mean feature of each frame, for retrieval. (B, D, h, w) -> (B, D)"""
-    return F.normalize(stride16.mean(dim=(2, 3)), dim=1)
 
 
 def _with_profile(model: OflSam2, profile: Profile) -> OflSam2:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from service.arguments import capacity, count, frame_rate, port, seed, share, size
 from service.data_command import CHOICE_HELP, add_data
+from service.export_command import add_export
 from service.settings import let_threads_sleep
 from service.volume_arguments import add_cutting, data_to_fit, only_for_volumes, window_of
-from service.weights_command import add_weights
+from service.weights_command import BACKBONES as OFFICIAL
+from service.weights_command import CHECKPOINT_HELP, add_weights
 
 if TYPE_CHECKING:
     from models.tracker import Tracker
@@ -20,9 +22,7 @@ if TYPE_CHECKING:
 # As in models.engines, which --help does not import.
 ENGINES = ("auto", "torch", "onnx", "cuda_graph", "tensorrt")
 SOURCE_HELP = "phantom://, rtsp://..., v4l2:///dev/video0, whip:// or a file"
-EXPORT_ERROR = 1e-3  # largest difference from torch, over the largest value, that is accepted
-BACKBONES = ("nano", "tiny", "small", "base_plus", "large")
-CHECKPOINT_HELP = "weights of the backbone; else what `trocar weights fetch` brought"
+BACKBONES = ("nano", *OFFICIAL)
 LEARN_ALL_HELP = "every class learns from every frame, not one class a frame in turn"
 PROFILE_HELP = "instrument, phantom, or a file that `trocar fit` wrote"
 
@@ -76,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
         add_data,
         add_weights,
         _add_phantom,
-        _add_export,
+        add_export,
         _add_bench,
         _add_paper,
         _add_pretrain,
@@ -162,20 +162,6 @@ def _add_phantom(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.set_defaults(command=_phantom)
 
 
-def _add_export(commands: Commands) -> None:  # type: ignore[valid-type]
-    parser = commands.add_parser("export", help="the network as ONNX files")  # type: ignore[attr-defined]
-    parser.add_argument("-o", "--out", type=Path, required=True, help="output folder")
-    parser.add_argument("--check", action="store_true", help="run each file beside torch")
-    parser.set_defaults(command=_export)
-    build = commands.add_parser("build-engine", help="TensorRT engines, into the cache")  # type: ignore[attr-defined]
-    build.set_defaults(command=_build_engine)
-    for one in (parser, build):
-        one.add_argument("--backbone", default="nano", help="nano, tiny, small, base_plus, large")
-        one.add_argument("--size", type=int, default=None, help="of the image; default: its own")
-        one.add_argument("--classes", type=count, default=4, help="rows of the batch")
-        one.add_argument("--checkpoint", type=Path, help=f"{CHECKPOINT_HELP}, else random ones")
-
-
 def _add_bench(commands: Commands) -> None:  # type: ignore[valid-type]
     """Its own options are read in benchmarks/cli.py, which only this command imports."""
     parser = commands.add_parser("bench", help="measure", add_help=False)  # type: ignore[attr-defined]
@@ -230,7 +216,8 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _segment(arguments: argparse.Namespace) -> int:
-    from models.tracker import LEARN_PER_FRAME, Tracker
+    from models.parts import LEARN_PER_FRAME
+    from models.tracker import Tracker
     from models.volumes.files import is_volume
     from service.offline import SegmentRequest, model_threads, segment
     from service.weights import weight_source
@@ -307,36 +294,6 @@ def _fit(arguments: argparse.Namespace) -> int:
     for name in report.left_out:
         print(f"{name}: never visible in the annotated frames, left out of the profile")
     print(f"{report.frames} annotated frames -> {arguments.out}")
-    return 0
-
-
-def _export(arguments: argparse.Namespace) -> int:
-    from models.engines.export import export, export_weights
-    from service.weights import weight_source
-
-    source = weight_source(arguments.checkpoint)
-    weights = export_weights(arguments.backbone, arguments.size, source)
-    if not source.has(arguments.backbone):
-        print(f"no weights of {arguments.backbone} are here: random ones", file=sys.stderr)
-    code = 0
-    for one in export(weights, arguments.classes, arguments.out, check=arguments.check):
-        said = "" if one.error is None else f", within {one.error:.1e} of torch"
-        if one.unsupported:
-            said += f", not for TensorRT: {', '.join(one.unsupported)}"
-        if one.unsupported or (one.error or 0) > EXPORT_ERROR:
-            code = 1
-        print(f"{one.path}: {one.path.stat().st_size / 1e6:.1f} MB{said}")
-    return code
-
-
-def _build_engine(arguments: argparse.Namespace) -> int:
-    from models.engines.export import export_weights, shape_of
-    from models.engines.tensorrt_engine import build_engines
-    from service.weights import weight_source
-
-    source = weight_source(arguments.checkpoint)
-    weights = export_weights(arguments.backbone, arguments.size, source)
-    print(build_engines(weights, shape_of(weights, arguments.classes)))
     return 0
 
 

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from models.tracker import StreamState
+from models.stream import StreamState
 from models.types import ClassSpec, Segmentation, UInt8Array
 from models.volumes import Order, SlicePlane, Volume, Window, open_volume, slice_order
 from models.volumes.stack import SliceStack

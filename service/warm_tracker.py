@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.tracker import LEARN_PER_FRAME, Tracker
+from models.parts import LEARN_PER_FRAME
+from models.tracker import Tracker
 from models.weight_source import WeightSource
 
 SHAPE = (256, 256, 3)

@@ -11,6 +11,8 @@ BACKBONES = ("tiny", "small", "base_plus", "large")  # as in models.weight_sourc
 
 Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
+CHECKPOINT_HELP = "weights of the backbone; else what `trocar weights fetch` brought"
+
 
 def add_weights(commands: Commands) -> None:  # type: ignore[valid-type]
     """The command and its options."""

@@ -23,9 +23,10 @@ from models.errors import EngineError
 from models.lesson import Known, Sample, teach
 from models.memory_bank import BankShape
 from models.ofl_sam2 import Entries, own_target
+from models.parts import Parts
 from models.phantom import DEMO_SEED, Procedure
 from models.profile import load_profile
-from models.tracker import Parts, Tracker
+from models.tracker import Tracker
 from models.types import UInt8Array, Update
 
 

@@ -12,9 +12,10 @@ import torch
 
 from models.checkpoint import LoadedWeights
 from models.engines.engine import EngineChoice
+from models.parts import Parts
 from models.phantom import DEMO_SEED, Procedure
 from models.profile import Calibration, load_profile
-from models.tracker import Parts, Tracker
+from models.tracker import Tracker
 from models.types import UInt8Array, Update
 
 

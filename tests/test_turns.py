@@ -7,8 +7,9 @@ from collections import Counter
 import pytest
 
 from models.checkpoint import LoadedWeights
+from models.parts import Parts
 from models.profile import load_profile
-from models.tracker import Parts, Tracker
+from models.tracker import Tracker
 from models.turns import Turns
 from models.types import Update
 from tests.test_engines import demo_frames

@@ -16,8 +16,9 @@ from models.annotated import AnnotatedFrames
 from models.checkpoint import LoadedWeights
 from models.config import FitConfig, LearnerConfig, MemoryConfig
 from models.fit import fit_frames
+from models.parts import Parts
 from models.profile import Profile
-from models.tracker import Parts, Tracker
+from models.tracker import Tracker
 from models.types import ClassSpec, UInt8Array, Update
 
 

@@ -23,8 +23,7 @@ from models.held_out import OBJECT_OFFSETS, exclusive_dsc
 from models.memory_bank import BankShape, MemoryBank
 from models.ofl_sam2 import OflSam2
 from models.preprocess import class_map, to_input
-from models.profile import SupportSet
-from models.tracker import pool_features
+from models.profile import SupportSet, pool_features
 from models.types import ClassSpec, UInt8Array
 
 Ask = Callable[[int], DecodedMasks]  # a left-out frame's number -> its answer

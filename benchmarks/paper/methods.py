@@ -18,7 +18,7 @@ from benchmarks.comparators.interface import Fit
 from benchmarks.comparators.ofl_sam2 import Variant
 from models.config import LearnerConfig, MemoryConfig
 from models.errors import ModelError
-from models.tracker import Fusion, Parts
+from models.parts import Fusion, Parts
 
 FULL = "ofl_sam2"
 
