@@ -21,6 +21,8 @@ SETTLE_S = 3.0
 MANY = 8
 TURNS = 6
 
+Span = tuple[int, int]  # monotonic ns, begin and end
+
 
 @dataclass
 class Spent:
@@ -61,7 +63,7 @@ async def measure_fan_out(
 ) -> dict[str, Any]:
     """One viewer, then eight: processor time of the service with its model, viewers apart.
 
-    Then two viewers with and without a third one who stopped taking anything; of the plain picture,
+    Then two viewers without and with a third one who stopped taking anything; of the plain picture,
     because how long the model takes has nothing to do with it.
     """
     overlay = functools.partial(_ask, session, "overlay")
@@ -108,31 +110,34 @@ def _taken(session: Session) -> tuple[float, float, float, float]:
 async def _stalled(
     ask: AskAnswer, captured_ns: Mapping[int, int], seconds: float
 ) -> tuple[float, float]:
-    """95th percentile of the others, in turns: without him, beside him, and again."""
-    turns: list[tuple[int, int, bool]] = []
-    async with remote_viewers(ask, 2) as others, remote_viewers(ask, 1) as third:
-        await asyncio.sleep(SETTLE_S)
-        for turn in range(TURNS):
-            stalled = turn % 2 == 1
-            if stalled:
+    """95th percentile of two viewers: by themselves, beside a stalled one, and again, in turns.
+
+    By themselves there is no third viewer: one who watches takes the processor to decode, one who
+    is stalled does not.
+    """
+    alone: list[Span] = []
+    beside: list[Span] = []
+    turn_s = 2 * seconds / TURNS
+    async with remote_viewers(ask, 2) as others:
+        for _ in range(TURNS // 2):
+            await asyncio.sleep(SETTLE_S)
+            alone.append(await _span(turn_s))
+            async with remote_viewers(ask, 1) as third:
+                await asyncio.sleep(SETTLE_S)
                 third.stall()
-            began = time.monotonic_ns()
-            await asyncio.sleep(2 * seconds / TURNS)
-            turns.append((began, time.monotonic_ns(), stalled))
-            if stalled:
+                beside.append(await _span(turn_s))
                 third.go_on()
-                await asyncio.sleep(1.0)  # what had piled up at the viewer is not measured
         seen = await others.finish()
-    return _p95(seen, captured_ns, turns, False), _p95(seen, captured_ns, turns, True)
+    return _p95(seen, captured_ns, alone), _p95(seen, captured_ns, beside)
 
 
-def _p95(
-    seen: list[Seen],
-    captured_ns: Mapping[int, int],
-    turns: list[tuple[int, int, bool]],
-    stalled: bool,
-) -> float:
-    spans = [(begin, end) for begin, end, was in turns if was is stalled]
+async def _span(seconds: float) -> Span:
+    began = time.monotonic_ns()
+    await asyncio.sleep(seconds)
+    return began, time.monotonic_ns()
+
+
+def _p95(seen: list[Seen], captured_ns: Mapping[int, int], spans: list[Span]) -> float:
     latencies = [
         (decoded - captured_ns[number]) / 1e6
         for one in seen
