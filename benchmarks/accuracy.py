@@ -76,10 +76,11 @@ def run_folder(data: Path, shots: int, seeds: int, out: Path) -> int:
     bar = tqdm(total=seeds * len(VARIANTS), desc="accuracy", unit="run")
     for seed in range(seeds):
         split = split_clips(dataset, seed)
-        pairs = draw_shots(split.fit, shots, seed)
-        classes = visible_classes(dataset.classes, pairs)
+        drawn = draw_shots(split.fit, shots, seed)
+        classes = visible_classes(dataset.classes, drawn.pairs)
         ids = [spec.class_id for spec in classes]
-        frames = AnnotatedFrames.of(pairs, ids, weights.model.config.backbone.image_size)
+        size = weights.model.config.backbone.image_size
+        frames = AnnotatedFrames.of(drawn.pairs, ids, size, drawn.clip)
         profile, _ = fit_frames(weights, classes, frames, FitConfig(seed=seed))
         for key, parts in VARIANTS.items():
             tracker, tally = Tracker(weights, profile, parts), Tally()

@@ -27,7 +27,7 @@ from benchmarks.figures import bar_figure
 from benchmarks.metrics import Spread, iou
 from benchmarks.naming_rate import ColourNames, rightly_named
 from benchmarks.variants import VARIANTS, Pair, Tally, run_sequence, score_frame
-from models.annotated import AnnotatedFrames
+from models.annotated import AnnotatedFrames, Shots
 from models.checkpoint import LoadedWeights, load_embedded
 from models.config import FitConfig, LearnerConfig
 from models.fit import fit_frames
@@ -226,7 +226,7 @@ def name_in_procedure(number: int) -> NameScores:
                 tally.named += rightly_named(result.class_map, frame)
         return tally
 
-    colours = ColourNames(annotated_frames(Procedure(seed), SHOTS))
+    colours = ColourNames(annotated_frames(Procedure(seed), SHOTS).pairs)
     by_colour = [one for clip in plain for frame in clip for one in colours.rightly_named(frame)]
     return NameScores(
         {key: run(key, plain) for key in NAMED},
@@ -244,16 +244,17 @@ def named_clips(seed: int, shift: Shift | None = None) -> list[list[PhantomFrame
 def few_shot_profile(weights: LoadedWeights, seed: int, shots: int) -> Profile:
     """A profile of `shots` annotated frames from the support clips of a procedure."""
     procedure = Procedure(seed)
-    pairs = annotated_frames(procedure, shots)
-    visible = {int(i) for _, truth in pairs for i in np.unique(truth)}
+    chosen = annotated_frames(procedure, shots)
+    visible = {int(i) for _, truth in chosen.pairs for i in np.unique(truth)}
     specs = tuple(s for s in CLASSES if s.class_id in visible)
     size = weights.model.config.backbone.image_size
-    frames = AnnotatedFrames.of(pairs, [spec.class_id for spec in specs], size)
+    ids = [spec.class_id for spec in specs]
+    frames = AnnotatedFrames.of(chosen.pairs, ids, size, chosen.clip)
     profile, _ = fit_frames(weights, specs, frames, FitConfig(seed=seed))
     return profile
 
 
-def annotated_frames(procedure: Procedure, shots: int) -> list[Pair]:
+def annotated_frames(procedure: Procedure, shots: int) -> Shots:
     """Frames as a person would choose them: spread over the clips, each kind seen if it can be."""
     rng = np.random.default_rng([procedure.seed, 99])
     moments = [(clip, float(t)) for clip in SUPPORT_CLIPS for t in rng.uniform(0, 8, 6)]
@@ -267,7 +268,9 @@ def annotated_frames(procedure: Procedure, shots: int) -> list[Pair]:
         if area[best]:
             chosen.append(best)
     chosen += [i for i in order if i not in chosen and frames[i].class_mask.any()]
-    return [(frames[i].image_rgb, frames[i].class_mask) for i in chosen[:shots]]
+    return Shots.of(
+        ((frames[i].image_rgb, frames[i].class_mask), moments[i][0]) for i in chosen[:shots]
+    )
 
 
 def summary(tallies: list[Tally]) -> dict[str, Any]:

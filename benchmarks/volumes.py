@@ -69,10 +69,11 @@ def run_volumes(config: VolumesConfig, out: Path) -> int:
 def _fitted(split: Split, config: VolumesConfig) -> tuple[Tracker, dict[str, float]]:
     """The tracker, and the DSC that fitting saw on annotated slices held out."""
     weights = load_embedded()
-    pairs = draw_shots(split.fit, None, config.seed)
-    classes = visible_classes(split.fit.classes, pairs)
+    drawn = draw_shots(split.fit, None, config.seed)
+    classes = visible_classes(split.fit.classes, drawn.pairs)
     ids = [spec.class_id for spec in classes]
-    frames = AnnotatedFrames.of(pairs, ids, weights.model.config.backbone.image_size)
+    size = weights.model.config.backbone.image_size
+    frames = AnnotatedFrames.of(drawn.pairs, ids, size, drawn.clip)
     profile, report = fit_frames(weights, classes, frames, FitConfig(seed=config.seed))
     return Tracker(weights, profile, Parts(online=config.online)), report.held_out_dsc
 

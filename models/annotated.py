@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,61 +12,89 @@ from models.errors import DatasetError
 from models.preprocess import resize_image, resize_mask
 from models.types import ClassSpec, UInt8Array
 
+Pair = tuple[UInt8Array, UInt8Array]
+
 
 @dataclass(frozen=True)
 class AnnotatedFrames:
     """N annotated frames at the network's size.
 
     image: (N, S, S, 3) uint8; mask: (C, N, S, S) uint8 0 or 1
+    clip: N numbers, equal where frames are of one clip (or volume) and so resemble each other
     """
 
     image: UInt8Array
     mask: UInt8Array
+    clip: tuple[int, ...]
 
     @classmethod
     def of(
-        cls, pairs: Sequence[tuple[UInt8Array, UInt8Array]], class_ids: Sequence[int], size: int
+        cls,
+        pairs: Sequence[Pair],
+        class_ids: Sequence[int],
+        size: int,
+        clip: Sequence[int] | None = None,
     ) -> AnnotatedFrames:
-        """pairs: image (H, W, 3) and class map (H, W); ignored pixels count as background."""
+        """pairs: image (H, W, 3) and class map (H, W); ignored pixels count as background.
+
+        clip: of each pair; None: nobody knows, each for itself
+        """
         images = np.stack([resize_image(image, size) for image, _ in pairs])
         masks = [
             [resize_mask((mask == class_id).astype(np.uint8), size) for _, mask in pairs]
             for class_id in class_ids
         ]
-        return cls(images, np.asarray(masks, dtype=np.uint8))
+        known = tuple(range(len(pairs)) if clip is None else clip)
+        return cls(images, np.asarray(masks, dtype=np.uint8), known)
 
 
-def draw_shots(
-    dataset: Dataset, shots: int | None, seed: int
-) -> list[tuple[UInt8Array, UInt8Array]]:
-    """Annotated (image, class map) pairs: a seeded draw, first such that each class is seen.
+@dataclass(frozen=True)
+class Shots:
+    """Annotated frames as they were read.
+
+    pairs: image (H, W, 3) and class map (H, W); clip: of each, see AnnotatedFrames
+    """
+
+    pairs: tuple[Pair, ...]
+    clip: tuple[int, ...]
+
+    @classmethod
+    def of(cls, read: Iterable[tuple[Pair, int]]) -> Shots:
+        """Pairs, each with its clip."""
+        each = tuple(read)
+        return cls(tuple(pair for pair, _ in each), tuple(clip for _, clip in each))
+
+
+def draw_shots(dataset: Dataset, shots: int | None, seed: int) -> Shots:
+    """Annotated frames by a seeded draw, first such that each class is seen.
 
     Raises DatasetError when nothing is annotated.
     """
-    annotated = dataset.annotated()
+    annotated = [
+        (frame.read_image, frame.read_mask, clip)
+        for clip, sequence in enumerate(dataset.sequences)
+        for frame in sequence.frames
+        if frame.read_mask is not None
+    ]
     if not annotated:
         raise DatasetError("expected at least one annotated frame, found no masks at all")
     order = [annotated[int(i)] for i in np.random.default_rng(seed).permutation(len(annotated))]
     wanted = len(order) if shots is None else min(shots, len(order))
-    pairs: list[tuple[UInt8Array, UInt8Array]] = []
-    spare: list[tuple[UInt8Array, UInt8Array]] = []
+    drawn: list[tuple[Pair, int]] = []
+    spare: list[tuple[Pair, int]] = []
     missing = {spec.class_id for spec in dataset.classes}
-    for frame in order:
-        if len(pairs) == wanted or (not missing and len(pairs) + len(spare) >= wanted):
+    for read_image, read_mask, clip in order:
+        if len(drawn) == wanted or (not missing and len(drawn) + len(spare) >= wanted):
             break
-        if frame.read_mask is None:
-            continue
-        image, mask = frame.read_image(), frame.read_mask()
+        image, mask = read_image(), read_mask()
         new = missing & {int(i) for i in np.unique(mask)}
         missing -= new
-        (pairs if new else spare).append((image, mask))
+        (drawn if new else spare).append(((image, mask), clip))
         spare = spare[:wanted]
-    return (pairs + spare)[:wanted]
+    return Shots.of((drawn + spare)[:wanted])
 
 
-def visible_classes(
-    classes: tuple[ClassSpec, ...], pairs: Sequence[tuple[UInt8Array, UInt8Array]]
-) -> tuple[ClassSpec, ...]:
+def visible_classes(classes: tuple[ClassSpec, ...], pairs: Sequence[Pair]) -> tuple[ClassSpec, ...]:
     """The classes that at least one class map shows. Raises DatasetError when there is none."""
     shown = {int(class_id) for _, mask in pairs for class_id in np.unique(mask)}
     visible = tuple(spec for spec in classes if spec.class_id in shown)

@@ -25,13 +25,14 @@ FORMAT = "trocar-weights-1"
 class LoadedWeights:
     """A ready model and what identifies its weights.
 
-    sha256: of the file, hexadecimal
+    sha256: of the file, hexadecimal; pretrained_fusion: does its fusion come from pretraining?
     """
 
     model: OflSam2
     name: str
     sha256: str
     ridge: float
+    pretrained_fusion: bool = False
 
 
 def sha256_of(path: Path) -> str:
@@ -77,7 +78,8 @@ def load_embedded(
     model = OflSam2(config)
     _load_strictly(model, {k: v.float() for k, v in tensors.items()}, path)
     model.eval().requires_grad_(False)
-    return LoadedWeights(model, backbone.name, sha256_of(path), float(header.get("ridge", 1e-2)))
+    ridge = float(header.get("ridge", 1e-2))
+    return LoadedWeights(model, backbone.name, sha256_of(path), ridge, pretrained_fusion=True)
 
 
 def load_official(

@@ -123,18 +123,23 @@ class MemoryConfig:
         return limit if self.recent is None else min(self.recent, limit)
 
 
+PUBLISHED_EPOCHS = 40
+
+
 @dataclass(frozen=True)
 class FitConfig:
     """How a profile is trained.
 
-    epochs, patience: of the fusion; rate: AdamW's
+    epochs: of the fusion, at most; None: none where the gate came pretrained, which so few frames
+        only spoil (docs/paper.md), else PUBLISHED_EPOCHS
+    patience: epochs without gain after which it ends; rate: AdamW's
     held_out: at most this many frames are left out in turn (all of a few-shot set)
     instances: held-out frames may choose naming by instance: better names, 12 ms more a frame on
         two cores; otherwise pixels are named
     """
 
     seed: int = 0
-    epochs: int = 40
+    epochs: int | None = None
     patience: int = 6
     rate: float = 1e-3
     held_out: int = 32

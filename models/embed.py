@@ -14,21 +14,19 @@ from pathlib import Path
 
 import numpy as np
 
-from models.annotated import AnnotatedFrames
+from models.annotated import AnnotatedFrames, Shots
 from models.checkpoint import EMBEDDED, load_embedded
 from models.config import NANO, FitConfig
 from models.fit import FitReport, fit_frames
 from models.phantom import CLASSES, DEMO_SEED, Procedure
 from models.profile import EMBEDDED as PROFILES
 from models.profile import save_profile
-from models.types import ClassSpec, UInt8Array
+from models.types import ClassSpec
 
 FIT_SEED = 2_000_000  # procedures for fitting `instrument`; neither trained nor tested on
 INSTRUMENT_FRAMES, PHANTOM_FRAMES = 128, 48
 DEMO_SIZE = (240, 320)  # the demo renders at this size; its pictures are not square
 INSTRUMENT = ClassSpec(1, "instrument", "#3fb950")
-
-Pair = tuple[UInt8Array, UInt8Array]
 
 
 def fit_instrument() -> FitReport:
@@ -36,8 +34,8 @@ def fit_instrument() -> FitReport:
     pairs = []
     for number in range(INSTRUMENT_FRAMES):
         frame = Procedure(FIT_SEED + number).clip(0, size=(NANO.image_size,) * 2).render(2.0)
-        pairs.append((frame.image_rgb, (frame.class_mask > 0).astype(np.uint8)))
-    return _fit("instrument", (INSTRUMENT,), pairs)
+        pairs.append(((frame.image_rgb, (frame.class_mask > 0).astype(np.uint8)), number))
+    return _fit("instrument", (INSTRUMENT,), Shots.of(pairs))
 
 
 def fit_phantom() -> FitReport:
@@ -50,15 +48,16 @@ def fit_phantom() -> FitReport:
     for number in range(PHANTOM_FRAMES):
         clip = procedure.clip(number % 16, size=DEMO_SIZE)
         frame = clip.render(1.0 + 4.3 * (number // 16))
-        pairs.append((frame.image_rgb, frame.class_mask))
+        pairs.append(((frame.image_rgb, frame.class_mask), number % 16))
     used = tuple(spec for spec in CLASSES if spec.class_id in procedure.kinds)
-    return _fit("phantom", used, pairs, instances=False)
+    return _fit("phantom", used, Shots.of(pairs), instances=False)
 
 
 def _fit(
-    name: str, classes: tuple[ClassSpec, ...], pairs: list[Pair], *, instances: bool = True
+    name: str, classes: tuple[ClassSpec, ...], shots: Shots, *, instances: bool = True
 ) -> FitReport:
-    frames = AnnotatedFrames.of(pairs, [spec.class_id for spec in classes], NANO.image_size)
+    ids = [spec.class_id for spec in classes]
+    frames = AnnotatedFrames.of(shots.pairs, ids, NANO.image_size, shots.clip)
     config = FitConfig(instances=instances, progress=True)
     profile, report = fit_frames(load_embedded(), classes, frames, config)
     save_profile(profile, PROFILES / f"{name}.safetensors")

@@ -1,12 +1,12 @@
 """Annotated frames through the frozen network, once; everything that fitting does starts here.
 
 The mapping and naming statistics are kept per frame: they are additive, so that "all frames but
-this one" is a subtraction.
+these" is a subtraction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,6 +35,7 @@ class EncodedFrames:
     image: Tensor  # (N, 3, S, S) normalised
     naming: list[Statistics]  # N of one row
     references: list[References]  # N, or none where the network has no parting head
+    clip: tuple[int, ...]  # N, see AnnotatedFrames
     lift: Tensor | None = None  # (1, D, M + 1) where the target is the memory
 
 
@@ -92,6 +93,7 @@ def encode_frames(model: OflSam2, frames: AnnotatedFrames) -> EncodedFrames:
         image=torch.cat(images),
         naming=naming,
         references=references,
+        clip=frames.clip,
         lift=lift,
     )
 
@@ -118,9 +120,9 @@ def _stack(per_frame: list[Statistics]) -> Statistics:
     )
 
 
-def name_indicator(encoded: EncodedFrames, without: int | None = None) -> Tensor | None:
-    """Naming weights from all frames, or all but one; None where there is only one class."""
-    kept = [s for n, s in enumerate(encoded.naming) if n != without]
+def name_indicator(encoded: EncodedFrames, without: Sequence[int] = ()) -> Tensor | None:
+    """Naming weights from all frames but some; None where there is only one class."""
+    kept = [s for n, s in enumerate(encoded.naming) if n not in without]
     if len(encoded.present) < 2 or not kept:
         return None
     total = kept[0]
@@ -141,7 +143,16 @@ def total_statistics(encoded: EncodedFrames) -> Statistics:
     )
 
 
+def statistics_without(encoded: EncodedFrames, frames: Sequence[int]) -> Statistics:
+    """Sum over the other frames, C rows, weight one."""
+    total = total_statistics(encoded)
+    for frame in frames:
+        total = total.minus(frame_statistics(encoded, frame))
+    return total.normalized()
+
+
 def frame_statistics(encoded: EncodedFrames, frame: int) -> Statistics:
+    """Of one frame, C rows."""
     rows, frames = encoded.present.shape
     return encoded.statistics.rows(torch.arange(rows) * frames + frame)
 

@@ -11,11 +11,12 @@ from tqdm import tqdm
 
 from models.annotated import AnnotatedFrames, draw_shots, visible_classes
 from models.checkpoint import LoadedWeights, load_embedded
-from models.config import FitConfig, LearnerConfig, MemoryConfig
+from models.config import PUBLISHED_EPOCHS, FitConfig, LearnerConfig, MemoryConfig
 from models.datasets.sequences import Dataset
 from models.encoded import EncodedFrames, encode_frames, name_indicator, total_statistics
 from models.errors import DatasetError
 from models.held_out import (
+    HeldOut,
     calibrate,
     choose_answer,
     choose_ridge,
@@ -67,11 +68,12 @@ def fit_profile(
     Raises DatasetError: no annotated frame, or none that shows anything.
     """
     weights = weights or load_embedded()
-    pairs = draw_shots(dataset, shots, seed)
+    drawn = draw_shots(dataset, shots, seed)
     config = FitConfig(seed=seed, instances=instances, progress=progress)
     size = weights.model.config.backbone.image_size
-    classes = visible_classes(dataset.classes, pairs)
-    frames = AnnotatedFrames.of(pairs, [spec.class_id for spec in classes], size)
+    classes = visible_classes(dataset.classes, drawn.pairs)
+    ids = [spec.class_id for spec in classes]
+    frames = AnnotatedFrames.of(drawn.pairs, ids, size, drawn.clip)
     profile, report = fit_frames(weights, classes, frames, config)
     out.parent.mkdir(parents=True, exist_ok=True)
     save_profile(profile, out)
@@ -103,7 +105,7 @@ def fit_frames(
     ridge = choose_ridge(model, encoded, held_out, weights.ridge)
     bar.update()
     left_out = leave_one_out(model, encoded, held_out, ridge)
-    epochs = train_fusion(model, left_out, config)
+    epochs = train_fusion(model, left_out, _with_epochs(config, weights))
     bar.update()
     answer = choose_answer(model, left_out)
     calibration, dsc = calibrate(model, left_out, len(classes), answer)
@@ -132,6 +134,12 @@ def fit_frames(
         None, len(frames.image), tuple(s.name for s in classes), named, epochs, ridge
     )
     return profile, report
+
+
+def _with_epochs(config: FitConfig, weights: LoadedWeights) -> FitConfig:
+    if config.epochs is not None:
+        return config
+    return replace(config, epochs=0 if weights.pretrained_fusion else PUBLISHED_EPOCHS)
 
 
 def _method(model: OflSam2, learner: LearnerConfig | None, memory: MemoryConfig | None) -> OflSam2:
@@ -166,7 +174,7 @@ def _references(encoded: EncodedFrames, found_weight: float | None) -> Reference
 
 @torch.no_grad()
 def _start(
-    model: OflSam2, encoded: EncodedFrames, held_out: list[int], ridge: float
+    model: OflSam2, encoded: EncodedFrames, held_out: list[HeldOut], ridge: float
 ) -> LearnerStart:
     learner = model.config.learner
     anchor = total_statistics(encoded).normalized()

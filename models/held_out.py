@@ -1,11 +1,13 @@
 """What held-out frames choose: the ridge, the fusion, the answer, its calibration, the guard.
 
-Everything that a frame must not teach itself is measured by leaving that frame out: T without
-frame n is a subtraction and a solve away.
+Everything that a frame must not teach itself is measured by leaving that frame out, and with it the
+other frames of its clip, which show nearly the same: a clip that a user will segment was not
+annotated. T without some frames is a subtraction and a solve away.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,7 +21,7 @@ from models.encoded import (
     frame_features,
     frame_statistics,
     name_indicator,
-    total_statistics,
+    statistics_without,
 )
 from models.instance_naming import InstanceNamer, References, joined
 from models.losses import mask_loss, quality_loss
@@ -40,27 +42,44 @@ USUAL = 0.9  # share of true annotations whose loss the guard takes for usual
 UNTESTED_OFFSET = 3.0  # where there are too few frames to hold any out
 
 
-def held_out_frames(encoded: EncodedFrames, config: FitConfig) -> list[int]:
-    """Frames to leave out in turn: without any of them, every class must still be visible."""
-    left = encoded.present.sum(1, keepdim=True) - encoded.present.long()
-    possible = torch.nonzero((left > 0).all(dim=0)).flatten()
-    shuffled = possible[torch.randperm(len(possible))]
-    return sorted(shuffled[: config.held_out].tolist())
+@dataclass(frozen=True)
+class HeldOut:
+    """A frame that is left out, and all frames that are left out with it, itself among them."""
+
+    frame: int
+    without: tuple[int, ...]
+
+
+def held_out_frames(encoded: EncodedFrames, config: FitConfig) -> list[HeldOut]:
+    """Frames to leave out in turn, each with its clip, or alone where a class is in no other clip.
+
+    Without them every class must still be visible.
+    """
+    possible = []
+    for frame, clip in enumerate(encoded.clip):
+        same = tuple(n for n, other in enumerate(encoded.clip) if other == clip)
+        for without in (same, (frame,)):
+            others = [n for n in range(len(encoded.clip)) if n not in without]
+            if bool(encoded.present[:, others].any(dim=1).all()):
+                possible.append(HeldOut(frame, without))
+                break
+    chosen = torch.randperm(len(possible))[: config.held_out].tolist()
+    return [possible[n] for n in sorted(chosen)]
 
 
 @torch.no_grad()
-def choose_ridge(model: OflSam2, encoded: EncodedFrames, held_out: list[int], base: float) -> float:
+def choose_ridge(
+    model: OflSam2, encoded: EncodedFrames, held_out: list[HeldOut], base: float
+) -> float:
     """The ridge whose mapping alone segments held-out frames best."""
     if len(held_out) < 2:
         return base
-    total = total_statistics(encoded)
     scores = []
     for factor in RIDGES:
         found = []
-        for frame in held_out[:12]:
-            tau = ridge_solution(
-                total.minus(frame_statistics(encoded, frame)).normalized(), base * factor
-            )
+        for out in held_out[:12]:
+            frame = out.frame
+            tau = ridge_solution(statistics_without(encoded, out.without), base * factor)
             mapped = apply_mapper(tau, encoded.described[frame : frame + 1])
             decoded = model.backbone.decode_masks(mapped, frame_features(encoded, frame))
             found.append(soft_dsc(decoded, encoded.mask[:, frame].float()).mean())
@@ -87,55 +106,57 @@ class LeftOut:
 
 @torch.no_grad()
 def leave_one_out(
-    model: OflSam2, encoded: EncodedFrames, held_out: list[int], ridge: float
+    model: OflSam2, encoded: EncodedFrames, held_out: list[HeldOut], ridge: float
 ) -> LeftOut:
-    total, config = total_statistics(encoded), model.config
+    """The held-out frames as the tracker would see them, knowing only the frames they leave."""
+    config = model.config
     attended, mapped, features = [], [], []
     image, indicator, references = [], [], []
-    for frame in held_out:
-        tau = ridge_solution(total.minus(frame_statistics(encoded, frame)).normalized(), ridge)
+    for out in held_out:
+        frame = out.frame
+        tau = ridge_solution(statistics_without(encoded, out.without), ridge)
         seen = frame_features(encoded, frame)
-        bank = _bank_without(encoded, frame, config.backbone, config.memory)
+        bank = _bank_without(encoded, out, config.backbone, config.memory)
         attended.append(model.backbone.attend_memory(seen.stride16, bank))
         mapped.append(apply_mapper(tau, encoded.described[frame : frame + 1]))
         features.append(seen)
         image.append(encoded.image[frame : frame + 1])
-        indicator.append(name_indicator(encoded, without=frame))
-        references += _references_without(encoded, frame)
+        indicator.append(name_indicator(encoded, out.without))
+        references += _references_without(encoded, out.without)
     if not held_out:
         empty = torch.zeros(0)
         return LeftOut(empty, empty, empty, [], [], [], [])
-    mask = encoded.mask[:, held_out].transpose(0, 1).float()
+    mask = encoded.mask[:, [out.frame for out in held_out]].transpose(0, 1).float()
     return LeftOut(
         torch.stack(attended), torch.stack(mapped), mask, features, image, indicator, references
     )
 
 
-def _references_without(encoded: EncodedFrames, frame: int) -> list[References]:
-    others = [one for number, one in enumerate(encoded.references) if number != frame]
+def _references_without(encoded: EncodedFrames, frames: Sequence[int]) -> list[References]:
+    others = [one for number, one in enumerate(encoded.references) if number not in frames]
     return [joined(others, 0.0)] if others else []
 
 
 def _bank_without(
-    encoded: EncodedFrames, frame: int, backbone: BackboneConfig, memory: MemoryConfig
+    encoded: EncodedFrames, out: HeldOut, backbone: BackboneConfig, memory: MemoryConfig
 ) -> BankTensors:
     """The bank a stream would start with on this frame, from the other frames' memories."""
     rows = len(encoded.present)
     bank = MemoryBank(BankShape(rows, memory.support, 0, backbone), memory.max_pointer_distance)
     present = encoded.present.clone()
-    present[:, frame] = False
+    present[:, list(out.without)] = False
     pooled = pool_features(encoded.features.stride16)
     support = SupportSet(encoded.entries, present, pooled)
     for row in range(rows):
-        bank.set_support(row, support.most_similar(row, pooled[frame], memory.support))
+        bank.set_support(row, support.most_similar(row, pooled[out.frame], memory.support))
     return bank.tensors(0)
 
 
 def train_fusion(model: OflSam2, left_out: LeftOut, config: FitConfig) -> int:
-    """AdamW on the fusion alone; every fourth held-out frame validates. Returns epochs run.
+    """The start of the fusion, and AdamW on it for `config.epochs`. Returns epochs run.
 
     It starts from the pretrained gate, or from one that lets only the mapping network through if
-    that segments the held-out frames better: neither has seen them.
+    that segments the held-out frames better: neither has seen them. Every fourth validates.
     """
     count = len(left_out.features)
     if count < 4:
@@ -154,8 +175,8 @@ def train_fusion(model: OflSam2, left_out: LeftOut, config: FitConfig) -> int:
     validate, train = order[::4], [n for n in order if n not in order[::4]]
     optimizer = torch.optim.AdamW(model.fusion.parameters(), lr=config.rate)
     best, best_loss = _copy_state(model), _fusion_loss(model, left_out, validate)
-    waited, epochs = 0, 0
-    while epochs < config.epochs and waited < config.patience:
+    waited, epochs, limit = 0, 0, config.epochs or 0
+    while epochs < limit and waited < config.patience:
         for frame in train:
             optimizer.zero_grad(set_to_none=True)
             loss = _frame_loss(model, left_out, frame)
@@ -299,7 +320,7 @@ def _logistic(
 
 
 def guard_limits(
-    encoded: EncodedFrames, held_out: list[int], ridge: float, learner: LearnerConfig
+    encoded: EncodedFrames, held_out: list[HeldOut], ridge: float, learner: LearnerConfig
 ) -> tuple[Tensor, Tensor]:
     """What true annotations do when they arrive as an online frame, measured by leaving frames out.
 
@@ -310,12 +331,11 @@ def guard_limits(
     rows = len(encoded.present)
     rise = torch.full((rows,), learner.tolerance)
     losses = [torch.full((rows,), float("nan"))]
-    total = total_statistics(encoded)
     share = torch.full((rows,), learner.decay * (1 - learner.support_weight))
-    for frame in held_out if encoded.present.shape[1] > 1 else []:
-        seen = encoded.present[:, frame]
-        fresh = frame_statistics(encoded, frame)
-        others = total.minus(fresh).normalized()
+    for out in held_out if encoded.present.shape[1] > 1 else []:
+        seen = encoded.present[:, out.frame]
+        fresh = frame_statistics(encoded, out.frame)
+        others = statistics_without(encoded, out.without)
         tau = ridge_solution(others, ridge)
         moved = others.mixed(fresh.normalized(), share)
         after = descend(tau, moved, ridge, learner.online_iterations)

@@ -136,7 +136,7 @@ def test_no_procedure_is_on_both_sides(data: Path) -> None:
         assert len(drawn.fit) == 2
         assert len(drawn.fit) + len(drawn.unused) + len(drawn.test) == 8
     first = split(dataset, Setting.of("2 shots"), 1, Limits(128, 1))
-    assert (len(first.pairs), len(first.test)) == (2, 1)
+    assert (len(first.shots.pairs), len(first.test)) == (2, 1)
 
 
 def test_a_draw_that_leaves_nothing_to_test_is_refused(data: Path) -> None:

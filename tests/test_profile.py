@@ -54,9 +54,10 @@ def test_fitting_is_a_function_of_its_seed(
     dataset = open_folder(phantom_folder)
     profiles: list[Profile] = []
     for _ in range(2):
-        pairs = draw_shots(dataset, 5, 2)
-        classes = visible_classes(dataset.classes, pairs)
-        frames = AnnotatedFrames.of(pairs, [s.class_id for s in classes], 256)
+        drawn = draw_shots(dataset, 5, 2)
+        classes = visible_classes(dataset.classes, drawn.pairs)
+        ids = [s.class_id for s in classes]
+        frames = AnnotatedFrames.of(drawn.pairs, ids, 256, drawn.clip)
         profiles.append(fit_frames(weights, classes, frames, FitConfig(seed=2))[0])
     assert torch.equal(profiles[0].start.tau, profiles[1].start.tau)
     assert torch.equal(profiles[0].calibration.slope, profiles[1].calibration.slope)

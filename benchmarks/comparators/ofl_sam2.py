@@ -21,18 +21,22 @@ from models.profile import Profile
 from models.tracker import Tracker
 from models.types import ClassSpec, UInt8Array, Update
 
+Fitted = tuple[LearnerConfig | None, MemoryConfig | None, int | None]
+
 
 @dataclass(frozen=True)
 class Variant:
     """What differs from the whole method.
 
-    learner, memory: fitted anew with these, where given; online_iterations: steps at inference
+    learner, memory, epochs: fitted anew with these, where given (epochs of the fusion)
+    online_iterations: steps at inference
     guarded: undo updates that harm; off, every update is kept
     """
 
     parts: Parts = field(default_factory=Parts)
     learner: LearnerConfig | None = None
     memory: MemoryConfig | None = None
+    epochs: int | None = None
     online_iterations: int | None = None
     guarded: bool = True
 
@@ -48,25 +52,27 @@ class OflSam2Fits:
         settings: FitSettings,
     ) -> None:
         self._weights, self._classes, self._frames = weights, classes, frames
-        own = FitConfig(seed=settings.seed)
-        self._config = replace(own, epochs=settings.steps(own.epochs))
-        self._profiles: dict[tuple[LearnerConfig | None, MemoryConfig | None], Profile] = {}
+        self._settings = settings
+        self._profiles: dict[Fitted, Profile] = {}
 
     def predictor(self, variant: Variant) -> TrackerPredictor:
         """Fits it if that has not been done."""
-        key = (variant.learner, variant.memory)
+        key = (variant.learner, variant.memory, variant.epochs)
         if key not in self._profiles:
             fitted = fit_frames(
                 self._weights,
                 self._classes,
                 self._frames,
-                self._config,
+                FitConfig(seed=self._settings.seed, epochs=self._epochs(variant)),
                 learner=variant.learner,
                 memory=variant.memory,
             )
             self._profiles[key] = fitted[0]
         profile = _changed(self._profiles[key], variant)
         return TrackerPredictor(Tracker(self._weights, profile, variant.parts))
+
+    def _epochs(self, variant: Variant) -> int | None:
+        return None if variant.epochs is None else self._settings.steps(variant.epochs)
 
 
 def _changed(profile: Profile, variant: Variant) -> Profile:

@@ -16,7 +16,7 @@ from benchmarks.comparators import (
 )
 from benchmarks.comparators.interface import Fit
 from benchmarks.comparators.ofl_sam2 import Variant
-from models.config import LearnerConfig, MemoryConfig
+from models.config import PUBLISHED_EPOCHS, LearnerConfig, MemoryConfig
 from models.errors import ModelError
 from models.parts import Fusion, Parts
 
@@ -105,6 +105,11 @@ ABLATIONS: dict[str, Method] = {
     "no_guard": Method("gate without guard", "", variant=Variant(guarded=False)),
     "gamma_0.7": _parts("gamma 0.7", Parts(gamma=0.7)),
     "gamma_0.9": _parts("gamma 0.9", Parts(gamma=0.9)),
+    "fusion_trained": Method(
+        "fusion trained on these frames",
+        "fitted anew: AdamW, at most 40 epochs, as published",
+        variant=Variant(epochs=PUBLISHED_EPOCHS),
+    ),
     "k_1": _memory(1),
     "k_3": _memory(3),
     "iterations_1": _iterations(1),

@@ -79,7 +79,7 @@ def _names(sequences: Sequence[AnnotatedSequence]) -> set[str]:
 
 def _what_was_run(results: Sequence[SeedResult]) -> str:
     lines = [
-        f"seed {one.seed}: fitted on {len(one.split.pairs)} frames of {len(one.split.fit)} "
+        f"seed {one.seed}: fitted on {len(one.split.shots.pairs)} frames of {len(one.split.fit)} "
         f"sequences ({len({s.group for s in one.split.fit})} groups), {len(one.split.unused)} "
         f"others of these groups left out, {len(one.split.test)} sequences "
         f"({len({s.group for s in one.split.test})} groups) tested"

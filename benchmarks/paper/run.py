@@ -99,9 +99,9 @@ class _Fitting:
 
     def __init__(self, config: PaperConfig, weights: LoadedWeights, seed: _Seed) -> None:
         self._weights, self._classes = weights, seed.split.classes
-        ids = [spec.class_id for spec in self._classes]
+        ids, shots = [spec.class_id for spec in self._classes], seed.split.shots
         size = weights.model.config.backbone.image_size
-        self._frames = AnnotatedFrames.of(seed.split.pairs, ids, size)
+        self._frames = AnnotatedFrames.of(shots.pairs, ids, size, shots.clip)
         self._settings = FitSettings(seed.number, config.effort)
         self._ours = OflSam2Fits(weights, self._classes, self._frames, self._settings)
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmarks.paper.setting import Setting
-from models.annotated import draw_shots
+from models.annotated import Shots, draw_shots
 from models.datasets.sequences import AnnotatedFrame, AnnotatedSequence, Dataset
 from models.errors import DatasetError
-from models.types import ClassSpec, UInt8Array
+from models.types import ClassSpec
 
 DRAWS = 50  # until every class is shown; then the draw that shows most
 
@@ -26,7 +26,7 @@ DRAWS = 50  # until every class is shown; then the draw that shows most
 class PaperSplit:
     """fit, test: sequences; unused: of the fitted groups; hidden: classes that fit never shows
 
-    pairs: the annotated (image, class map) pairs for fitting; classes: those they show
+    shots: the annotated frames for fitting; classes: those they show
     """
 
     fit: tuple[AnnotatedSequence, ...]
@@ -34,7 +34,7 @@ class PaperSplit:
     test: tuple[AnnotatedSequence, ...]
     classes: tuple[ClassSpec, ...]
     hidden: tuple[ClassSpec, ...]
-    pairs: tuple[tuple[UInt8Array, UInt8Array], ...]
+    shots: Shots
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def split(dataset: Dataset, setting: Setting, seed: int, limits: Limits) -> Pape
         )
     chosen = _some(others, limits.test_cases, seed)
     unused = tuple(one for one in annotated if one.group in groups and one not in fit)
-    pairs = _pairs(dataset, fit, setting, (seed, limits.fit_frames))
-    return _assembled(dataset, (fit, unused, chosen), pairs)
+    shots = _shots(dataset, fit, setting, (seed, limits.fit_frames))
+    return _assembled(dataset, (fit, unused, chosen), shots)
 
 
 def _draw(
@@ -126,19 +126,21 @@ def _some(
     return tuple(others[int(i)] for i in sorted(kept))
 
 
-def _pairs(
+def _shots(
     dataset: Dataset,
     fit: tuple[AnnotatedSequence, ...],
     setting: Setting,
     seed_and_limit: tuple[int, int],
-) -> tuple[tuple[UInt8Array, UInt8Array], ...]:
+) -> Shots:
     seed, limit = seed_and_limit
     if setting.shots is not None:
-        return tuple(draw_shots(replace(dataset, sequences=fit), setting.shots, seed))
-    frames = [frame for one in fit for frame in one.annotated()]
+        return draw_shots(replace(dataset, sequences=fit), setting.shots, seed)
+    frames = [(frame, clip) for clip, one in enumerate(fit) for frame in one.annotated()]
     kept = np.unique(np.linspace(0, len(frames) - 1, min(limit, len(frames))).round().astype(int))
     chosen = [frames[int(i)] for i in kept]
-    return tuple((one.read_image(), one.read_mask()) for one in chosen if one.read_mask)
+    return Shots.of(
+        ((one.read_image(), one.read_mask()), clip) for one, clip in chosen if one.read_mask
+    )
 
 
 def _cut(dataset: Dataset, only: AnnotatedSequence, setting: Setting) -> PaperSplit:
@@ -151,19 +153,19 @@ def _cut(dataset: Dataset, only: AnnotatedSequence, setting: Setting) -> PaperSp
         )
     fit = replace(only, frames=tuple(frames[:wanted]))
     test = replace(only, frames=tuple(frames[wanted:]))
-    pairs = tuple(draw_shots(replace(dataset, sequences=(fit,)), None, 0))
-    return _assembled(dataset, ((fit,), (), (test,)), pairs)
+    shots = draw_shots(replace(dataset, sequences=(fit,)), None, 0)
+    return _assembled(dataset, ((fit,), (), (test,)), shots)
 
 
 def _assembled(
     dataset: Dataset,
     sides: tuple[tuple[AnnotatedSequence, ...], ...],
-    pairs: tuple[tuple[UInt8Array, UInt8Array], ...],
+    shots: Shots,
 ) -> PaperSplit:
-    shown = {int(class_id) for _, mask in pairs for class_id in np.unique(mask)}
+    shown = {int(class_id) for _, mask in shots.pairs for class_id in np.unique(mask)}
     classes = tuple(spec for spec in dataset.classes if spec.class_id in shown)
     if not classes:
         raise DatasetError(f"{dataset.name}: expected frames that show a class, only background")
     hidden = tuple(spec for spec in dataset.classes if spec.class_id not in shown)
     fit, unused, test = sides
-    return PaperSplit(fit, unused, test, classes, hidden, pairs)
+    return PaperSplit(fit, unused, test, classes, hidden, shots)
