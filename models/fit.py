@@ -18,6 +18,7 @@ from models.errors import DatasetError
 from models.held_out import (
     HeldOut,
     calibrate,
+    can_follow,
     choose_answer,
     choose_ridge,
     guard_limits,
@@ -126,6 +127,7 @@ def fit_frames(
         fitted_on={"frames": len(frames.image), "seed": config.seed},
         naming=_naming(encoded, answer.naming_weight),
         references=_references(encoded, answer.found_weight),
+        followed=can_follow(model, encoded),
         object_offset=answer.object_offset,
         lift=encoded.lift,
     )

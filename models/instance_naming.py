@@ -21,7 +21,7 @@ from models.engines.engine import Parting
 from models.instances import Float, Labels, Parted, part_votes
 from models.naming import Naming, name_masks
 from models.parting import PartedFrame, PartingHead
-from models.tracks import Instances, InstanceTracks
+from models.tracks import Instances, InstanceTracks, TrackState
 
 MAX_REFERENCES = 256  # regions of annotated frames that a profile keeps
 SHARPNESS = 8.0  # of the comparison with the references
@@ -99,6 +99,18 @@ class InstanceNamer:
         """naming: of pixels, whose opinion counts too."""
         self._head, self._references, self._naming = head, references, naming
         self.tracks = InstanceTracks()
+
+    def reset(self) -> None:
+        """Forget the tracks."""
+        self.tracks.reset()
+
+    def remember(self) -> TrackState:
+        """The tracks as they stand, to be gone on from later."""
+        return self.tracks.remember()
+
+    def return_to(self, state: TrackState) -> None:
+        """Go on from there."""
+        self.tracks.return_to(state)
 
     def name(
         self,

@@ -92,6 +92,7 @@ class Profile:
     naming: Naming | None = None
     lift: Tensor | None = None  # (1, D, M + 1), where T regresses memories; see models/lift.py
     references: References | None = None
+    followed: bool = False  # each class is one instrument, from one frame; see following.py
     object_offset: float = 0.0  # added to the object score, which decides whether a class is there
 
 
@@ -130,6 +131,7 @@ def save_profile(profile: Profile, path: Path) -> None:
         "object_offset": profile.object_offset,
         "naming_weight": None if profile.naming is None else profile.naming.weight,
         "references": _reference_numbers(profile.references),
+        "followed": profile.followed,
     }
     part = path.with_name(path.name + ".part")
     contiguous = {key: value.detach().contiguous() for key, value in tensors.items()}
@@ -207,6 +209,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Profile:
         naming=_naming(header, tensors),
         lift=tensors.get("lift"),
         references=_references(header, tensors),
+        followed=bool(header.get("followed", False)),
         object_offset=float(header["object_offset"]),
     )
 

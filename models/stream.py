@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from models.backbone import DecodedMasks, ImageFeatures
 from models.learner import LearnerSnapshot
-from models.tracks import TrackState
 
 
 @dataclass(frozen=True)
@@ -65,4 +65,4 @@ class StreamState:
     frame: int
     since_snapshot: int
     saved: tuple[SavedState, ...]
-    tracks: TrackState | None
+    tracks: Any  # what the namer remembers, None without one

@@ -23,6 +23,7 @@ from models.backbone import DecodedMasks, ImageFeatures
 from models.checkpoint import LoadedWeights
 from models.engines.engine import Engine, EngineChoice, open_engine, open_teacher, torch_beside
 from models.errors import ProfileError, StepError
+from models.following import Follower
 from models.instance_naming import InstanceNamer
 from models.learner import LearnerSnapshot, LearnerState, OnlineLearner
 from models.lesson import Sample
@@ -137,7 +138,7 @@ class Tracker:
     def rollback(self) -> None:
         """Go back to the learner of 50 to 100 accepted frames ago, or to the profile."""
         if self._namer is not None:
-            self._namer.tracks.reset()
+            self._namer.reset()
         if not self._saved:
             self._learner.reset()
             self._bank.forget_recent()
@@ -159,7 +160,7 @@ class Tracker:
     def remember(self) -> StreamState:
         """The stream as it stands, to be gone on from more than once: a volume has two halves."""
         learner, bank = self._learner.snapshot(), self._bank.snapshot()
-        tracks = None if self._namer is None else self._namer.tracks.remember()
+        tracks = None if self._namer is None else self._namer.remember()
         saved = tuple(self._saved)
         return StreamState(learner, bank, self._frame, self._since_snapshot, saved, tracks)
 
@@ -173,14 +174,14 @@ class Tracker:
         self._bank.restore(state.bank)
         self._frame, self._since_snapshot = state.frame, state.since_snapshot
         self._saved = list(state.saved)
-        if self._namer is not None and state.tracks is not None:
-            self._namer.tracks.return_to(state.tracks)
+        if self._namer is not None:
+            self._namer.return_to(state.tracks)
 
     def reset(self) -> None:
         """Forget the stream: the state is the profile's again."""
         self._lesson = None
         if self._namer is not None:
-            self._namer.tracks.reset()
+            self._namer.reset()
         self._learner.reset()
         self._bank.forget_recent()
         self._saved.clear()
@@ -381,9 +382,13 @@ def lesson_of(
 
 def _namer(
     model: OflSam2, profile: Profile, parts: Parts, device: torch.device
-) -> InstanceNamer | None:
+) -> InstanceNamer | Follower | None:
     wanted = parts.learner and parts.naming and parts.instances
-    if not wanted or model.parting is None or profile.references is None:
+    if not wanted or model.parting is None:
+        return None
+    if profile.followed:
+        return Follower(model.parting.to(device), len(profile.classes))
+    if profile.references is None:
         return None
     return InstanceNamer(model.parting.to(device), profile.references, profile.naming)
 

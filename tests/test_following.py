@@ -1,0 +1,120 @@
+"""Instruments followed from one annotated frame: crossing, leaving, coming back, newcomers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.annotated import AnnotatedFrames
+from models.backbone import DecodedMasks, ImageFeatures
+from models.checkpoint import LoadedWeights
+from models.config import FitConfig
+from models.fit import fit_frames
+from models.following import PATIENCE, Follower
+from models.parting import VOTE, PartedFrame
+from models.phantom import Procedure
+from models.profile import load_profile, save_profile
+from models.tracker import Tracker
+from models.types import ClassSpec, UInt8Array
+
+SIDE = 32
+LEVEL, UPRIGHT, OTHER = (0.9, 0.5, 0.25, 0.0), (0.5, 0.9, 0.0, 0.25), (0.0, 0.0, -0.25, 0.0)
+
+
+class Scene:
+    """Bars that vote for themselves; the rows' logits are what a test says they are."""
+
+    def __init__(self, weights: LoadedWeights) -> None:
+        assert weights.model.parting is not None
+        self._follower = Follower(weights.model.parting, 2)
+
+    def step(self, where: dict[tuple[float, ...], Tensor], rows: Tensor) -> Tensor:
+        """where: (H, W) bool by vote, later ones on top; rows: (2, H, W). The masks, bool."""
+        vote, found = torch.zeros(1, VOTE, SIDE, SIDE), torch.full((1, 1, SIDE, SIDE), -8.0)
+        for own, mask in where.items():
+            vote[0, :4, mask] = torch.tensor(own)[:, None]
+            found[0, 0, mask] = 8.0
+        empty = torch.zeros(0)
+        parted = PartedFrame(found, vote, empty, empty)
+        decoded = DecodedMasks(rows[:, None], torch.ones(2), torch.ones(2), empty)
+        features = ImageFeatures(empty, empty, empty)
+        named, _ = self._follower.name(features, empty, decoded, lambda *_: parted)
+        return named.gated()[:, 0] > 0
+
+
+def bar(*, level: bool, place: int) -> Tensor:
+    mask = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    along = (slice(place, place + 6), slice(None))
+    mask[along if level else along[::-1]] = True
+    return mask
+
+
+def rows_of(*masks: Tensor) -> Tensor:
+    return torch.stack([torch.where(mask, 6.0, -6.0) for mask in masks])
+
+
+def test_two_that_cross_keep_their_names_when_the_rows_take_them_for_one(
+    weights: LoadedWeights,
+) -> None:
+    scene, level, upright = Scene(weights), bar(level=True, place=4), bar(level=False, place=4)
+    scene.step({UPRIGHT: upright, LEVEL: level}, rows_of(level, upright & ~level))
+    for place in range(5, 20):
+        level = bar(level=True, place=place)
+        mistaken = rows_of(level | upright, torch.zeros_like(level))
+        masks = scene.step({UPRIGHT: upright, LEVEL: level}, mistaken)
+        assert torch.equal(masks[0], level)
+        assert torch.equal(masks[1], upright & ~level)
+
+
+def test_one_that_leaves_and_comes_back_elsewhere_has_its_name_again(
+    weights: LoadedWeights,
+) -> None:
+    scene, level, upright = Scene(weights), bar(level=True, place=4), bar(level=False, place=20)
+    nothing = torch.zeros_like(level)
+    scene.step({UPRIGHT: upright, LEVEL: level}, rows_of(level, upright & ~level))
+    for _ in range(PATIENCE + 1):
+        masks = scene.step({UPRIGHT: upright}, rows_of(nothing, upright))
+        assert not masks[0].any()
+    masks = scene.step({UPRIGHT: upright, OTHER: level}, rows_of(level, upright & ~level))
+    assert torch.equal(masks[0], level)
+
+
+def test_a_newcomer_is_not_given_a_known_name(weights: LoadedWeights) -> None:
+    scene, level, upright = Scene(weights), bar(level=True, place=4), bar(level=False, place=20)
+    rows = rows_of(level, upright & ~level)
+    scene.step({UPRIGHT: upright, LEVEL: level}, rows)
+    new = bar(level=True, place=24)
+    mistaken = rows_of(level | new, upright & ~level & ~new)
+    masks = scene.step({UPRIGHT: upright, LEVEL: level, OTHER: new}, mistaken)
+    assert not (masks.any(dim=0) & new).any()
+    assert torch.equal(masks[0], level)
+
+
+def annotated(seed: int) -> tuple[UInt8Array, UInt8Array]:
+    frame = Procedure(seed).clip(0, size=(256, 256)).render(0.0)
+    return frame.image_rgb, frame.instance_mask
+
+
+def test_one_annotated_frame_is_followed_and_saved_so(
+    weights: LoadedWeights, tmp_path: Path
+) -> None:
+    image, truth = annotated(40_502)
+    ids = [int(i) for i in np.unique(truth) if i]
+    assert ids
+    specs = tuple(ClassSpec(i, f"instance {i}", "#3fb950") for i in ids)
+    frames = AnnotatedFrames.of([(image, truth)], ids, 256)
+    profile, _ = fit_frames(weights, specs, frames, FitConfig())
+    save_profile(profile, tmp_path / "one.safetensors")
+    loaded = load_profile(tmp_path / "one.safetensors")
+    assert loaded.followed
+    found = Tracker(weights, loaded).step(image).class_map
+    apart = Tracker(weights, replace(loaded, followed=False)).step(image).class_map
+    overlap = [(found == i)[truth == i].mean() for i in ids]
+    assert np.mean(overlap) > 0.7
+    assert not np.array_equal(found, apart)
+    pixels, _ = fit_frames(weights, specs, frames, FitConfig(instances=False))
+    assert not pixels.followed
