@@ -159,7 +159,7 @@ def instance_profile(weights: LoadedWeights, pair: Pair, instances: list[int]) -
     """A profile of one annotated frame with an instance per row."""
     specs = tuple(ClassSpec(i, f"instance {i}", "#3fb950") for i in instances)
     frames = AnnotatedFrames.of([pair], instances, weights.model.config.backbone.image_size)
-    profile, _ = fit_frames(weights, specs, frames, FitConfig())
+    profile, _ = fit_frames(weights, specs, frames, FitConfig(follow=True))
     return profile
 
 

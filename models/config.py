@@ -134,6 +134,8 @@ class FitConfig:
         only spoil (docs/paper.md), else PUBLISHED_EPOCHS
     patience: epochs without gain after which it ends; rate: AdamW's
     held_out: at most this many frames are left out in turn (all of a few-shot set)
+    follow: the one annotated frame shows one instrument per class, and these are followed, no
+        others; see following.py
     instances: held-out frames may choose naming by instance: better names, 12 ms more a frame on
         two cores; otherwise pixels are named
     """
@@ -143,5 +145,6 @@ class FitConfig:
     patience: int = 6
     rate: float = 1e-3
     held_out: int = 32
+    follow: bool = False
     instances: bool = True
     progress: bool = False

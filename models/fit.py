@@ -13,12 +13,18 @@ from models.annotated import AnnotatedFrames, draw_shots, visible_classes
 from models.checkpoint import LoadedWeights, load_embedded
 from models.config import PUBLISHED_EPOCHS, FitConfig, LearnerConfig, MemoryConfig
 from models.datasets.sequences import Dataset
-from models.encoded import EncodedFrames, encode_frames, name_indicator, total_statistics
+from models.encoded import (
+    EncodedFrames,
+    encode_frames,
+    frame_features,
+    name_indicator,
+    total_statistics,
+)
 from models.errors import DatasetError
+from models.following import is_found
 from models.held_out import (
     HeldOut,
     calibrate,
-    can_follow,
     choose_answer,
     choose_ridge,
     guard_limits,
@@ -58,19 +64,20 @@ def fit_profile(
     out: Path,
     weights: LoadedWeights | None = None,
     instances: bool = True,
+    follow: bool = False,
     progress: bool = True,
 ) -> FitReport:
     """Fit a backbone to a data set and write the profile.
 
     weights: of the backbone, see `models/weight_source.py`; None takes the embedded ones
     shots: use this many annotated frames, drawn by seed so that every class is seen; None uses all
-    instances: see FitConfig
+    instances, follow: see FitConfig
     A class that no drawn frame shows cannot be learnt: it is left out, and the report names it.
-    Raises DatasetError: no annotated frame, or none that shows anything.
+    Raises DatasetError: no annotated frame, none that shows anything, several to follow.
     """
     weights = weights or load_embedded()
     drawn = draw_shots(dataset, shots, seed)
-    config = FitConfig(seed=seed, instances=instances, progress=progress)
+    config = FitConfig(seed=seed, follow=follow, instances=instances, progress=progress)
     size = weights.model.config.backbone.image_size
     classes = visible_classes(dataset.classes, drawn.pairs)
     ids = [spec.class_id for spec in classes]
@@ -92,9 +99,13 @@ def fit_frames(
 ) -> tuple[Profile, FitReport]:
     """Fit a profile in memory.
 
-    Raises DatasetError when a class is never visible.
+    Raises DatasetError: a class never visible, several frames to follow, weights that cannot.
     """
     torch.manual_seed(config.seed)
+    if config.follow and len(frames.image) != 1:
+        raise DatasetError(f"expected one annotated frame to follow, got {len(frames.image)}")
+    if config.follow and weights.model.parting is None:
+        raise DatasetError(f"expected weights that tell instruments apart, {weights.name} cannot")
     model = _method(weights.model, learner, memory)
     bar = tqdm(total=5, desc="fit", unit="stage", disable=not config.progress)
     encoded = encode_frames(model, frames)
@@ -127,7 +138,7 @@ def fit_frames(
         fitted_on={"frames": len(frames.image), "seed": config.seed},
         naming=_naming(encoded, answer.naming_weight),
         references=_references(encoded, answer.found_weight),
-        followed=can_follow(model, encoded),
+        followed=config.follow and _is_found(model, encoded),
         object_offset=answer.object_offset,
         lift=encoded.lift,
     )
@@ -161,6 +172,12 @@ def _require_visible(classes: tuple[ClassSpec, ...], present: Tensor) -> None:
         raise DatasetError(
             f"expected every class in the annotated frames, never visible: {', '.join(hidden)}"
         )
+
+
+def _is_found(model: OflSam2, encoded: EncodedFrames) -> bool:
+    shown = encoded.mask[:, 0].amax(dim=0)
+    assert model.parting is not None
+    return is_found(model.parting, frame_features(encoded, 0), encoded.image[:1], shown)
 
 
 def _naming(encoded: EncodedFrames, weight: float) -> Naming | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from models.backbone import DecodedMasks, ImageFeatures
@@ -23,7 +24,19 @@ OWN = 0.5  # weight of the parting head's opinion of what is instrument, beside 
 OPINION = 0.4  # of the rows' logits, beside the log likelihood of a vote
 FAR = 0.4  # a vote farther from a centre than this belongs to somebody else, or nobody
 PATIENCE = 12  # frames out of sight after which a place is forgotten
+FOUND = 0.5  # DSC of the parting head on the annotated frame, from which it is believed
 LIMIT = 10.0  # logits are cut off here, both ways
+
+
+@torch.no_grad()
+def is_found(head: PartingHead, features: ImageFeatures, image: Tensor, shown: Tensor) -> bool:
+    """Does the head, which has not seen this frame, find what is annotated in it?
+
+    An organ is not followed as if it were an instrument. image: (1, 3, S, S); shown: (S, S) 0 or 1
+    """
+    found = head(features, image).instrument[0, 0] > 0
+    truth = F.adaptive_avg_pool2d(shown.float()[None, None], found.shape[-1])[0, 0] > 0.5
+    return 2 * int((found & truth).sum()) >= FOUND * int(found.sum() + truth.sum())
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,7 +24,6 @@ from models.encoded import (
     statistics_without,
 )
 from models.instance_naming import InstanceNamer, References, joined
-from models.instances import Parted, part_votes
 from models.losses import mask_loss, quality_loss
 from models.mapper import apply_mapper, descend, mapping_loss, ridge_solution
 from models.memory_bank import BankShape, MemoryBank
@@ -41,8 +39,6 @@ OBJECT_OFFSETS = (0.0, 1.5, 3.0)  # of the object score
 MAPPED_ALONE = -8.0  # bias of the fusion gate from which nothing but E2 passes
 PRIOR, INSTANCE_PRIOR = 2.0, 20.0  # of the calibration, in samples; the latter is fitted already
 USUAL = 0.9  # share of true annotations whose loss the guard takes for usual
-FOLLOWED = 0.5  # DSC on the annotated frame from which the parting head follows
-ONE_SHARE = 0.7  # of a class in its largest instance, from which it is one instrument
 UNTESTED_OFFSET = 3.0  # where there are too few frames to hold any out
 
 
@@ -272,30 +268,6 @@ def choose_answer(model: OflSam2, left_out: LeftOut) -> Answer:
     if share is not None and shares[share] < by_pixel - TRACKS_GAIN:
         share = None
     return max((Answer(weight, offset, share) for offset in OBJECT_OFFSETS), key=score)
-
-
-@torch.no_grad()
-def can_follow(model: OflSam2, encoded: EncodedFrames) -> bool:
-    """Is it one frame in which every class is one instrument, which the parting head finds?
-
-    The head has not seen the frame, so that an organ is not followed as if it were an instrument.
-    """
-    if len(encoded.references) != 1 or model.parting is None:
-        return False
-    parted = model.parting(frame_features(encoded, 0), encoded.image[:1])
-    found = parted.instrument[0, 0] > 0
-    shown = F.adaptive_avg_pool2d(encoded.mask[:, 0].float(), found.shape[-1]) > 0.5  # (C, h, w)
-    truth = shown.any(dim=0)
-    if 2 * int((found & truth).sum()) < FOLLOWED * int(found.sum() + truth.sum()):
-        return False
-    vote = parted.vote[0].cpu().numpy()
-    return all(_is_one(part_votes(one.cpu().numpy(), vote)) for one in shown)
-
-
-def _is_one(parted: Parted) -> bool:
-    """Does one instance hold ONE_SHARE of the pixels? What is too small to part counts as one."""
-    area = np.bincount(parted.label.ravel())[1:]
-    return len(area) == 0 or bool(area.max() >= ONE_SHARE * area.sum())
 
 
 @torch.no_grad()

@@ -92,7 +92,7 @@ class Profile:
     naming: Naming | None = None
     lift: Tensor | None = None  # (1, D, M + 1), where T regresses memories; see models/lift.py
     references: References | None = None
-    followed: bool = False  # each class is one instrument, from one frame; see following.py
+    followed: bool = False  # each class is one instrument of one frame; see following.py
     object_offset: float = 0.0  # added to the object score, which decides whether a class is there
 
 

@@ -146,6 +146,11 @@ def _add_fit(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument(
         "--name-pixels", action="store_true", help="not instruments: sooner, less often right"
     )
+    parser.add_argument(
+        "--follow",
+        action="store_true",
+        help="the one frame shows an instrument a class: follow these",
+    )
     parser.set_defaults(command=_fit)
 
 
@@ -287,6 +292,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         out=arguments.out,
         weights=weights,
         instances=not arguments.name_pixels,
+        follow=arguments.follow,
     )
     for name, dsc in report.held_out_dsc.items():
         shown = "too few frames to hold any out" if dsc != dsc else f"{dsc:.3f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -60,10 +61,12 @@ def test_a_class_that_no_other_clip_shows_stays_visible(encoded: EncodedFrames) 
 
 def test_frames_whose_clips_nobody_knows_are_left_out_alone(encoded: EncodedFrames) -> None:
     unknown = replace(encoded, clip=tuple(range(6)))
-    assert [one.without for one in held_out_frames(unknown, FitConfig())] == [(n,) for n in range(6)]
+    assert [one.without for one in held_out_frames(unknown, FitConfig())] == [
+        (n,) for n in range(6)
+    ]
 
 
-def test_drawn_frames_know_their_clip(phantom_folder: pytest.TempPathFactory) -> None:
+def test_drawn_frames_know_their_clip(phantom_folder: Path) -> None:
     dataset = open_folder(phantom_folder)
     drawn = draw_shots(dataset, None, 0)
     each = [len(sequence.annotated()) for sequence in dataset.sequences]
