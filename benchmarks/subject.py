@@ -17,6 +17,7 @@ from models.engines.export import export_weights
 from models.learner import LearnerStart
 from models.mapper import Statistics
 from models.ofl_sam2 import Entries
+from models.online_updates import STAGES
 from models.parts import LEARN_PER_FRAME, Parts
 from models.phantom import DEMO_SEED, Procedure
 from models.profile import Calibration, Profile, SupportSet, load_profile
@@ -28,14 +29,14 @@ from models.types import ClassSpec, UInt8Array
 class Subject:
     """image_size: of the network, None is the backbone's own; learning: updates are on
 
-    learn_per_frame: see Parts; a live stream's unless told otherwise
+    learn_all: as published, not as a live stream does, see Parts.for_video
     """
 
     backbone: str = "nano"
     image_size: int | None = None
     classes: int = 4
     learning: bool = True
-    learn_per_frame: int | None = LEARN_PER_FRAME
+    learn_all: bool = False
 
     @classmethod
     def of(cls, arguments: argparse.Namespace) -> Subject:
@@ -45,7 +46,7 @@ class Subject:
             arguments.image_size,
             arguments.classes,
             not arguments.no_online,
-            None if arguments.learn_all else LEARN_PER_FRAME,
+            arguments.learn_all,
         )
 
     @property
@@ -55,10 +56,11 @@ class Subject:
         return config if self.image_size is None else config.resized(self.image_size)
 
     @property
-    def taught(self) -> int:
-        """Rows that learn from a frame."""
-        at_once = self.learn_per_frame or self.classes
-        return min(self.classes, at_once) if self.learning else 0
+    def taught(self) -> float:
+        """Rows that learn in a step, on average."""
+        if not self.learning:
+            return 0
+        return self.classes if self.learn_all else LEARN_PER_FRAME / STAGES
 
     def settings(self) -> dict[str, Any]:
         """For the result file."""
@@ -72,7 +74,7 @@ class Subject:
         """Sure of every class (or of none), with a guard that believes everything finite."""
         weights = weights or self.weights()
         choice = EngineChoice(engine)
-        parts = Parts(online=self.learning, learn_per_frame=self.learn_per_frame)
+        parts = Parts.for_video(online=self.learning, learn_all=self.learn_all)
         return Tracker(weights, self._profile(weights), parts, choice)
 
     def _profile(self, weights: LoadedWeights) -> Profile:

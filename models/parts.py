@@ -25,6 +25,7 @@ class Parts:
     instances: name instruments and their tracks instead of pixels, if the profile has references
     online: update on confident frames; gamma: None keeps the profile's
     learn_per_frame: classes that learn from one frame at most; None: all, as in the paper
+    instalments: spread a lesson over three frames' steps, one lesson at a time; False: at once
     """
 
     memory: bool = True
@@ -35,3 +36,16 @@ class Parts:
     online: bool = True
     gamma: float | None = None
     learn_per_frame: int | None = None
+    instalments: bool = False
+
+    @classmethod
+    def for_video(
+        cls, *, online: bool = True, gamma: float | None = None, learn_all: bool = False
+    ) -> Parts:
+        """Steps that take the same time: a class at a time, in instalments.
+
+        learn_all: as published instead, every confident class from every frame, at once
+        """
+        if learn_all:
+            return cls(online=online, gamma=gamma)
+        return cls(online=online, gamma=gamma, learn_per_frame=LEARN_PER_FRAME, instalments=True)

@@ -57,12 +57,18 @@ class SavedState:
 
 
 @dataclass(frozen=True)
+class LearntState:
+    """What was learnt, what it could go back to, and how many lessons ago that was last saved."""
+
+    now: SavedState
+    saved: tuple[SavedState, ...]
+    since_saved: int
+
+
+@dataclass(frozen=True)
 class StreamState:
     """Everything that the frames of a stream have changed."""
 
-    learner: LearnerSnapshot
-    bank: tuple[Tensor, ...]
+    learnt: LearntState
     frame: int
-    since_snapshot: int
-    saved: tuple[SavedState, ...]
     tracks: Any  # what the namer remembers, None without one

@@ -4,9 +4,9 @@
 
 A step: image -> Hiera features; memory attention over the bank gives E1, the mapping network E2;
 the fusion of both goes into the frozen mask decoder. A class whose calibrated confidence reaches
-gamma updates its memory ring and its mapping network; below gamma neither moves. An update that
-raises the loss on the annotated samples beyond the profile's tolerance, or is not finite, is
-undone together with its memory entry. Step time and memory are constant.
+gamma updates its memory ring and its mapping network (`online_updates.py`); below gamma neither
+moves. An update that raises the loss on the annotated samples beyond the profile's tolerance, or
+is not finite, is undone together with its memory entry. Step time and memory are constant.
 """
 
 from __future__ import annotations
@@ -21,27 +21,23 @@ from torch import Tensor
 
 from models.backbone import DecodedMasks, ImageFeatures
 from models.checkpoint import LoadedWeights
-from models.engines.engine import Engine, EngineChoice, open_engine, open_teacher, torch_beside
+from models.engines.engine import Engine, EngineChoice, open_engine, torch_beside
 from models.errors import ProfileError, StepError
 from models.following import Follower
 from models.instance_naming import InstanceNamer
-from models.learner import LearnerSnapshot, LearnerState, OnlineLearner
-from models.lesson import Sample
-from models.lift import lifted
-from models.mapper import apply_mapper, describe, token_weights
+from models.learner import LearnerSnapshot, LearnerState
+from models.mapper import apply_mapper, describe
 from models.memory_bank import BankShape, MemoryBank
 from models.naming import apply_naming
-from models.ofl_sam2 import Entries, OflSam2, own_target
-from models.parts import LEARN_PER_FRAME, Fusion, Parts
+from models.ofl_sam2 import OflSam2
+from models.online_updates import OnlineUpdates
+from models.parts import Fusion, Parts
 from models.placement import placed
 from models.preprocess import class_map, to_input
 from models.profile import Profile, load_profile, pool_features, raw_confidence
-from models.stream import Lesson, Pass, PreparedFrame, SavedState, StreamState
-from models.turns import Turns
+from models.stream import Lesson, Pass, PreparedFrame, StreamState
 from models.types import ClassResult, ClassSpec, Segmentation, UInt8Array, Update
 from models.weight_source import WeightSource
-
-SNAPSHOT_EVERY = 50  # accepted frames between the states that rollback() returns to
 
 
 class Tracker:
@@ -76,14 +72,9 @@ class Tracker:
         self._namer = _namer(self._model, profile, self._parts, device)
         self._lesson: Lesson | None = None
         self._bank = MemoryBank(shape, profile.memory.max_pointer_distance, device)
-        at_once = self._parts.learn_per_frame
-        teacher = open_teacher(self.engine, profile.start, profile.learner, at_once)
-        self._learner = OnlineLearner(profile.start, profile.learner, teacher)
-        self._turns = Turns(len(profile.classes), self._parts.learn_per_frame)
+        self._updates = OnlineUpdates(self.engine, profile, self._parts, self._bank)
         self._frozen = not self._parts.online
         self._frame = 0
-        self._since_snapshot = 0
-        self._saved: list[SavedState] = []
 
     @classmethod
     def open(
@@ -95,19 +86,19 @@ class Tracker:
         threads: int | None = None,
         engine: str = "auto",
         weights: WeightSource | None = None,
-        learn_per_frame: int | None = LEARN_PER_FRAME,
+        learn_all: bool = False,
     ) -> Tracker:
         """A tracker on the backbone that the profile was fitted on.
 
         profile: "instrument", "phantom" or a file that `trocar fit` wrote; engine: see open_engine
         weights: where those of an official backbone are; None looks in the usual folder
-        learn_per_frame: see Parts
+        learn_all: see Parts.for_video
         Raises ProfileError, CheckpointError, EngineError.
         """
         if threads is not None:
             torch.set_num_threads(threads)
         loaded = load_profile(profile)
-        parts = Parts(online=online, gamma=gamma, learn_per_frame=learn_per_frame)
+        parts = Parts.for_video(online=online, gamma=gamma, learn_all=learn_all)
         found = (weights or WeightSource()).load(loaded.backbone)
         return cls(found, loaded, parts, EngineChoice(engine))
 
@@ -129,40 +120,31 @@ class Tracker:
     @property
     def state_bytes(self) -> int:
         """Bytes of this stream's state with all its snapshots; constant, see docs/method.md."""
-        return 3 * (self._bank.nbytes + self._learner.nbytes)
+        return self._updates.nbytes
 
     def freeze(self, frozen: bool = True) -> None:
         """Stop learning (or go on); segmenting continues either way."""
         self._frozen = frozen
+        self._updates.drop()
 
     def rollback(self) -> None:
-        """Go back to the learner of 50 to 100 accepted frames ago, or to the profile."""
+        """Go back to the learner of 50 to 100 accepted lessons ago, or to the profile."""
         if self._namer is not None:
             self._namer.reset()
-        if not self._saved:
-            self._learner.reset()
-            self._bank.forget_recent()
-            return
-        saved = self._saved[0]
-        self._learner.restore(saved.learner)
-        self._bank.restore(saved.bank)
-        self._saved.clear()
-        self._since_snapshot = 0
+        self._updates.roll_back()
 
     def save(self) -> LearnerState:
         """What was learnt, to be given to another tracker of the same profile."""
-        return self._learner.snapshot().arrays()
+        return self._updates.learner.snapshot().arrays()
 
     def load(self, state: LearnerState) -> None:
         """Go on with what another tracker had learnt; its memories are not part of it."""
-        self._learner.restore(LearnerSnapshot.of(state))
+        self._updates.load(LearnerSnapshot.of(state))
 
     def remember(self) -> StreamState:
         """The stream as it stands, to be gone on from more than once: a volume has two halves."""
-        learner, bank = self._learner.snapshot(), self._bank.snapshot()
         tracks = None if self._namer is None else self._namer.remember()
-        saved = tuple(self._saved)
-        return StreamState(learner, bank, self._frame, self._since_snapshot, saved, tracks)
+        return StreamState(self._updates.remember(), self._frame, tracks)
 
     def return_to(self, state: StreamState) -> None:
         """Go on as if nothing had come since. The annotated frames stay those of the first frame.
@@ -170,10 +152,8 @@ class Tracker:
         state: of this tracker, and not from before a `reset`
         """
         self._lesson = None
-        self._learner.restore(state.learner)
-        self._bank.restore(state.bank)
-        self._frame, self._since_snapshot = state.frame, state.since_snapshot
-        self._saved = list(state.saved)
+        self._updates.return_to(state.learnt)
+        self._frame = state.frame
         if self._namer is not None:
             self._namer.return_to(state.tracks)
 
@@ -182,12 +162,8 @@ class Tracker:
         self._lesson = None
         if self._namer is not None:
             self._namer.reset()
-        self._learner.reset()
-        self._bank.forget_recent()
-        self._saved.clear()
-        self._turns.reset()
+        self._updates.reset()
         self._frame = 0
-        self._since_snapshot = 0
 
     def step(self, image_rgb: UInt8Array | PreparedFrame) -> Segmentation:
         """Segment the next frame and learn from it. image_rgb: (H, W, 3) uint8"""
@@ -239,39 +215,26 @@ class Tracker:
 
     @torch.inference_mode()
     def learn(self) -> tuple[Update, ...]:
-        """Learn from the frame last looked at, once; what became of it, per class."""
+        """Learn from the frame last looked at, once; what its time brought, per class.
+
+        In instalments that may be a stage of an earlier frame's lesson.
+        """
         lesson, self._lesson = self._lesson, None
         if lesson is None or self._frozen:
             return (Update.FROZEN,) * len(self.classes)
         if lesson.undone:
             return (Update.ROLLED_BACK,) * len(self.classes)
         with torch_beside(self.engine):
-            return self._learn(lesson)
+            wanting = self._wanting(lesson)
+            return self._updates.learn(self.engine, lesson.seen, wanting, self._frame - 1)
 
-    def _learn(self, lesson: Lesson) -> tuple[Update, ...]:
+    def _wanting(self, lesson: Lesson) -> list[bool]:
+        """Which classes' masks are confident enough to learn from."""
         finite = torch.isfinite(lesson.confidence) & torch.isfinite(lesson.seen.described).all()
-        sure = lesson.confidence >= self._gamma
-        wanting = (lesson.present & finite & sure).tolist()
-        updates = [Update.WAITING if wants else Update.REFUSED for wants in wanting]
-        rows = self._turns.choose([row for row, wants in enumerate(wanting) if wants])
-        if not rows:
-            return tuple(updates)
-        kept = self._teach(lesson.seen, torch.tensor(rows, device=self.engine.device))
-        for row, good in zip(rows, kept.tolist(), strict=True):
-            updates[row] = Update.ACCEPTED if good else Update.ROLLED_BACK
-        if bool(kept.any()):
-            self._remember_state()
-        return tuple(updates)
-
-    def _teach(self, seen: Pass, rows: Tensor) -> Tensor:
-        """Update mapping networks and bank of these rows; which updates were kept, (n,) bool."""
-        entries, sample = lesson_of(
-            self.engine, seen.features, seen.described, seen.decoded, rows, self._profile.lift
-        )
-        kept = self._learner.update(rows, sample)
-        good = Entries(entries.memory[kept], entries.pointer[kept])
-        self._bank.push(rows[kept], good, self._frame - 1)
-        return kept
+        wanting: list[bool] = (
+            lesson.present & finite & (lesson.confidence >= self._gamma)
+        ).tolist()
+        return wanting
 
     def _sound_pass(self, frame: PreparedFrame) -> tuple[Pass, bool]:
         """One frame through the network; whether what was learnt had to be undone for it.
@@ -306,7 +269,7 @@ class Tracker:
 
     def _condition(self, features: ImageFeatures, described: Tensor) -> Tensor:
         parts = self._parts
-        mapped = apply_mapper(self._learner.tau, described)
+        mapped = apply_mapper(self._updates.learner.tau, described)
         if not parts.memory:
             return mapped
         bank = self._bank.tensors(self._frame)
@@ -323,13 +286,6 @@ class Tracker:
         for row in range(len(self.classes)):
             entries = self._profile.support.most_similar(row, pooled, self._profile.memory.support)
             self._bank.set_support(row, entries)
-
-    def _remember_state(self) -> None:
-        self._since_snapshot += 1
-        if self._since_snapshot >= SNAPSHOT_EVERY or not self._saved:
-            self._since_snapshot = 0
-            saved = SavedState(self._learner.snapshot(), self._bank.snapshot())
-            self._saved = [*self._saved[-1:], saved]
 
     def _class_map(
         self, decoded: DecodedMasks, present: Tensor, shape: tuple[int, int]
@@ -354,30 +310,6 @@ class Tracker:
 
 def _is_sound(seen: Pass) -> bool:
     return bool(torch.isfinite(seen.decoded.mask_logits).all())
-
-
-def lesson_of(
-    engine: Engine,
-    features: ImageFeatures,
-    described: Tensor,
-    decoded: DecodedMasks,
-    rows: Tensor,
-    lift: Tensor | None = None,
-) -> tuple[Entries, Sample]:
-    """What a frame with masks taken as true teaches: memory entries, and a sample for T.
-
-    features, described of one frame; decoded of C rows; rows: (n,) the rows taken as true
-    lift: where the mapping network regresses memories, see models/lift.py
-    """
-    logits = decoded.mask_logits[rows]
-    memory = engine.encode_memory(features.stride16, logits, decoded.object_logit[rows] > 0)
-    entries = Entries(memory, decoded.pointer[rows])
-    if lift is None:
-        target = own_target(engine, features.stride16, entries)
-    else:
-        target = lifted(lift, memory)
-    weight = token_weights((logits[:, 0] > 0).float(), engine.config.grid)
-    return entries, Sample(described.flatten(2), target.flatten(2), weight)
 
 
 def _namer(

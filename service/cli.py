@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ENGINES = ("auto", "torch", "onnx", "cuda_graph", "tensorrt")
 SOURCE_HELP = "phantom://, rtsp://..., v4l2:///dev/video0, whip:// or a file"
 BACKBONES = ("nano", *OFFICIAL)
-LEARN_ALL_HELP = "every class learns from every frame, not one class a frame in turn"
+LEARN_ALL_HELP = "every class learns from every frame at once, not one at a time in instalments"
 PROFILE_HELP = "instrument, phantom, or a file that `trocar fit` wrote"
 
 
@@ -221,7 +221,6 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _segment(arguments: argparse.Namespace) -> int:
-    from models.parts import LEARN_PER_FRAME
     from models.tracker import Tracker
     from models.volumes.files import is_volume
     from service.offline import SegmentRequest, model_threads, segment
@@ -237,7 +236,7 @@ def _segment(arguments: argparse.Namespace) -> int:
             threads=model_threads(),
             engine=arguments.engine,
             weights=weight_source(arguments.checkpoint),
-            learn_per_frame=None if arguments.learn_all or volume else LEARN_PER_FRAME,
+            learn_all=arguments.learn_all or volume,
         )
 
     settings = {

@@ -26,7 +26,7 @@ class Settings:
         (and its profiles), streams of this machine and its link, capture devices
     capacity: seconds of model a second that all sessions together may need, see service/admission;
         the rest is for drawing and encoding
-    learn_all: every class learns from every frame it is sure in, not one class a frame
+    learn_all: every class learns from every frame it is sure in, at once, see Parts.for_video
     record: a folder for recordings: of the session of `trocar serve` from its start on, of others
         when asked to over HTTP; None records nothing, ever
     log: lines of text or of JSON, see service/log

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.parts import LEARN_PER_FRAME
 from models.tracker import Tracker
 from models.weight_source import WeightSource
 
@@ -30,7 +29,7 @@ def open_warm_tracker(
         gamma=gamma,
         engine=engine,
         weights=weights,
-        learn_per_frame=None if learn_all else LEARN_PER_FRAME,
+        learn_all=learn_all,
     )
     for _ in range(2):
         tracker.look(np.zeros(SHAPE, np.uint8))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Generator
 from dataclasses import replace
 from unittest.mock import patch
 
 import torch
 
-import models.tracker
+import models.online_updates
 from models.checkpoint import load_embedded
 from models.lesson import Sample
 from models.tracker import Tracker
@@ -21,15 +22,16 @@ BEGIN, END = 4, 7  # of the lessons that are poisoned
 
 def poisoned_lessons() -> Tracker:
     """Some frames teach what is not a number; the learner is to refuse it."""
-    honest, numbers = models.tracker.lesson_of, itertools.count(1)
+    honest, numbers = models.online_updates.lesson_of, itertools.count(1)
 
-    def lesson(*arguments: object) -> tuple[object, Sample]:
-        entries, fresh = honest(*arguments)  # type: ignore[arg-type]
+    def lesson(*arguments: object) -> Generator[None, None, tuple[object, Sample]]:
+        entries, fresh = yield from honest(*arguments)  # type: ignore[arg-type]
         if BEGIN <= next(numbers) < END:
             fresh = replace(fresh, target=torch.full_like(fresh.target, NAN))
         return entries, fresh
 
-    patch("models.tracker.lesson_of", lesson).start()  # this process is the model's, and ends
+    # This process is the model's, and ends.
+    patch("models.online_updates.lesson_of", lesson).start()
     return always_learning(load_embedded())
 
 
@@ -47,6 +49,6 @@ class Spoilt:
         updates = self._tracker.learn()
         self._lessons += 1
         if self._lessons == BEGIN:
-            learner = self._tracker._learner
+            learner = self._tracker._updates.learner
             learner.tau = torch.full_like(learner.tau, NAN)
         return updates

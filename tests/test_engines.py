@@ -46,12 +46,14 @@ def shape_of(weights: LoadedWeights, rows: int) -> BankShape:
     return BankShape(rows, 2, 3, weights.model.backbone.config)
 
 
-@pytest.mark.parametrize(("precision", "at_once"), [(None, None), ("f32", 1)])
+@pytest.mark.parametrize(
+    ("precision", "parts"), [(None, Parts(gamma=0.5)), ("f32", Parts.for_video(gamma=0.5))]
+)
 def test_onnx_sees_and_learns_what_torch_does(
-    weights: LoadedWeights, precision: str | None, at_once: int | None
+    weights: LoadedWeights, precision: str | None, parts: Parts
 ) -> None:
     """200 frames with updates on, and a gate low enough to fire."""
-    profile, parts = load_profile("phantom"), Parts(gamma=0.5, learn_per_frame=at_once)
+    profile = load_profile("phantom")
     overlaps, same = [], []
     learnt = 0
     for clip in (22, 100, 101, 102):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Generator
 from dataclasses import replace
 
 import numpy as np
@@ -135,7 +136,7 @@ def test_a_poisoned_update_leaves_the_next_frame_as_good(
     weights: LoadedWeights, monkeypatch: pytest.MonkeyPatch, one_thread: None
 ) -> None:
     """A wrong mask with full confidence, then features that are not numbers: both are undone."""
-    import models.tracker as module
+    import models.online_updates as module
 
     clean, poisoned = always_sure(weights), always_sure(weights)
     frames = clip_frames(5, clip=101)
@@ -145,12 +146,13 @@ def test_a_poisoned_update_leaves_the_next_frame_as_good(
     honest = module.lesson_of
 
     def inverted(*arguments: object) -> object:
-        engine, features, described, decoded, *rest = arguments
-        wrong = replace(decoded, mask_logits=-8.0 * decoded.mask_logits.sign())  # type: ignore[type-var,attr-defined]
-        return honest(engine, features, described, wrong, *rest)  # type: ignore[arg-type]
+        engine, seen, *rest = arguments
+        decoded = seen.decoded  # type: ignore[attr-defined]
+        wrong = replace(decoded, mask_logits=-8.0 * decoded.mask_logits.sign())
+        return honest(engine, replace(seen, decoded=wrong), *rest)  # type: ignore[arg-type,type-var]
 
-    def broken(*arguments: object) -> object:
-        entries, sample = honest(*arguments)  # type: ignore[arg-type]
+    def broken(*arguments: object) -> Generator[None, None, object]:
+        entries, sample = yield from honest(*arguments)  # type: ignore[arg-type]
         sample.target[:] = float("nan")
         return entries, sample
 

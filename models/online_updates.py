@@ -1,0 +1,177 @@
+"""What a stream learns from its frames: mapping networks and memories, and the way back.
+
+A lesson has three stages: the frame's masks become memories; they become the target; the mapping
+network descends, the guard judges, and memories and network change together. At once, a frame is
+learnt from before the next one comes, as published. In instalments a frame has time for one stage
+only: a lesson takes three frames, one lesson is under way at most, and nothing changes before its
+last stage. It may be dropped at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.engines.engine import Engine, open_teacher
+from models.learner import LearnerSnapshot, OnlineLearner
+from models.lesson import Sample
+from models.lift import lifted
+from models.mapper import token_weights
+from models.memory_bank import MemoryBank
+from models.ofl_sam2 import Entries, own_target
+from models.parts import Parts
+from models.profile import Profile
+from models.stream import LearntState, Pass, SavedState
+from models.turns import Turns
+from models.types import Update
+
+STAGES = 3  # of a lesson, see `lesson_of`
+SNAPSHOT_EVERY = 50  # accepted lessons between the states that roll_back() returns to
+
+Stages = Generator[None, None, Tensor]  # a stage at a time; at last which updates were kept, (n,)
+
+
+@dataclass(frozen=True)
+class _UnderWay:
+    rows: list[int]
+    stages: Stages
+
+
+class OnlineUpdates:
+    """Everything of one stream that its confident frames change."""
+
+    def __init__(self, engine: Engine, profile: Profile, parts: Parts, bank: MemoryBank) -> None:
+        """bank: of the stream; its recent part is written here only"""
+        most = parts.learn_per_frame
+        teacher = open_teacher(engine, profile.start, profile.learner, most)
+        self.learner = OnlineLearner(profile.start, profile.learner, teacher)
+        self._bank, self._lift = bank, profile.lift
+        self._turns = Turns(len(profile.classes), most)
+        self._instalments = parts.instalments
+        self._under_way: _UnderWay | None = None
+        self._saved: list[SavedState] = []
+        self._since_saved = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what was learnt and of both states it can go back to."""
+        return 3 * (self._bank.nbytes + self.learner.nbytes)
+
+    def learn(
+        self, engine: Engine, seen: Pass, wanting: list[bool], frame: int
+    ) -> tuple[Update, ...]:
+        """Give a frame's time to learning, not always to learning from that frame.
+
+        wanting: (C,) whose masks of this frame are confident; frame: its number
+        returns: what this frame's time brought; PENDING for a class whose lesson is under way
+        """
+        updates = [Update.WAITING if wants else Update.REFUSED for wants in wanting]
+        if self._under_way is None:
+            rows = self._turns.choose([row for row, wants in enumerate(wanting) if wants])
+            if not rows:
+                return tuple(updates)
+            self._under_way = _UnderWay(rows, self._stages(engine, seen, rows, frame))
+        lesson, self._under_way = self._under_way, None  # none is left behind by one that raises
+        for row, became in zip(lesson.rows, self._go_on(lesson), strict=True):
+            updates[row] = became
+        return tuple(updates)
+
+    def drop(self) -> None:
+        """Give up the lesson under way, if there is one; nothing has changed by it."""
+        self._under_way = None
+
+    def remember(self) -> LearntState:
+        """Everything learnt. A lesson under way is dropped, so that both ways on are alike."""
+        self.drop()
+        return LearntState(self._state(), tuple(self._saved), self._since_saved)
+
+    def return_to(self, state: LearntState) -> None:
+        """Go on from there."""
+        self.drop()
+        self._restore(state.now)
+        self._saved, self._since_saved = list(state.saved), state.since_saved
+
+    def roll_back(self) -> None:
+        """Go back to what was known 50 to 100 accepted lessons ago, or to the profile."""
+        self.drop()
+        if self._saved:
+            self._restore(self._saved[0])
+        else:
+            self._forget()
+        self._saved.clear()
+        self._since_saved = 0
+
+    def reset(self) -> None:
+        """Back to the profile, as at the beginning."""
+        self.drop()
+        self._forget()
+        self._turns.reset()
+        self._saved.clear()
+        self._since_saved = 0
+
+    def load(self, learner: LearnerSnapshot) -> None:
+        """Go on with mapping networks from elsewhere; memories stay."""
+        self.drop()
+        self.learner.restore(learner)
+
+    def _go_on(self, lesson: _UnderWay) -> list[Update]:
+        """The next stage, or all of them; what became of the lesson's rows."""
+        try:
+            next(lesson.stages)
+            while not self._instalments:
+                next(lesson.stages)
+        except StopIteration as finished:
+            kept: list[bool] = finished.value.tolist()
+            return [Update.ACCEPTED if good else Update.ROLLED_BACK for good in kept]
+        self._under_way = lesson
+        return [Update.PENDING] * len(lesson.rows)
+
+    def _stages(self, engine: Engine, seen: Pass, rows: list[int], frame: int) -> Stages:
+        """A lesson of these rows, to be gone on with after each `yield`."""
+        places = torch.tensor(rows, device=engine.device)
+        entries, sample = yield from lesson_of(engine, seen, places, self._lift)
+        kept = self.learner.update(places, sample)
+        good = Entries(entries.memory[kept], entries.pointer[kept])
+        self._bank.push(places[kept], good, frame)
+        if bool(kept.any()):
+            self._save_now_and_then()
+        return kept
+
+    def _save_now_and_then(self) -> None:
+        self._since_saved += 1
+        if self._since_saved >= SNAPSHOT_EVERY or not self._saved:
+            self._since_saved = 0
+            self._saved = [*self._saved[-1:], self._state()]
+
+    def _state(self) -> SavedState:
+        return SavedState(self.learner.snapshot(), self._bank.snapshot())
+
+    def _restore(self, state: SavedState) -> None:
+        self.learner.restore(state.learner)
+        self._bank.restore(state.bank)
+
+    def _forget(self) -> None:
+        self.learner.reset()
+        self._bank.forget_recent()
+
+
+def lesson_of(
+    engine: Engine, seen: Pass, rows: Tensor, lift: Tensor | None = None
+) -> Generator[None, None, tuple[Entries, Sample]]:
+    """What a frame with masks taken as true teaches, in stages: memory entries, a sample for T.
+
+    rows: (n,) the rows taken as true
+    lift: where the mapping network regresses memories, see models/lift.py
+    """
+    stride16, described, decoded = seen.features.stride16, seen.described, seen.decoded
+    logits, pointer = decoded.mask_logits[rows], decoded.pointer[rows]
+    memory = engine.encode_memory(stride16, logits, decoded.object_logit[rows] > 0)
+    entries = Entries(memory, pointer)
+    yield
+    target = own_target(engine, stride16, entries) if lift is None else lifted(lift, memory)
+    weight = token_weights((logits[:, 0] > 0).float(), engine.config.grid)
+    yield
+    return entries, Sample(described.flatten(2), target.flatten(2), weight)
