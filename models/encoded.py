@@ -54,7 +54,8 @@ def encode_frames(model: OflSam2, frames: AnnotatedFrames) -> EncodedFrames:
         pixels = torch.from_numpy(frames.image[number]).permute(2, 0, 1)[None].float()
         image = backbone.normalize(pixels)
         features = backbone.encode_image(image)
-        phi = describe(features.stride16, image, learner)
+        color = token_color(image, backbone.config.grid)
+        phi = describe(features.stride16, color, learner)
         each = features.rows(torch.zeros(rows, dtype=torch.long))
         shown = mask[:, number].float()
         entries = model.annotate(each, shown[:, None])
@@ -62,7 +63,7 @@ def encode_frames(model: OflSam2, frames: AnnotatedFrames) -> EncodedFrames:
         weight = token_weights(shown, backbone.config.grid)[:, None]
         levels.append(features)
         images.append(image)
-        naming.append(_naming_of(features, image, shown))
+        naming.append(_naming_of(features, color, shown))
         if model.parting is not None:
             references.append(frame_references(model.parting, features, image, shown))
         described.append(phi)
@@ -98,11 +99,10 @@ def encode_frames(model: OflSam2, frames: AnnotatedFrames) -> EncodedFrames:
     )
 
 
-def _naming_of(features: ImageFeatures, image: Tensor, mask: Tensor) -> Statistics:
-    """Naming statistics of one frame. mask: (C, S, S)"""
+def _naming_of(features: ImageFeatures, color: Tensor, mask: Tensor) -> Statistics:
+    """Naming statistics of one frame. color: by token_color; mask: (C, S, S)"""
     cover = F.adaptive_avg_pool2d(mask[None], features.stride16.shape[-1])[0]
     whole = cover.sum(dim=0, keepdim=True).clamp_max(1.0)[None]
-    color = token_color(image, cover.shape[-1])
     return naming_statistics(describe_instrument(features.stride16, color, whole), cover)
 
 

@@ -22,7 +22,16 @@ class AdaptiveFusion(nn.Module):
 
     def weight(self, attended: Tensor, mapped: Tensor) -> Tensor:
         """Share of E1 per row, channel and place. (C, D, h, w) twice -> (C, D, h, w)"""
-        return torch.sigmoid(cast(Tensor, self.gate(torch.cat([attended, mapped], dim=1))))
+        rows, width = attended.shape[:2]
+        own, other = (
+            one.expand(rows, -1, -1) for one in self.gate.weight.flatten(1).split(width, 1)
+        )
+        bias = cast(Tensor, self.gate.bias)[:, None].expand(rows, -1, attended[0, 0].numel())
+        # The convolution as two products: nothing is joined first.
+        gate = torch.baddbmm(
+            torch.baddbmm(bias, own, attended.flatten(2)), other, mapped.flatten(2)
+        )
+        return torch.sigmoid(gate).view_as(attended)
 
     def forward(self, attended: Tensor, mapped: Tensor) -> Tensor:
         """E1 and E2, (C, D, h, w) each -> E, (C, D, h, w)"""

@@ -25,7 +25,7 @@ from models.encoded import (
 )
 from models.instance_naming import InstanceNamer, References, joined
 from models.losses import mask_loss, quality_loss
-from models.mapper import apply_mapper, descend, mapping_loss, ridge_solution
+from models.mapper import apply_mapper, descend, mapping_loss, ridge_solution, token_color
 from models.memory_bank import BankShape, MemoryBank
 from models.naming import WEIGHTS as NAMING_WEIGHTS
 from models.naming import Naming, apply_naming
@@ -239,7 +239,8 @@ def _decode_left_out(
         return namer.name(features, left_out.image[frame], decoded)
     if naming is None:
         return decoded, raw_confidence(decoded, torch.ones(len(decoded.iou)))
-    named, certainty = apply_naming(naming, features, left_out.image[frame], decoded)
+    color = token_color(left_out.image[frame], model.config.backbone.grid)
+    named, certainty = apply_naming(naming, features, color, decoded)
     return named, raw_confidence(named, certainty)
 
 

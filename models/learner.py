@@ -7,7 +7,6 @@ the learner stays anchored to what people annotated. Memory is constant: no fram
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 
 from models.config import LearnerConfig
-from models.lesson import Known, Sample, Teacher, teach
+from models.lesson import Gathered, Known, Sample, Teacher, TorchTeacher
 from models.mapper import Statistics, mapping_loss
 
 LearnerState = tuple[npt.NDArray[np.float32], ...]  # a snapshot's arrays
@@ -59,6 +58,15 @@ class LearnerSnapshot:
         return cls(tau, Statistics(gram, cross, energy, weight), seen)
 
 
+@dataclass(frozen=True)
+class UnderWay:
+    """Half an update. seen: (n,) share of the recent samples that was seen, with this frame"""
+
+    known: Known
+    seen: Tensor
+    gathered: Gathered
+
+
 class OnlineLearner:
     """Mapping networks of C classes and how they follow the stream."""
 
@@ -67,7 +75,7 @@ class OnlineLearner:
     ) -> None:
         """teacher: who does the arithmetic of a lesson; None is torch"""
         self._start, self._config = start, config
-        self._teach = teacher or functools.partial(teach, iterations=config.online_iterations)
+        self._teacher = teacher or TorchTeacher(config.online_iterations)
         self._ridge = torch.tensor([start.ridge], device=start.tau.device)
         self._limit = mapping_loss(start.tau, start.anchor) * (1 + start.tolerance)
         self.tau = start.tau.clone()
@@ -84,10 +92,13 @@ class OnlineLearner:
         return sum(t.numel() * t.element_size() for t in held)
 
     def update(self, rows: Tensor, sample: Sample) -> Tensor:
-        """Learn from a confident frame; rows that the guard rejects stay exactly as they were.
+        """Learn from a confident frame: `gather` and `descend`."""
+        return self.descend(rows, self.gather(rows, sample))
+
+    def gather(self, rows: Tensor, sample: Sample) -> UnderWay:
+        """The first half of an update, which changes nothing.
 
         rows: (n,) long, rising; sample: the frame for these rows
-        returns: (n,) bool, True where the update was kept
         """
         config, place = self._config, _place(rows)
         seen = self._seen[place] * (1 - config.decay) + config.decay
@@ -99,11 +110,20 @@ class OnlineLearner:
             share=seen * (1 - config.support_weight),
             ridge=self._ridge,
         )
-        new = self._teach(known, sample)
-        believed = new.surprise <= self._start.surprise[rows]
+        return UnderWay(known, seen, self._teacher.gather(known, sample))
+
+    def descend(self, rows: Tensor, lesson: UnderWay) -> Tensor:
+        """The second half; rows that the guard rejects stay exactly as they were.
+
+        lesson: of these rows, since when the learner has not changed
+        returns: (n,) bool, True where the update was kept
+        """
+        gathered = lesson.gathered
+        new = self._teacher.descend(lesson.known, gathered)
+        believed = gathered.surprise <= self._start.surprise[rows]
         harmless = torch.isfinite(new.anchor_loss) & (new.anchor_loss <= self._limit[rows])
-        kept = harmless & believed & _finite(new.recent)
-        self._keep(rows, kept, LearnerSnapshot(new.tau, new.recent, seen))
+        kept = harmless & believed & _finite(gathered.recent)
+        self._keep(rows, kept, LearnerSnapshot(new.tau, gathered.recent, lesson.seen))
         return kept
 
     def _keep(self, rows: Tensor, kept: Tensor, new: LearnerSnapshot) -> None:

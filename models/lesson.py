@@ -1,13 +1,13 @@
-"""One online update as a pure function: a frame taken as true, and what it makes of T.
+"""One online update as two pure functions: what a frame taken as true adds, what T makes of it.
 
-Static shapes and no state, so that an engine may run it as a graph (engines/openvino_teacher.py).
+Static shapes and no state, so that an engine may run them as graphs (engines/openvino_teacher.py).
 Everything that is decided, the guard above all, stays with the learner.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor
 
@@ -49,26 +49,50 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Learnt:
-    """What the lesson would make of it.
+class Gathered:
+    """What the samples say, the new frame among them.
 
-    tau, recent: to be kept or not; anchor_loss: (n,) of the new T on the annotated samples
+    recent: to be kept or not; mixed: of annotated and recent samples, what T descends on
     surprise: (n,) loss of the old T on the new frame
     """
 
-    tau: Tensor
     recent: Statistics
-    anchor_loss: Tensor
+    mixed: Statistics
     surprise: Tensor
 
 
-Teacher = Callable[[Known, Sample], Learnt]
+@dataclass(frozen=True)
+class Learnt:
+    """What the lesson would make of T. anchor_loss: (n,) of the new T on the annotated samples"""
+
+    tau: Tensor
+    anchor_loss: Tensor
 
 
-def teach(known: Known, sample: Sample, iterations: int) -> Learnt:
-    """Steepest descent on the annotated samples and the recent ones, this frame among them."""
-    fresh = sample.statistics()
-    recent = known.recent.mixed(fresh, known.decay)
-    mixed = known.anchor.mixed(recent, known.share)
-    tau = descend(known.tau, mixed, known.ridge, iterations)
-    return Learnt(tau, recent, mapping_loss(tau, known.anchor), mapping_loss(known.tau, fresh))
+class Teacher(Protocol):
+    """Who does the arithmetic of a lesson."""
+
+    def gather(self, known: Known, sample: Sample) -> Gathered:
+        """Add a frame to the samples."""
+
+    def descend(self, known: Known, gathered: Gathered) -> Learnt:
+        """Steepest descent on the annotated samples and the recent ones."""
+
+
+class TorchTeacher:
+    """By torch: the oracle."""
+
+    def __init__(self, iterations: int) -> None:
+        self._iterations = iterations
+
+    def gather(self, known: Known, sample: Sample) -> Gathered:
+        """See Teacher."""
+        fresh = sample.statistics()
+        recent = known.recent.mixed(fresh, known.decay)
+        mixed = known.anchor.mixed(recent, known.share)
+        return Gathered(recent, mixed, mapping_loss(known.tau, fresh))
+
+    def descend(self, known: Known, gathered: Gathered) -> Learnt:
+        """See Teacher."""
+        tau = descend(known.tau, gathered.mixed, known.ridge, self._iterations)
+        return Learnt(tau, mapping_loss(tau, known.anchor))

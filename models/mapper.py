@@ -24,18 +24,17 @@ from torch import Tensor
 from models.config import LearnerConfig
 
 
-def describe(stride16: Tensor, image: Tensor, config: LearnerConfig) -> Tensor:
+def describe(stride16: Tensor, color: Tensor, config: LearnerConfig) -> Tensor:
     """What the mapping network sees of each token.
 
-    stride16: (B, D, h, w); image: (B, 3, S, S) normalised
+    stride16: (B, D, h, w); color: (B, 6, h, w) by token_color, used if the configuration says so
     returns:  (B, d, h, w): the token's feature at unit scale, its averages over the context
               windows, mean and spread of its colour near and far, and a constant one
     """
     token = stride16 * torch.rsqrt(stride16.square().mean(dim=1, keepdim=True) + 1e-6)
     parts = [token, *(window_mean(token, side) for side in config.context)]
     if config.color:
-        near = token_color(image, stride16.shape[-1])
-        parts.extend([near, window_mean(near, 5)])
+        parts.extend([color, window_mean(color, 5)])
     parts.append(torch.ones_like(token[:, :1]))
     described = torch.cat(parts, dim=1)
     if config.kernel == 1:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.backbone import DecodedMasks, ImageFeatures
-from models.mapper import Statistics, ridge_solution, token_color, window_mean
+from models.mapper import Statistics, ridge_solution, window_mean
 
 DESCRIBE_WINDOW, VOTE_WINDOW = 7, 5  # sides, in tokens
 RIDGE = 0.03
@@ -116,10 +116,12 @@ def _winners(scores: Tensor, instrument: Tensor, tokens: int) -> Tensor:
 
 
 def apply_naming(
-    naming: Naming, features: ImageFeatures, image: Tensor, decoded: DecodedMasks
+    naming: Naming, features: ImageFeatures, color: Tensor, decoded: DecodedMasks
 ) -> tuple[DecodedMasks, Tensor]:
-    """The rows' masks after naming, and how certain each name is, (C,)."""
-    color = token_color(image, features.stride16.shape[-1])
+    """The rows' masks after naming, and how certain each name is, (C,).
+
+    features, color: of one frame, the latter by token_color
+    """
     named = name_masks(naming, features.stride16, color, decoded.gated())
     shown = named.mask_logits.amax(dim=(1, 2, 3)) > 0
     logit = torch.where(shown, decoded.object_logit.clamp_min(0.1), decoded.object_logit)

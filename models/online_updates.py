@@ -1,10 +1,10 @@
 """What a stream learns from its frames: mapping networks and memories, and the way back.
 
-A lesson has three stages: the frame's masks become memories; they become the target; the mapping
-network descends, the guard judges, and memories and network change together. At once, a frame is
-learnt from before the next one comes, as published. In instalments a frame has time for one stage
-only: a lesson takes three frames, one lesson is under way at most, and nothing changes before its
-last stage. It may be dropped at any time.
+A lesson has four stages: the frame's masks become memories; they become the target; the frame is
+added to the samples; the mapping network descends, the guard judges, and memories and network
+change together. At once, a frame is learnt from before the next one comes, as published. In
+instalments a frame has time for one stage only: a lesson takes four frames, one lesson is under
+way at most, and nothing changes before its last stage. It may be dropped at any time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from models.stream import LearntState, Pass, SavedState
 from models.turns import Turns
 from models.types import Update
 
-STAGES = 3  # of a lesson, see `lesson_of`
+STAGES = 4  # of a lesson: about as long as each other
 SNAPSHOT_EVERY = 50  # accepted lessons between the states that roll_back() returns to
 
 Stages = Generator[None, None, Tensor]  # a stage at a time; at last which updates were kept, (n,)
@@ -133,7 +133,9 @@ class OnlineUpdates:
         """A lesson of these rows, to be gone on with after each `yield`."""
         places = torch.tensor(rows, device=engine.device)
         entries, sample = yield from lesson_of(engine, seen, places, self._lift)
-        kept = self.learner.update(places, sample)
+        lesson = self.learner.gather(places, sample)
+        yield
+        kept = self.learner.descend(places, lesson)
         good = Entries(entries.memory[kept], entries.pointer[kept])
         self._bank.push(places[kept], good, frame)
         if bool(kept.any()):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +47,27 @@ def resize_mask(mask: UInt8Array, size: int) -> UInt8Array:
     return np.asarray(share > 0.5, dtype=np.uint8)
 
 
+@dataclass(frozen=True)
+class _Span:
+    """A stretch of pixels, and the stretch it becomes when all are enlarged."""
+
+    small: slice
+    large: slice
+
+
+def _span(positive: npt.NDArray[np.bool_], side: int) -> _Span:
+    """All that may be positive after enlarging linearly to `side` pixels, cut where pixels meet.
+
+    Enlarging the stretch alone gives what enlarging all gives: it begins and ends on the edge of
+    a pixel both small and large, and beyond its outermost pixels nothing is positive.
+    """
+    places, length = np.flatnonzero(positive), len(positive)
+    block = length // math.gcd(length, side)
+    first = max(int(places[0]) - 1, 0) // block * block
+    last = min(-(-(int(places[-1]) + 2) // block) * block, length)
+    return _Span(slice(first, last), slice(first * side // length, last * side // length))
+
+
 def class_map(
     mask_logits: npt.NDArray[np.float32], class_ids: list[int], shape: tuple[int, int]
 ) -> UInt8Array:
@@ -58,11 +82,16 @@ def class_map(
     best = np.zeros((height, width), np.float32)
     ids = np.zeros((height, width), np.uint8)
     seen = [pair for pair in zip(mask_logits, class_ids, strict=True) if pair[0].max() > 0]
-    for number, (logits, class_id) in enumerate(seen, start=1):
-        large = cv2.resize(logits, (width, height), interpolation=cv2.INTER_LINEAR)
-        np.copyto(ids, class_id, where=large > best)
-        if number < len(seen):
-            np.maximum(best, large, out=best)
+    for logits, class_id in seen:
+        down, across = (
+            _span((logits > 0).any(axis=1), height),
+            _span((logits > 0).any(axis=0), width),
+        )
+        best_here, ids_here = (one[down.large, across.large] for one in (best, ids))
+        small = logits[down.small, across.small]
+        large = cv2.resize(small, best_here.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        np.copyto(ids_here, class_id, where=large > best_here)
+        np.maximum(best_here, large, out=best_here)
     if (height, width) == shape:
         return ids
     enlarged = cv2.resize(ids, (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST)

@@ -27,7 +27,14 @@ from models.config import NANO
 from models.curve import draw_curve
 from models.episodes import ClipPairs, Episode, ProcedurePool, clip_pairs, episode
 from models.losses import mask_loss, quality_loss, region_contrast
-from models.mapper import Statistics, apply_mapper, describe, ridge_solution, token_weights
+from models.mapper import (
+    Statistics,
+    apply_mapper,
+    describe,
+    ridge_solution,
+    token_color,
+    token_weights,
+)
 from models.ofl_sam2 import Entries, MethodConfig, OflSam2
 
 
@@ -261,7 +268,8 @@ def follow_losses(model: OflSam2, ridge: Tensor, batch: Episode) -> tuple[Tensor
     features = ImageFeatures(
         encoded.stride16.float(), encoded.stride8.float(), encoded.stride4.float()
     )
-    described = describe(features.stride16, image, model.config.learner)
+    color = token_color(image, backbone.config.grid)
+    described = describe(features.stride16, color, model.config.learner)
     rows = len(batch.support)
     usable, place = _usable(batch.support_valid)  # a followed row has one support, not three
     flat = features.rows(batch.support.flatten()[usable])

@@ -15,12 +15,14 @@ from models.learner import LearnerSnapshot
 class PreparedFrame:
     """What of a step does not depend on the frames before: it may be done ahead, in any thread.
 
-    size: (H, W) of the picture; image: (1, 3, S, S) normalised; took_ms: part of the step's time
+    size: (H, W) of the picture; image: (1, 3, S, S) normalised; color: (1, 6, h, w) by token_color
+    described: (1, d, h, w) by describe; took_ms: part of the step's time
     """
 
     size: tuple[int, int]
     image: Tensor
     features: ImageFeatures
+    color: Tensor
     described: Tensor
     took_ms: float
 

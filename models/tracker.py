@@ -26,7 +26,7 @@ from models.errors import ProfileError, StepError
 from models.following import Follower
 from models.instance_naming import InstanceNamer
 from models.learner import LearnerSnapshot, LearnerState
-from models.mapper import apply_mapper, describe
+from models.mapper import apply_mapper, describe, token_color
 from models.memory_bank import BankShape, MemoryBank
 from models.naming import apply_naming
 from models.ofl_sam2 import OflSam2
@@ -185,10 +185,11 @@ class Tracker:
             square = to_input(image_rgb, engine.config.image_size, engine.device)
             image = backbone.normalize(square)
             features = engine.encode_image(image)
-            described = describe(features.stride16, image, self._model.config.learner)
+            color = token_color(image, engine.config.grid)
+            described = describe(features.stride16, color, self._model.config.learner)
         took_ms = (time.perf_counter() - started) * 1e3
         size = (image_rgb.shape[0], image_rgb.shape[1])
-        return PreparedFrame(size, image, features, described, took_ms)
+        return PreparedFrame(size, image, features, color, described, took_ms)
 
     @torch.inference_mode()
     def look(self, image_rgb: UInt8Array | PreparedFrame) -> Segmentation:
@@ -230,11 +231,9 @@ class Tracker:
 
     def _wanting(self, lesson: Lesson) -> list[bool]:
         """Which classes' masks are confident enough to learn from."""
-        finite = torch.isfinite(lesson.confidence) & torch.isfinite(lesson.seen.described).all()
-        wanting: list[bool] = (
-            lesson.present & finite & (lesson.confidence >= self._gamma)
-        ).tolist()
-        return wanting
+        sure: list[bool] = (lesson.present & (lesson.confidence >= self._gamma)).tolist()
+        finite = not any(sure) or bool(torch.isfinite(lesson.seen.described.sum()))
+        return sure if finite else [False] * len(sure)
 
     def _sound_pass(self, frame: PreparedFrame) -> tuple[Pass, bool]:
         """One frame through the network; whether what was learnt had to be undone for it.
@@ -264,7 +263,7 @@ class Tracker:
             named, raw = self._namer.name(features, frame.image, decoded, part)
             return Pass(features, described, named, raw)
         if naming is not None and self._parts.learner and self._parts.naming:
-            decoded, certainty = apply_naming(naming, features, frame.image, decoded)
+            decoded, certainty = apply_naming(naming, features, frame.color, decoded)
         return Pass(features, described, decoded, raw_confidence(decoded, certainty))
 
     def _condition(self, features: ImageFeatures, described: Tensor) -> Tensor:

@@ -52,16 +52,16 @@ def same(one: Tracker, other: Tracker) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(one.save(), other.save(), strict=True))
 
 
-def test_three_steps_later_all_is_as_if_taught_at_once(
+def test_four_steps_later_all_is_as_if_taught_at_once(
     weights: LoadedWeights, tracker: Tracker
 ) -> None:
-    frames = clip_frames(3, clip=101)
+    frames = clip_frames(4, clip=101)
     at_once = sure_of_everything(weights, Parts(learn_per_frame=LEARN_PER_FRAME))
     fresh = sure_of_everything(weights, Parts())
     assert taught(at_once, frames[0]) is ACCEPTED
-    assert [taught(tracker, image) for image in frames[:2]] == [PENDING, PENDING]
+    assert [taught(tracker, image) for image in frames[:3]] == [PENDING] * 3
     assert same(tracker, fresh), "nothing changes before the lesson is over"
-    assert taught(tracker, frames[2]) is ACCEPTED
+    assert taught(tracker, frames[3]) is ACCEPTED
     assert same(tracker, at_once)
     assert not same(tracker, fresh)
     memories = (one.remember().learnt.now.bank for one in (tracker, at_once))
@@ -81,18 +81,18 @@ def test_a_step_carries_one_stage_and_every_class_has_its_turn(
 
         return call
 
-    learn = OnlineLearner.update
     monkeypatch.setattr(module, "own_target", noted("target", module.own_target))
-    monkeypatch.setattr(OnlineLearner, "update", noted("descent", learn))
+    for half in ("gather", "descend"):
+        monkeypatch.setattr(OnlineLearner, half, noted(half, getattr(OnlineLearner, half)))
     engine = tracker.engine
     monkeypatch.setattr(engine, "encode_memory", noted("memories", engine.encode_memory))
     accepted = set()
-    for number, image in enumerate(clip_frames(12, clip=101)):
+    for number, image in enumerate(clip_frames(16, clip=101)):
         done.clear()
         tracker.look(image)
         assert not done
         updates = tracker.learn()
-        assert done == [("memories", "target", "descent")[number % 3]]
+        assert done == [("memories", "target", "gather", "descend")[number % 4]]
         accepted |= {row for row, update in enumerate(updates) if update is ACCEPTED}
     assert accepted == set(range(len(tracker.classes)))
 
@@ -110,17 +110,16 @@ def freeze_and_thaw(tracker: Tracker) -> None:
 def test_what_takes_the_learner_back_gives_up_the_lesson(
     weights: LoadedWeights, tracker: Tracker, give_up: Callable[[Tracker], None]
 ) -> None:
-    frames = clip_frames(5, clip=101)
-    taught(tracker, frames[0])
-    taught(tracker, frames[1])
+    frames = clip_frames(7, clip=101)
+    assert [taught(tracker, image) for image in frames[:3]] == [PENDING] * 3
     give_up(tracker)
-    assert [taught(tracker, image) for image in frames[2:4]] == [PENDING, PENDING]
+    assert [taught(tracker, image) for image in frames[3:6]] == [PENDING] * 3
     assert same(tracker, sure_of_everything(weights, Parts()))
-    assert taught(tracker, frames[4]) is ACCEPTED
+    assert taught(tracker, frames[6]) is ACCEPTED
 
 
 def test_a_frozen_learner_finishes_no_lesson(tracker: Tracker) -> None:
-    frames = clip_frames(4, clip=101)
+    frames = clip_frames(5, clip=101)
     before = tracker.save()
     taught(tracker, frames[0])
     tracker.freeze()
@@ -138,19 +137,19 @@ def test_the_guard_undoes_what_is_not_a_number(
         entries, sample = yield from honest(*arguments)
         return entries, replace(sample, target=torch.full_like(sample.target, float("nan")))
 
-    frames = clip_frames(6, clip=101)
+    frames = clip_frames(8, clip=101)
     monkeypatch.setattr(module, "lesson_of", broken)
-    assert [taught(tracker, one) for one in frames[:3]] == [PENDING, PENDING, ROLLED_BACK]
+    assert [taught(tracker, one) for one in frames[:4]] == [*[PENDING] * 3, ROLLED_BACK]
     assert same(tracker, sure_of_everything(weights, Parts()))
     monkeypatch.setattr(module, "lesson_of", honest)
-    assert [taught(tracker, one) for one in frames[3:]] == [PENDING, PENDING, ACCEPTED]
+    assert [taught(tracker, one) for one in frames[4:]] == [*[PENDING] * 3, ACCEPTED]
 
 
 def test_a_lesson_that_raises_is_over(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
-    frames = clip_frames(5, clip=101)
+    frames = clip_frames(6, clip=101)
     taught(tracker, frames[0])
     with monkeypatch.context() as broken:
         broken.setattr(module, "own_target", None)
         with pytest.raises(TypeError):
             tracker.step(frames[1])
-    assert [taught(tracker, one) for one in frames[2:]] == [PENDING, PENDING, ACCEPTED]
+    assert [taught(tracker, one) for one in frames[2:]] == [*[PENDING] * 3, ACCEPTED]

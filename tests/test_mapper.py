@@ -77,15 +77,15 @@ def test_a_frame_can_be_left_out_by_subtraction() -> None:
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_kernels_see_their_neighbourhood(kernel: int) -> None:
     config = LearnerConfig(kernel=kernel, context=(5,), color=True)
-    stride16, image = torch.randn(1, 8, 4, 4), torch.randn(1, 3, 64, 64)
-    described = describe(stride16, image, config)
+    stride16, color = torch.randn(1, 8, 4, 4), torch.randn(1, 6, 4, 4)
+    described = describe(stride16, color, config)
     width = (8 * 2 + 6 * 2 + 1) * kernel**2
     assert described.shape == (1, width, 4, 4)
     tau = torch.randn(ROWS, OUT, width)
     mapped = apply_mapper(tau, described)
     assert mapped.shape == (ROWS, OUT, 4, 4)
     if kernel == 3:  # the same as a real convolution over the token's own description
-        single = describe(stride16, image, LearnerConfig(kernel=1, context=(5,), color=True))
+        single = describe(stride16, color, LearnerConfig(kernel=1, context=(5,), color=True))
         weight = tau.reshape(ROWS * OUT, -1, 3, 3)
         convolved = torch.nn.functional.conv2d(single, weight, padding=1)
         expected = convolved.reshape(ROWS, OUT, 4, 4)

@@ -1,4 +1,4 @@
-"""The online update as a graph on a processor: its products run on all of the engine's threads."""
+"""The online update as graphs on a processor: its products run on all of the engine's threads."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from models.engines.onnx_files import Graph, export_graph, set_rows
-from models.lesson import Known, Learnt, Sample, teach
+from models.lesson import Gathered, Known, Learnt, Sample, TorchTeacher
 from models.mapper import Statistics
 
-OUTPUTS = ("new_tau", "gram", "cross", "energy", "anchor_loss", "surprise")
+GATHERED = ("new_gram", "new_cross", "new_energy", "mixed_gram", "mixed_cross", "surprise")
+LEARNT = ("new_tau", "anchor_loss")
 
 
 @dataclass(frozen=True)
@@ -30,65 +31,95 @@ class LessonShape:
 
 
 class OpenVinoTeacher:
-    """`models.lesson.teach` in float32; torch does it for numbers of rows not compiled for."""
+    """`TorchTeacher` in float32; that does it for numbers of rows not compiled for."""
 
     def __init__(self, shape: LessonShape, counts: Iterable[int], threads: int) -> None:
         """counts: numbers of rows to compile for"""
-        import openvino
-
-        self._iterations = shape.iterations
-        settings = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": str(threads),
-            "ENABLE_CPU_PINNING": "NO",
-            "INFERENCE_PRECISION_HINT": "f32",
+        self._torch = TorchTeacher(shape.iterations)
+        self._requests = {
+            name: _compiled(graph, tuple(counts), threads)
+            for name, graph in teacher_graphs(shape).items()
         }
-        core = openvino.Core()
-        self._request: dict[int, Any] = {}
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "teach.onnx"
-            export_graph(teach_graph(shape), file, any_rows=True)
-            for count in counts:
-                model = core.read_model(str(file))
-                set_rows(model, count)
-                compiled = core.compile_model(model, "CPU", settings)
-                self._request[count] = compiled.create_infer_request()
 
-    def __call__(self, known: Known, sample: Sample) -> Learnt:
-        """See models.lesson.teach."""
-        request = self._request.get(len(known.tau))
+    def gather(self, known: Known, sample: Sample) -> Gathered:
+        """See models.lesson.Teacher."""
+        found = self._run("gather", len(known.tau), _to_gather(known, sample))
+        if found is None:
+            return self._torch.gather(known, sample)
+        gram, cross, energy, mixed_gram, mixed_cross, surprise = found
+        weight = known.recent.weight.clone()
+        mixed = Statistics(mixed_gram, mixed_cross, energy, weight)  # its energy moves no T
+        return Gathered(Statistics(gram, cross, energy, weight), mixed, surprise)
+
+    def descend(self, known: Known, gathered: Gathered) -> Learnt:
+        """See models.lesson.Teacher."""
+        found = self._run("descend", len(known.tau), _to_descend(known, gathered.mixed))
+        return self._torch.descend(known, gathered) if found is None else Learnt(*found)
+
+    def _run(self, name: str, rows: int, given: dict[str, Tensor]) -> list[Tensor] | None:
+        request = self._requests[name].get(rows)
         if request is None:
-            return teach(known, sample, self._iterations)
-        given = _flat(known, sample).values()
-        arrays = [np.ascontiguousarray(value.numpy()) for value in given]
+            return None
+        arrays = [np.ascontiguousarray(value.numpy()) for value in given.values()]
         found = request.infer(arrays, share_inputs=True, share_outputs=True)
         # Copies: the request's own buffers are overwritten by its next run.
-        tau, gram, cross, energy, anchor_loss, surprise = (
-            torch.from_numpy(np.array(found[index])) for index in range(len(OUTPUTS))
-        )
-        recent = Statistics(gram, cross, energy, known.recent.weight.clone())
-        return Learnt(tau, recent, anchor_loss, surprise)
+        return [torch.from_numpy(np.array(found[index])) for index in range(len(found))]
 
 
-class _Teach(nn.Module):
-    """The same over plain tensors, in the order of `_flat` and OUTPUTS."""
+def _compiled(graph: Graph, counts: Iterable[int], threads: int) -> dict[int, Any]:
+    """A request for each number of rows."""
+    import openvino
+
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": str(threads),
+        "ENABLE_CPU_PINNING": "NO",
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    core, requests = openvino.Core(), {}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "lesson.onnx"
+        export_graph(graph, file, any_rows=True)
+        for count in counts:
+            model = core.read_model(str(file))
+            set_rows(model, count)
+            requests[count] = core.compile_model(model, "CPU", settings).create_infer_request()
+    return requests
+
+
+class _Gather(nn.Module):
+    """Over plain tensors, in the order of `_to_gather` and GATHERED."""
+
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+        tau, described, target, weight, decay, share = given[:6]
+        anchor_gram, anchor_cross, gram, cross, energy = given[6:]
+        one = torch.ones_like(decay)
+        anchor = Statistics(anchor_gram, anchor_cross, one, one)
+        recent = Statistics(gram, cross, energy, one)
+        known = Known(tau, anchor, recent, decay, share, one)
+        found = TorchTeacher(0).gather(known, Sample(described, target, weight))
+        new, mixed = found.recent, found.mixed
+        return new.gram, new.cross, new.energy, mixed.gram, mixed.cross, found.surprise
+
+
+class _Descend(nn.Module):
+    """Over plain tensors, in the order of `_to_descend` and LEARNT."""
 
     def __init__(self, iterations: int) -> None:
         super().__init__()
-        self._iterations = iterations
+        self._teacher = TorchTeacher(iterations)
 
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
-        tau, described, target, weight, decay, share, ridge = given[:7]
-        anchor_gram, anchor_cross, anchor_energy, gram, cross, energy = given[7:]
-        one = torch.ones_like(decay)
-        anchor = Statistics(anchor_gram, anchor_cross, anchor_energy, one)
-        known = Known(tau, anchor, Statistics(gram, cross, energy, one), decay, share, ridge)
-        new = teach(known, Sample(described, target, weight), self._iterations)
-        kept = new.recent
-        return new.tau, kept.gram, kept.cross, kept.energy, new.anchor_loss, new.surprise
+        tau, ridge, gram, cross, anchor_gram, anchor_cross, energy = given
+        one = torch.ones_like(energy)
+        mixed = Statistics(gram, cross, one, one)
+        anchor = Statistics(anchor_gram, anchor_cross, energy, one)
+        known = Known(tau, anchor, mixed, one, one, ridge)
+        found = self._teacher.descend(known, Gathered(mixed, mixed, one))
+        return found.tau, found.anchor_loss
 
 
-def _flat(known: Known, sample: Sample) -> dict[str, Tensor]:
+def _to_gather(known: Known, sample: Sample) -> dict[str, Tensor]:
     anchor, recent = known.anchor, known.recent
     return {
         "tau": known.tau,
@@ -97,18 +128,29 @@ def _flat(known: Known, sample: Sample) -> dict[str, Tensor]:
         "weight": sample.weight,
         "decay": known.decay,
         "share": known.share,
-        "ridge": known.ridge,
         "anchor_gram": anchor.gram,
         "anchor_cross": anchor.cross,
-        "anchor_energy": anchor.energy,
         "recent_gram": recent.gram,
         "recent_cross": recent.cross,
         "recent_energy": recent.energy,
     }
 
 
-def teach_graph(shape: LessonShape, rows: int = 2) -> Graph:
-    """The update ready for export."""
+def _to_descend(known: Known, mixed: Statistics) -> dict[str, Tensor]:
+    anchor = known.anchor
+    return {
+        "tau": known.tau,
+        "ridge": known.ridge,
+        "recent_gram": mixed.gram,
+        "recent_cross": mixed.cross,
+        "anchor_gram": anchor.gram,
+        "anchor_cross": anchor.cross,
+        "anchor_energy": anchor.energy,
+    }
+
+
+def teacher_graphs(shape: LessonShape, rows: int = 2) -> dict[str, Graph]:
+    """Both halves of the update ready for export."""
     width, described, tokens = shape.width, shape.described, shape.tokens
     gram, cross = torch.zeros(rows, described, described), torch.zeros(rows, width, described)
     one = torch.ones(rows)
@@ -116,4 +158,7 @@ def teach_graph(shape: LessonShape, rows: int = 2) -> Graph:
     known = Known(cross, statistics, statistics, one, one, torch.ones(1))
     target, weight = torch.zeros(rows, width, tokens), torch.ones(rows, tokens)
     sample = Sample(torch.zeros(1, described, tokens), target, weight)
-    return Graph(_Teach(shape.iterations), _flat(known, sample), OUTPUTS)
+    return {
+        "gather": Graph(_Gather(), _to_gather(known, sample), GATHERED),
+        "descend": Graph(_Descend(shape.iterations), _to_descend(known, statistics), LEARNT),
+    }
