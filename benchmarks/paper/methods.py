@@ -103,6 +103,7 @@ ABLATIONS: dict[str, Method] = {
         "blind update", "no gate, no guard", variant=Variant(Parts(gamma=0.0), guarded=False)
     ),
     "no_guard": Method("gate without guard", "", variant=Variant(guarded=False)),
+    "gamma_0.5": _parts("gamma 0.5", Parts(gamma=0.5)),
     "gamma_0.7": _parts("gamma 0.7", Parts(gamma=0.7)),
     "gamma_0.9": _parts("gamma 0.9", Parts(gamma=0.9)),
     "fusion_trained": Method(
