@@ -55,7 +55,7 @@ def test_onnx_sees_and_learns_what_torch_does(
     """200 frames with updates on, and a gate low enough to fire."""
     profile = load_profile("phantom")
     overlaps, same = [], []
-    learnt = 0
+    taught = 0  # frames with a lesson, or a stage of one
     for clip in (22, 100, 101, 102):
         oracle = Tracker(weights, profile, parts)
         other = Tracker(weights, profile, parts, EngineChoice("onnx", precision))
@@ -64,8 +64,8 @@ def test_onnx_sees_and_learns_what_torch_does(
             overlaps.append(iou(result.class_map, expected.class_map))
             decided = [one.update for one in expected.results]
             same.append(decided == [one.update for one in result.results])
-            learnt += Update.ACCEPTED in decided
-    assert learnt >= 40, "agreement on frames that teach nothing would say little"
+            taught += Update.ACCEPTED in decided or Update.PENDING in decided
+    assert taught >= 40, "agreement on frames that teach nothing would say little"
     assert np.mean(overlaps) >= 0.99
     assert np.mean(same) >= 0.99
 
