@@ -18,8 +18,8 @@ from tqdm import tqdm
 from benchmarks.environment import environment
 from benchmarks.figures import bar_figure
 from benchmarks.metrics import Spread
-from benchmarks.variants import FOREGROUND, VARIANTS, Pair, Tally, run_sequence
-from models.annotated import AnnotatedFrames, draw_shots, visible_classes
+from benchmarks.variants import FOREGROUND, VARIANTS, Tally, run_sequence
+from models.annotated import AnnotatedFrames, Pair, draw_shots, visible_classes
 from models.checkpoint import load_embedded
 from models.config import FitConfig
 from models.datasets.folder import open_folder

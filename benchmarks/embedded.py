@@ -26,8 +26,8 @@ from benchmarks.environment import environment
 from benchmarks.figures import bar_figure
 from benchmarks.metrics import Spread, iou
 from benchmarks.naming_rate import ColourNames, rightly_named
-from benchmarks.variants import VARIANTS, Pair, Tally, run_sequence, score_frame
-from models.annotated import AnnotatedFrames, Shots
+from benchmarks.variants import VARIANTS, Tally, run_sequence, score_frame
+from models.annotated import AnnotatedFrames, Pair, Shots
 from models.checkpoint import LoadedWeights, load_embedded
 from models.config import FitConfig, LearnerConfig
 from models.fit import fit_frames

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from models.annotated import Pair
 from models.phantom import PhantomFrame
 from models.types import UInt8Array
 
 VISIBLE_SHARE = 0.002  # of the frame: less of an instrument need not be named
 RIDGE = 0.05  # of the colours' covariance
-
-Pair = tuple[UInt8Array, UInt8Array]
 
 
 def visible_instances(frame: PhantomFrame) -> dict[int, int]:

@@ -28,7 +28,7 @@ WHAT = {  # each is better the smaller it is
     "onnx over torch": "a step of the onnx engine over one of our torch engine",
     "onnx over predictor": "the same over a frame of sam2's own video predictor",
     "4 classes over 1": "a step with four classes over one with one",
-    "updates over none": "a step in which every class learns over one in which none does",
+    "updates over none": "a live stream's step with updates over one without",
     "look with updates over without": "time to the masks with updates over that without",
 }
 

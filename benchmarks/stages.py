@@ -1,7 +1,8 @@
 """`trocar bench stages`: what a step takes, stage by stage, engine beside engine.
 
-Every frame goes through every engine in turn, so that what else the machine does falls on all of
-them; ratios between engines are per frame.
+Engines take turns of some frames, so that what else the machine does falls on all of them; ratios
+between engines are per frame. Not of one frame: torch's threads go on spinning for a while, and
+would slow whatever runs next.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from benchmarks.subject import Subject, pictures
 from benchmarks.timing import StepTimer, ratio
 
 WARM_UP = 20
+BLOCK = 20  # frames of one engine before the next has its turn
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,14 @@ def measure_stages(config: StagesConfig) -> dict[str, Any]:
     weights = config.subject.weights()
     runs = {name: StepTimer(config.subject.tracker(name, weights)) for name in config.engines}
     frames = pictures(config.size)
-    for number in tqdm(range(config.warm_up + config.frames), unit="frame", desc="stages"):
+    bar = tqdm(total=config.warm_up + config.frames, unit="frame", desc="stages")
+    for first in range(0, bar.total, BLOCK):
+        block = range(first, min(first + BLOCK, bar.total))
         for run in runs.values():
-            run.step(frames[number % len(frames)], counts=number >= config.warm_up)
+            for number in block:
+                run.step(frames[number % len(frames)], counts=number >= config.warm_up)
+        bar.update(len(block))
+    bar.close()
     content = result(
         "stages",
         config.subject.settings() | {"picture": list(config.size), "frames": config.frames},

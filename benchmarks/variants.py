@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from benchmarks.metrics import dsc, hd95, iou
+from models.annotated import Pair
 from models.parts import Fusion, Parts
 from models.tracker import Tracker
 from models.types import IGNORE_ID, Segmentation, UInt8Array, Update
@@ -24,8 +25,6 @@ VARIANTS: dict[str, Parts] = {
 }
 FOREGROUND = 0  # key of the union of all classes in a tally
 ALARM_SHARE = 0.005  # of the frame: more than this of an absent class is a false alarm
-
-Pair = tuple[UInt8Array, UInt8Array]
 
 
 @dataclass

@@ -143,9 +143,10 @@ def total_statistics(encoded: EncodedFrames) -> Statistics:
     )
 
 
-def statistics_without(encoded: EncodedFrames, frames: Sequence[int]) -> Statistics:
-    """Sum over the other frames, C rows, weight one."""
-    total = total_statistics(encoded)
+def statistics_without(
+    encoded: EncodedFrames, total: Statistics, frames: Sequence[int]
+) -> Statistics:
+    """Sum over the other frames, C rows, weight one. total: by total_statistics"""
     for frame in frames:
         total = total.minus(frame_statistics(encoded, frame))
     return total.normalized()

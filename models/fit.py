@@ -45,7 +45,10 @@ MAX_CANDIDATES = 8  # annotated frames whose memories a profile keeps for retrie
 
 @dataclass(frozen=True)
 class FitReport:
-    """What came out, for the person who ran it."""
+    """What came out, for the person who ran it.
+
+    followed: whether the instruments of the one frame were found, where following was asked for
+    """
 
     path: Path | None
     frames: int
@@ -54,6 +57,7 @@ class FitReport:
     fusion_epochs: int
     ridge: float
     left_out: tuple[str, ...] = ()
+    followed: bool = False
 
 
 def fit_profile(
@@ -144,7 +148,13 @@ def fit_frames(
     )
     named = {spec.name: value for spec, value in zip(classes, dsc, strict=True)}
     report = FitReport(
-        None, len(frames.image), tuple(s.name for s in classes), named, epochs, ridge
+        path=None,
+        frames=len(frames.image),
+        classes=tuple(spec.name for spec in classes),
+        held_out_dsc=named,
+        fusion_epochs=epochs,
+        ridge=ridge,
+        followed=profile.followed,
     )
     return profile, report
 

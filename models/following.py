@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.backbone import DecodedMasks, ImageFeatures
-from models.engines.engine import Parting
 from models.instances import MIN_AREA, RADIUS
-from models.parting import PartingHead
+from models.namer import Named, Namer
+from models.parting import PartedFrame, PartingHead
 
 OWN = 0.5  # weight of the parting head's opinion of what is instrument, beside the rows'
 OPINION = 0.4  # of the rows' logits, beside the log likelihood of a vote
@@ -80,11 +80,12 @@ class Places:
         return Places(torch.where(seen[:, None], mean, self.centre), unseen)
 
 
-class Follower:
+class Follower(Namer[Places | None]):
     """The instruments of one stream; in the place of `InstanceNamer`."""
 
     def __init__(self, head: PartingHead, rows: int) -> None:
-        self._head, self._rows = head, rows
+        super().__init__(head)
+        self._rows = rows
         self._places: Places | None = None
 
     def reset(self) -> None:
@@ -99,20 +100,7 @@ class Follower:
         """Go on from there."""
         self._places = state
 
-    def name(
-        self,
-        features: ImageFeatures,
-        image: Tensor,
-        decoded: DecodedMasks,
-        part: Parting | None = None,
-    ) -> tuple[DecodedMasks, Tensor]:
-        """The rows' masks, each pixel one instrument's, and their confidence, (C,).
-
-        part: runs the head; None: torch does
-        """
-        if not bool(torch.isfinite(decoded.mask_logits).all()):
-            return decoded, decoded.iou  # nothing may hide what is not a number
-        parted = (part or self._head)(features, image)
+    def _name(self, features: ImageFeatures, parted: PartedFrame, decoded: DecodedMasks) -> Named:
         vote = parted.vote[0]
         rows = decoded.gated()[:, 0].clamp(-LIMIT, LIMIT)  # (C, H, W)
         found = parted.instrument[0, 0].clamp(-LIMIT, LIMIT)

@@ -22,6 +22,7 @@ from models.encoded import (
     frame_statistics,
     name_indicator,
     statistics_without,
+    total_statistics,
 )
 from models.instance_naming import InstanceNamer, References, joined
 from models.losses import mask_loss, quality_loss
@@ -74,12 +75,15 @@ def choose_ridge(
     """The ridge whose mapping alone segments held-out frames best."""
     if len(held_out) < 2:
         return base
+    total = total_statistics(encoded)
+    some = held_out[:12]
+    known = [statistics_without(encoded, total, out.without) for out in some]
     scores = []
     for factor in RIDGES:
         found = []
-        for out in held_out[:12]:
+        for out, others in zip(some, known, strict=True):
             frame = out.frame
-            tau = ridge_solution(statistics_without(encoded, out.without), base * factor)
+            tau = ridge_solution(others, base * factor)
             mapped = apply_mapper(tau, encoded.described[frame : frame + 1])
             decoded = model.backbone.decode_masks(mapped, frame_features(encoded, frame))
             found.append(soft_dsc(decoded, encoded.mask[:, frame].float()).mean())
@@ -109,12 +113,12 @@ def leave_one_out(
     model: OflSam2, encoded: EncodedFrames, held_out: list[HeldOut], ridge: float
 ) -> LeftOut:
     """The held-out frames as the tracker would see them, knowing only the frames they leave."""
-    config = model.config
+    total, config = total_statistics(encoded), model.config
     attended, mapped, features = [], [], []
     image, indicator, references = [], [], []
     for out in held_out:
         frame = out.frame
-        tau = ridge_solution(statistics_without(encoded, out.without), ridge)
+        tau = ridge_solution(statistics_without(encoded, total, out.without), ridge)
         seen = frame_features(encoded, frame)
         bank = _bank_without(encoded, out, config.backbone, config.memory)
         attended.append(model.backbone.attend_memory(seen.stride16, bank))
@@ -171,12 +175,14 @@ def train_fusion(model: OflSam2, left_out: LeftOut, config: FitConfig) -> int:
 
     start = max((pretrained, mapped), key=score)
     model.fusion.load_state_dict(start)
+    if not config.epochs:
+        return 0
     order = torch.randperm(count).tolist()
     validate, train = order[::4], [n for n in order if n not in order[::4]]
     optimizer = torch.optim.AdamW(model.fusion.parameters(), lr=config.rate)
     best, best_loss = _copy_state(model), _fusion_loss(model, left_out, validate)
-    waited, epochs, limit = 0, 0, config.epochs or 0
-    while epochs < limit and waited < config.patience:
+    waited, epochs = 0, 0
+    while epochs < config.epochs and waited < config.patience:
         for frame in train:
             optimizer.zero_grad(set_to_none=True)
             loss = _frame_loss(model, left_out, frame)
@@ -332,11 +338,12 @@ def guard_limits(
     rows = len(encoded.present)
     rise = torch.full((rows,), learner.tolerance)
     losses = [torch.full((rows,), float("nan"))]
+    total = total_statistics(encoded)
     share = torch.full((rows,), learner.decay * (1 - learner.support_weight))
     for out in held_out if encoded.present.shape[1] > 1 else []:
         seen = encoded.present[:, out.frame]
         fresh = frame_statistics(encoded, out.frame)
-        others = statistics_without(encoded, out.without)
+        others = statistics_without(encoded, total, out.without)
         tau = ridge_solution(others, ridge)
         moved = others.mixed(fresh.normalized(), share)
         after = descend(tau, moved, ridge, learner.online_iterations)

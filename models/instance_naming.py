@@ -17,8 +17,8 @@ from torch import Tensor
 
 from models.assignment import joint_shares
 from models.backbone import DecodedMasks, ImageFeatures
-from models.engines.engine import Parting
 from models.instances import Float, Labels, Parted, part_votes
+from models.namer import Named, Namer
 from models.naming import Naming, name_masks
 from models.parting import PartedFrame, PartingHead
 from models.tracks import Instances, InstanceTracks, TrackState
@@ -90,14 +90,15 @@ def joined(each: list[References], found_weight: float) -> References:
     return References(kept, names, alone, found_weight)
 
 
-class InstanceNamer:
+class InstanceNamer(Namer[TrackState]):
     """Names the instances of one stream, frame by frame."""
 
     def __init__(
         self, head: PartingHead, references: References, naming: Naming | None = None
     ) -> None:
         """naming: of pixels, whose opinion counts too."""
-        self._head, self._references, self._naming = head, references, naming
+        super().__init__(head)
+        self._references, self._naming = references, naming
         self.tracks = InstanceTracks()
 
     def reset(self) -> None:
@@ -112,20 +113,7 @@ class InstanceNamer:
         """Go on from there."""
         self.tracks.return_to(state)
 
-    def name(
-        self,
-        features: ImageFeatures,
-        image: Tensor,
-        decoded: DecodedMasks,
-        part: Parting | None = None,
-    ) -> tuple[DecodedMasks, Tensor]:
-        """The rows' masks after naming, and their confidence before calibration, (C,).
-
-        part: runs the head; None: torch does
-        """
-        if not bool(torch.isfinite(decoded.mask_logits).all()):
-            return decoded, decoded.iou  # nothing may hide what is not a number
-        parted = (part or self._head)(features, image)
+    def _name(self, features: ImageFeatures, parted: PartedFrame, decoded: DecodedMasks) -> Named:
         rows = decoded.gated()[:, 0].clamp(UNSURE, -UNSURE)  # (C, H, W)
         instrument = rows.amax(dim=0)
         if self._references.found_weight > 0:

@@ -38,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = arguments.command
     if arguments.rest and command not in (_bench, _paper):
         parser.error(f"unrecognized arguments: {' '.join(arguments.rest)}")
-    let_threads_sleep()
+    if command is not _bench:  # those of the live service do it, others run beside others' torch
+        let_threads_sleep()
     from models.errors import ModelError
     from service.errors import ServiceError
     from streaming.errors import StreamingError
@@ -298,6 +299,8 @@ def _fit(arguments: argparse.Namespace) -> int:
         print(f"{name}: DSC on held-out annotated frames {shown}")
     for name in report.left_out:
         print(f"{name}: never visible in the annotated frames, left out of the profile")
+    if arguments.follow and not report.followed:
+        print("the embedded head hardly finds these: memories alone follow them", file=sys.stderr)
     print(f"{report.frames} annotated frames -> {arguments.out}")
     return 0
 

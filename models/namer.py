@@ -1,0 +1,55 @@
+"""What names instruments with the parting head's help, in one stream, frame by frame."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from models.backbone import DecodedMasks, ImageFeatures
+from models.engines.engine import Parting
+from models.parting import PartedFrame, PartingHead
+
+State = TypeVar("State")
+Named = tuple[DecodedMasks, Tensor]  # the rows' masks after naming, their confidence (C,)
+
+
+class Namer(ABC, Generic[State]):
+    """`InstanceNamer` and `Follower`: which pixels of the decoder's rows belong to which class."""
+
+    def __init__(self, head: PartingHead) -> None:
+        self._head = head
+
+    def name(
+        self,
+        features: ImageFeatures,
+        image: Tensor,
+        decoded: DecodedMasks,
+        part: Parting | None = None,
+    ) -> Named:
+        """The rows' masks after naming, and their confidence before calibration, (C,).
+
+        part: runs the head; None: torch does
+        """
+        if not bool(torch.isfinite(decoded.mask_logits).all()):
+            return decoded, decoded.iou  # nothing may hide what is not a number
+        return self._name(features, (part or self._head)(features, image), decoded)
+
+    @abstractmethod
+    def _name(
+        self, features: ImageFeatures, parted: PartedFrame, decoded: DecodedMasks
+    ) -> Named: ...
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Forget the stream."""
+
+    @abstractmethod
+    def remember(self) -> State:
+        """The stream as it stands, to be gone on from later."""
+
+    @abstractmethod
+    def return_to(self, state: State) -> None:
+        """Go on from there."""
