@@ -17,6 +17,7 @@ from models.episodes import TRAINING_SEED, WIDE
 from models.parting import DIRECTION
 from models.phantom import Clip, Procedure, Shift
 from models.phantom.instruments import Pose
+from models.precision import training_precision
 from models.types import UInt8Array
 
 SEED_OFFSET = 5_000_000  # beyond the procedures of pretraining
@@ -75,7 +76,7 @@ def render_parting(backbone: Backbone, seed: int, rng: np.random.Generator) -> P
             kinds.append(_kinds(clip))
     image = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
     normal = backbone.normalize(image)
-    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.no_grad(), training_precision():
         features = backbone.encode_image(normal)
     levels = (features.stride16.half(), features.stride8.half(), features.stride4.half())
     small, cover = _shrunk(np.asarray(np.stack(instances), np.uint8))

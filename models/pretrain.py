@@ -36,6 +36,7 @@ from models.mapper import (
     token_weights,
 )
 from models.ofl_sam2 import Entries, MethodConfig, OflSam2
+from models.precision import training_precision
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ class Trainer:
 
     def _find_step(self) -> dict[str, float]:
         batch = clip_pairs(self.pool, self.config.find_procedures)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with training_precision():
             features = self.model.backbone.encode_image(self.model.backbone.normalize(batch.image))
         features = ImageFeatures(
             features.stride16.float(), features.stride8.float(), features.stride4.float()
@@ -263,7 +264,7 @@ def follow_losses(model: OflSam2, ridge: Tensor, batch: Episode) -> tuple[Tensor
     """One pass of episodes through memory, learner, fusion and decoder, as a tracker runs them."""
     backbone = model.backbone
     image = backbone.normalize(batch.image)
-    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.no_grad(), training_precision():
         encoded = backbone.encode_image(image)
     features = ImageFeatures(
         encoded.stride16.float(), encoded.stride8.float(), encoded.stride4.float()
@@ -274,7 +275,7 @@ def follow_losses(model: OflSam2, ridge: Tensor, batch: Episode) -> tuple[Tensor
     usable, place = _usable(batch.support_valid)  # a followed row has one support, not three
     flat = features.rows(batch.support.flatten()[usable])
     entries = model.annotate(flat, batch.support_mask.flatten(0, 1)[usable, None])
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with training_precision():
         target = model.target(flat.stride16, entries).float()
     tau = _ridge_rows(batch, described, target[place], ridge)
     kept = place.gather(1, batch.memory)  # (R, K)
@@ -284,7 +285,7 @@ def follow_losses(model: OflSam2, ridge: Tensor, batch: Episode) -> tuple[Tensor
     losses, overlaps, shown = [], [], []
     for q in range(batch.query.shape[1]):
         frame = features.rows(batch.query[:, q])
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with training_precision():
             bank = _bank(support, recent, backbone.config)
             attended = backbone.attend_memory(frame.stride16, bank).float()
         mapped = apply_mapper(tau, described[batch.query[:, q]])
