@@ -18,7 +18,7 @@ from models.annotated import AnnotatedFrames, Shots
 from models.checkpoint import EMBEDDED, load_embedded
 from models.config import NANO, FitConfig
 from models.fit import FitReport, fit_frames
-from models.phantom import CLASSES, DEMO_SEED, Procedure
+from models.phantom import CLASSES, DEMO_SEED, Procedure, tissue_lit_tray
 from models.profile import EMBEDDED as PROFILES
 from models.profile import save_profile
 from models.types import ClassSpec
@@ -30,10 +30,15 @@ INSTRUMENT = ClassSpec(1, "instrument", "#3fb950")
 
 
 def fit_instrument() -> FitReport:
-    """Any instrument: one frame from each of many procedures, some without an instrument."""
+    """Any instrument: one frame from each of many procedures, some without an instrument.
+
+    In every other the instruments are lit by the tissue, as they are in a narrow pelvis.
+    """
     pairs = []
     for number in range(INSTRUMENT_FRAMES):
-        frame = Procedure(FIT_SEED + number).clip(0, size=(NANO.image_size,) * 2).render(2.0)
+        seed = FIT_SEED + number
+        procedure = Procedure(seed, tissue_lit_tray(seed) if number % 2 else None)
+        frame = procedure.clip(0, size=(NANO.image_size,) * 2).render(2.0)
         pairs.append(((frame.image_rgb, (frame.class_mask > 0).astype(np.uint8)), number))
     return _fit("instrument", (INSTRUMENT,), Shots.of(pairs))
 

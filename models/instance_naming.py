@@ -20,7 +20,7 @@ from models.backbone import DecodedMasks, ImageFeatures
 from models.instances import Float, Labels, Parted, part_votes
 from models.namer import Named, Namer
 from models.naming import Naming, name_masks
-from models.parting import PartedFrame, PartingHead
+from models.parting import DESCRIPTION, PartedFrame, PartingHead
 from models.tracks import Instances, InstanceTracks, TrackState
 
 MAX_REFERENCES = 256  # regions of annotated frames that a profile keeps
@@ -75,7 +75,7 @@ def frame_references(
         if len(regions.centre):
             described.append(describe_regions(head, parted, regions.label, len(regions.centre)))
             rows += [row] * len(regions.centre)
-    empty = torch.zeros(0, head.discriminants.out_features)
+    empty = torch.zeros(0, DESCRIPTION)
     alone = float(len(rows) == len(set(rows)))
     return References(torch.cat([empty, *described]), torch.tensor(rows, dtype=torch.long), alone)
 

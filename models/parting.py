@@ -20,11 +20,12 @@ from models.backbone import ImageFeatures
 from models.mapper import color_moments, moments_color, pooled
 
 COARSE, MIDDLE, FINE = 80, 48, 32
+OWN = (16, 32, 64, 96)  # channels of what the head itself sees, at strides 2, 4, 8, 16
 FREE = 4  # dimensions of a vote that training chose the meaning of
 DIRECTION = 0.25  # a half turn weighs as much as half a picture's side
 VOTE = 2 + 2 + FREE
 POOLS = 3  # ways in which a region is averaged: evenly, and by two learnt weights
-DESCRIPTION = 48
+DESCRIPTION, BENT = 96, 192  # of a region; hidden units of what linear discriminants do not see
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,74 @@ class _Residual(nn.Module):
         return value + changed
 
 
+class OwnSight(nn.Module):
+    """What the head sees of the picture beside the trunk, whose features were trained for masks.
+
+    Its `out` layers start at zero: a head can be trained without it first, and go on with it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        half, fine, middle, coarse = OWN
+        self.stride2 = nn.Conv2d(3, half, 3, stride=2, padding=1)
+        self.stride4 = nn.Conv2d(half, fine, 3, stride=2, padding=1)
+        self.stride8 = nn.Conv2d(fine, middle, 3, stride=2, padding=1)
+        self.stride16 = nn.Conv2d(middle, coarse, 3, stride=2, padding=1)
+        self.refine = nn.ModuleList(
+            nn.Sequential(*(_Residual(width) for _ in range(count)))
+            for width, count in ((fine, 1), (middle, 1), (coarse, 2))
+        )
+        self.out = nn.ModuleList(
+            nn.Conv2d(own, width, 1, bias=False)
+            for own, width in ((fine, FINE), (middle, MIDDLE), (coarse, COARSE))
+        )
+        for weight in self.out.parameters():
+            nn.init.zeros_(weight)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """image: (B, 3, S, S) normalised
+
+        returns: (B, FINE, S/4, S/4), (B, MIDDLE, S/8, S/8), (B, COARSE, S/16, S/16)
+        """
+        seen, answer = F.gelu(self.stride2(image)), []
+        for down, refine, out in zip(
+            (self.stride4, self.stride8, self.stride16), self.refine, self.out, strict=True
+        ):
+            seen = refine(_unit_scale(F.gelu(down(seen))))
+            answer.append(out(seen))
+        return answer
+
+
+class RegionDescriber(nn.Module):
+    """Short unit vectors in which a procedure's regions of one kind lie close together.
+
+    Linear discriminants and what a small network adds; `description_fitting.py` fits both.
+    """
+
+    def __init__(self, pooled: int) -> None:
+        super().__init__()
+        self.centre = nn.Buffer(torch.zeros(pooled))
+        self.scale = nn.Buffer(torch.ones(pooled))
+        self.straight = nn.Linear(pooled, DESCRIPTION)
+        self.enter, self.leave = nn.Linear(pooled, BENT), nn.Linear(BENT, DESCRIPTION)
+
+    def forward(self, pooled: Tensor, dropped: float = 0.0) -> Tensor:
+        """(K, P), see PartingHead.pool -> (K, DESCRIPTION) of unit length
+
+        dropped: share of the inputs that are left out, in training
+        """
+        seen = (pooled - self.centre) / self.scale
+        straight = self.straight(F.dropout(seen, dropped / 2))
+        hidden = F.gelu(self.enter(F.dropout(seen, dropped)))
+        return F.normalize(straight + self.leave(F.dropout(hidden, dropped)), dim=1)
+
+
 class PartingHead(nn.Module):
     """See the module's docstring. width: channels of the stride-16 feature."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        self.own = OwnSight()
         self.coarse_in = nn.Conv2d(width + 2, COARSE, 1)
         self.coarse = nn.Sequential(*(_Residual(COARSE, d) for d in (1, 2, 4, 2, 1)))
         self.middle_in = nn.Conv2d(COARSE + width // 4, MIDDLE, 1)
@@ -75,16 +139,17 @@ class PartingHead(nn.Module):
         self.out = nn.Conv2d(FINE, 1 + VOTE, 1)
         self.attend = nn.Conv2d(MIDDLE, POOLS - 1, 1)
         texture = width + width // 4 + MIDDLE + 6
-        self.discriminants = nn.Linear(POOLS * texture, DESCRIPTION)
+        self.describer = RegionDescriber(POOLS * texture)
 
     def forward(self, features: ImageFeatures, image: Tensor) -> PartedFrame:
         """features of B frames; image: (B, 3, S, S) normalised"""
         token = _unit_scale(features.stride16)
         stride8, stride4 = _unit_scale(features.stride8), _unit_scale(features.stride4)
-        coarse = self.coarse(self.coarse_in(torch.cat([token, _places(token)], dim=1)))
-        middle = self.middle(_joined(self.middle_in, coarse, stride8))
+        own4, own8, own16 = self.own(image)
+        coarse = self.coarse(self.coarse_in(torch.cat([token, _places(token)], dim=1)) + own16)
+        middle = self.middle(_joined(self.middle_in, coarse, stride8) + own8)
         near = color_moments(image, stride4.shape[-1])
-        fine = self.fine(_joined(self.fine_in, middle, stride4, moments_color(near)))
+        fine = self.fine(_joined(self.fine_in, middle, stride4, moments_color(near)) + own4)
         out: Tensor = self.out(fine)
         vote = torch.cat([out[:, 1:3] + _places(out), out[:, 3:]], dim=1)
         color = pooled(near, stride8.shape[-1])
@@ -93,8 +158,8 @@ class PartingHead(nn.Module):
 
     def describe(self, texture: Tensor, attention: Tensor, region: Tensor) -> Tensor:
         """Describe K regions of one frame, (K, DESCRIPTION) of unit length; see `pool`."""
-        pooled = self.pool(texture, attention, region)
-        return F.normalize(self.discriminants(pooled), dim=1)
+        described: Tensor = self.describer(self.pool(texture, attention, region))
+        return described
 
     def pool(self, texture: Tensor, attention: Tensor, region: Tensor) -> Tensor:
         """Average K regions of one frame in POOLS ways.

@@ -15,7 +15,7 @@ from torch import Tensor
 from models.backbone import Backbone, ImageFeatures
 from models.episodes import TRAINING_SEED, WIDE
 from models.parting import DIRECTION
-from models.phantom import Clip, Procedure, Shift
+from models.phantom import Clip, Procedure, Shift, tissue_lit_tray
 from models.phantom.instruments import Pose
 from models.precision import training_precision
 from models.types import UInt8Array
@@ -23,6 +23,7 @@ from models.types import UInt8Array
 SEED_OFFSET = 5_000_000  # beyond the procedures of pretraining
 CLIPS, PER_CLIP = 4, 2
 SHIFTED = 0.15  # share of clips in which light and smoke change
+WARM, WARMEST = 0.4, (0.75, 1.0)  # share of procedures, and of clips; what is left of green
 REACH = 0.35  # a shaft that ends farther outside the picture than this votes for this far
 MIXED = 255  # in an instance map at a quarter of the size: a block that is not of one kind
 
@@ -63,13 +64,15 @@ class PartingFrames:
 
 def render_parting(backbone: Backbone, seed: int, rng: np.random.Generator) -> PartingFrames:
     """Two moments of each of four clips, those where instruments meet preferred."""
-    procedure, size = Procedure(seed), backbone.config.image_size
+    procedure, size = _procedure(seed, rng), backbone.config.image_size
     images, instances, poses, kinds = [], [], [], []
     for index in rng.choice(12, size=CLIPS, replace=False):
         clip = _clip(procedure, int(index), size, rng)
+        warmth = rng.uniform(*WARMEST) if rng.random() < WARM else 1.0
         for t in _moments(clip, rng):
             frame = clip.render(t)
-            images.append(cv2.resize(frame.image_rgb, (size, size), interpolation=cv2.INTER_LINEAR))
+            picture = _warmed(frame.image_rgb, warmth)
+            images.append(cv2.resize(picture, (size, size), interpolation=cv2.INTER_LINEAR))
             nearest = cv2.INTER_NEAREST
             instances.append(cv2.resize(frame.instance_mask, (size, size), interpolation=nearest))
             poses.append(_votes(clip, t))
@@ -83,6 +86,18 @@ def render_parting(backbone: Backbone, seed: int, rng: np.random.Generator) -> P
     return PartingFrames(
         *levels, normal.half(), small, cover, torch.stack(poses), torch.stack(kinds)
     )
+
+
+def _procedure(seed: int, rng: np.random.Generator) -> Procedure:
+    """Some have their instruments lit by the tissue, as the phantom's own never are so much."""
+    if rng.random() >= WARM:
+        return Procedure(seed)
+    return Procedure(seed, tissue_lit_tray(seed))
+
+
+def _warmed(image_rgb: UInt8Array, left: float) -> UInt8Array:
+    """With only this share of its green, and a little less of its blue."""
+    return np.asarray(image_rgb * np.array([1.0, left, left**1.3]), np.uint8)
 
 
 def _clip(procedure: Procedure, index: int, size: int, rng: np.random.Generator) -> Clip:

@@ -1,10 +1,13 @@
 """Trains the parting head on phantoms, on a frozen trunk, and adds it to the embedded weights.
 
+Weights that have one already are gone on from. What is written is a running mean of the steps.
+
 python -m models.parting_training RUN/nano.safetensors RUN/parted.safetensors [STEPS]
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import sys
@@ -19,14 +22,16 @@ from tqdm import tqdm
 from models.checkpoint import add_head, load_embedded
 from models.curve import draw_curve
 from models.losses import mask_loss, region_contrast
-from models.parting import DESCRIPTION, PartedFrame, PartingHead
+from models.parting import PartedFrame, PartingHead
 from models.parting_frames import MIXED, FeaturePool, PartingFrames
+from models.precision import training_precision
 
 STEPS, PROCEDURES, FRAMES, POOL = 1600, 8, 4, 700
 RATE, WARM_UP = 2e-3, 60
 CLOSE, APART = 0.06, 0.45  # of votes: within an instrument, between the means of two
+MEMORY = 0.995  # of the running mean, per step
 LEAST = 6  # pixels of an instance that counts
-WEIGHTS = {"found": 1.0, "vote": 6.0, "pull": 8.0, "push": 4.0, "contrast": 0.5}
+WEIGHTS = {"found": 2.0, "vote": 6.0, "pull": 8.0, "push": 4.0, "contrast": 0.5}
 
 
 @dataclass
@@ -41,36 +46,17 @@ class _Terms:
     label: list[int] = field(default_factory=list)
 
 
-class Describer(nn.Module):
-    """Describes pooled regions while the head is trained, so that its textures come to tell kinds
-    apart; `description_fitting.py` then finds the discriminants that ship.
-    """
-
-    def __init__(self, pooled: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(pooled)
-        self.straight = nn.Linear(pooled, DESCRIPTION)
-        self.bent = nn.Sequential(nn.Linear(pooled, 96), nn.GELU(), nn.Linear(96, DESCRIPTION))
-
-    def forward(self, pooled: Tensor) -> Tensor:
-        """(K, P) -> (K, DESCRIPTION) of unit length"""
-        seen = self.norm(pooled)
-        return F.normalize(self.straight(seen) + self.bent(seen), dim=1)
-
-
-def parting_losses(
-    head: PartingHead, describer: Describer, batch: PartingFrames, frames: int
-) -> dict[str, Tensor]:
+def parting_losses(head: PartingHead, batch: PartingFrames, frames: int) -> dict[str, Tensor]:
     """Losses of a batch of procedures with `frames` frames each."""
     features, image = batch.features, batch.image.float()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with training_precision():
         half = head(features, image)
     parted = PartedFrame(*(value.float() for value in vars(half).values()))
     terms = _Terms()
     for index in range(len(batch.image)):
         _frame_terms(head, parted, batch, index, terms)
     terms.group = [index // frames for index in terms.group]
-    unit = describer(torch.stack(terms.pooled))
+    unit = head.describer(torch.stack(terms.pooled))
     nothing = parted.vote.sum() * 0
 
     def mean(values: list[Tensor]) -> Tensor:
@@ -116,9 +102,9 @@ def train(start: Path, out: Path, steps: int = STEPS, seed: int = 0) -> None:
     """Train a head, write the weights with it added, and its curve beside them."""
     torch.manual_seed(seed)
     weights = load_embedded(start)
-    head = PartingHead(weights.model.config.backbone.model_width)
-    describer = Describer(head.discriminants.in_features)
-    trained = [*head.parameters(), *describer.parameters()]
+    head = weights.model.parting or PartingHead(weights.model.config.backbone.model_width)
+    head.train().requires_grad_(True)
+    mean, trained = copy.deepcopy(head), list(head.parameters())
     pool = FeaturePool(weights.model.backbone, POOL, seed)
     pool.refresh(PROCEDURES)
     optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.03, betas=(0.9, 0.98))
@@ -128,17 +114,24 @@ def train(start: Path, out: Path, steps: int = STEPS, seed: int = 0) -> None:
         fade = 0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * step / steps))
         for group in optimizer.param_groups:
             group["lr"] = RATE * fade * min(1.0, (step + 1) / WARM_UP)
-        losses = parting_losses(head, describer, pool.draw(PROCEDURES, FRAMES), FRAMES)
+        losses = parting_losses(head, pool.draw(PROCEDURES, FRAMES), FRAMES)
         loss = torch.stack([WEIGHTS[key] * value for key, value in losses.items()]).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if torch.isfinite(nn.utils.clip_grad_norm_(trained, 1.0)):
             optimizer.step()
+        _approach(mean, head, min(MEMORY, (step + 1) / (step + 10)))
         history.append({key: float(value.detach()) for key, value in losses.items()})
         if (step + 1) % 100 == 0 or step + 1 == steps:
-            add_head(start, "parting", head, out)
+            add_head(start, "parting", mean, out)
             out.with_suffix(".json").write_text(json.dumps(history))
             draw_curve(history, out.with_suffix(".png"))
+
+
+@torch.no_grad()
+def _approach(mean: PartingHead, head: PartingHead, memory: float) -> None:
+    for old, new in zip(mean.parameters(), head.parameters(), strict=True):
+        old.lerp_(new, 1 - memory)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,17 @@ from models import click_training, description_fitting, parting_training
 from models.assignment import joint_shares
 from models.checkpoint import EMBEDDED, LoadedWeights
 from models.clicks import Click, next_click, segment_clicks
+from models.description_fitting import (
+    SHARPNESS,
+    Regions,
+    discriminants,
+    episode_loss,
+    train_in_episodes,
+)
 from models.errors import ModelError
 from models.instance_naming import References, frame_references, joined
 from models.instances import MAX_INSTANCES, part_votes
-from models.parting import VOTE
+from models.parting import DESCRIPTION, VOTE
 from models.phantom import Procedure
 from models.preprocess import to_input
 from models.tracks import MAX_TRACKS, PATIENCE, Instances, InstanceTracks
@@ -108,6 +115,32 @@ def test_references_name_what_they_were_made_of(weights: LoadedWeights) -> None:
     assert right / count >= 0.7
 
 
+def test_descriptions_come_to_tell_kinds_apart_in_procedures_not_seen() -> None:
+    """The clips look opposite, and only the product of two inputs stays with a kind."""
+    rng = torch.Generator().manual_seed(3)
+
+    def procedure() -> Regions:
+        label, clip = torch.arange(24) % 2 + 1, torch.arange(24) // 12
+        sign = 2 * clip - 1
+        other = sign * (2 * label - 3)
+        noise = 0.1 * torch.randn(24, DESCRIPTION, generator=rng)
+        pooled = noise + torch.stack([sign, other], dim=1).repeat(1, DESCRIPTION // 2)
+        return Regions(pooled, label, clip, torch.ones(24, dtype=torch.bool))
+
+    train, unseen = [procedure() for _ in range(40)], [procedure() for _ in range(8)]
+    describer, sharpness = discriminants(train), torch.tensor(SHARPNESS).log()
+
+    def loss() -> float:
+        with torch.no_grad():
+            each = [episode_loss(describer(one.pooled), one, sharpness) for one in unseen]
+        return float(torch.stack(each).mean())
+
+    before = loss()
+    train_in_episodes(describer, train, steps=150)
+    assert before > 0.6
+    assert loss() < 0.3
+
+
 def test_a_click_takes_the_instrument_it_is_on(weights: LoadedWeights) -> None:
     """One click in the middle of each visible instrument of unseen scenes, then corrections."""
     first, last = [], []
@@ -171,7 +204,7 @@ def test_heads_are_trained_one_after_the_other(
         monkeypatch.setattr(module, "PROCEDURES", 2)
     parted, described, clicked = (tmp_path / f"{n}.safetensors" for n in range(3))
     parting_training.train(EMBEDDED, parted, steps=2)
-    description_fitting.fit(parted, described, procedures=3)
+    description_fitting.fit(parted, described, procedures=3, steps=2)
     click_training.train(described, clicked, steps=2)
     before, after = load_file(EMBEDDED), load_file(clicked)
     assert before.keys() == after.keys()

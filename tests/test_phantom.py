@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.phantom import CLASSES, Procedure, Shift
+from models.phantom import CLASSES, Procedure, Shift, tissue_lit_tray
 from models.phantom.contact_sheet import main
 
 SIZE = (128, 128)
@@ -138,3 +138,18 @@ def test_instruments_leave_and_come_back() -> None:
             shown = [bool((mask == one.instance_id).any()) for mask in masks]
             left += any(shown) and not all(shown)
     assert left >= 3
+
+
+def test_instruments_lit_by_tissue_are_warmer_and_where_they_were() -> None:
+    redder, count = 0, 0
+    for seed in range(50_300, 50_310):
+        trays = (None, tissue_lit_tray(seed))
+        plain, warm = (Procedure(seed, tray).clip(0).render(1.0) for tray in trays)
+        assert np.array_equal(plain.instance_mask, warm.instance_mask)
+        shown = plain.instance_mask > 0
+        if shown.mean() > 0.02:
+            before, after = (one.image_rgb[shown].mean(axis=0) for one in (plain, warm))
+            redder += after[0] / after[2] > before[0] / before[2]
+            count += 1
+    assert count >= 5
+    assert redder / count >= 0.9

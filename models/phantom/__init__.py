@@ -1,8 +1,16 @@
 """A procedural laparoscope: frames with exact masks, a strict function of a seed."""
 
 from models.phantom.camera import Shift
-from models.phantom.instruments import CLASSES
-from models.phantom.scene import Clip, Instance, PhantomFrame, Procedure, Tray, random_tray
+from models.phantom.looks import CLASSES
+from models.phantom.scene import (
+    Clip,
+    Instance,
+    PhantomFrame,
+    Procedure,
+    Tray,
+    random_tray,
+    tissue_lit_tray,
+)
 
 DEMO_SEED = 16  # the procedure of the demo, and of the embedded profile `phantom` (other clips)
 
@@ -16,4 +24,5 @@ __all__ = [
     "Shift",
     "Tray",
     "random_tray",
+    "tissue_lit_tray",
 ]

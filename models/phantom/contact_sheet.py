@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from models.phantom.instruments import CLASSES
+from models.phantom.looks import CLASSES
 from models.phantom.scene import PhantomFrame, Procedure
 from models.types import UInt8Array
 

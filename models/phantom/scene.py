@@ -12,15 +12,13 @@ import numpy as np
 
 from models.phantom.anatomy import Anatomy, Stage, grow, light
 from models.phantom.camera import Camera, Shift
-from models.phantom.instruments import (
+from models.phantom.instruments import Canvas, Pose, draw, fixed
+from models.phantom.looks import (
     CLASSES,
     DARK_SHAFTS,
     SHAFTS,
-    Canvas,
     Look,
-    Pose,
-    draw,
-    fixed,
+    lit_by_tissue,
     random_look,
 )
 from models.phantom.noise import Wobble
@@ -67,6 +65,12 @@ def random_tray(seed: int, kinds: Sequence[int] | None = None) -> Tray:
         kind: random_look(kind, int(shaft), np.random.default_rng([seed, 2, kind]))
         for kind, shaft in zip(kinds, shafts, strict=True)
     }
+
+
+def tissue_lit_tray(seed: int) -> Tray:
+    """The same instruments where the light comes off red tissue, see `lit_by_tissue`."""
+    rng = np.random.default_rng([seed, 7])
+    return {kind: lit_by_tissue(look, rng) for kind, look in random_tray(seed).items()}
 
 
 class Procedure:
