@@ -199,23 +199,17 @@ def test_many_classes_do_not_make_naming_explode() -> None:
 def test_heads_are_trained_one_after_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two steps of each, from the embedded weights; everything else stays bit for bit.
-
-    Nearly every tensor of the heads moves: a few of those in half precision need more than two
-    steps, and the attention's bias never moves, since a mean's weights have no scale.
-    """
+    """Two steps of each, from the embedded weights; everything else stays bit for bit."""
     for module in (parting_training, click_training):
         monkeypatch.setattr(module, "PROCEDURES", 2)
+    monkeypatch.setattr(parting_training, "WARM_UP", 1)  # smaller steps vanish in half precision
     parted, described, clicked = (tmp_path / f"{n}.safetensors" for n in range(3))
     parting_training.train(EMBEDDED, parted, steps=2)
     description_fitting.fit(parted, described, procedures=3, steps=2)
     click_training.train(described, clicked, steps=2)
     before, after = load_file(EMBEDDED), load_file(clicked)
     assert before.keys() == after.keys()
-    moved = {key for key, value in before.items() if not torch.equal(value, after[key])}
-    heads = {key for key in before if key.startswith(("parting.", "clicks."))}
-    assert moved <= heads
-    assert len(moved) >= 0.8 * len(heads)
-    for head in ("parting.own.", "parting.coarse.", "parting.describer.", "clicks."):
-        assert any(key.startswith(head) for key in moved)
+    heads = ("parting.", "clicks.")
+    for key, value in before.items():
+        assert torch.equal(value, after[key]) != key.startswith(heads) or value.numel() < 2
     assert parted.with_suffix(".png").stat().st_size > 1000
