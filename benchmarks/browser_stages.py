@@ -45,7 +45,7 @@ def latencies_ms(noted: Noted, captured_ms: Mapping[int, float]) -> tuple[list[f
 
 
 def stages_ms(noted: Noted, captured_ms: Mapping[int, float], sent_ms: float) -> dict[str, float]:
-    """Medians of the parts. sent_ms: the service's median from capture to sending
+    """Medians of the parts. sent_ms: the median from capture to sending, of these pictures
 
     Composed view: a frame is received, decoded and called back for; its mask comes on its own way;
     when both are there, or the frame has waited long enough, it is drawn.

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from playwright.async_api import Page
 
 from benchmarks.browser_stages import Noted, latencies_ms, stages_ms
@@ -128,7 +129,7 @@ async def _one(
     captured_ms = {n: at / 1e6 for n, at in source.captured_ns.items() if at > begin}
     noted, status = Noted(**kept, offset_ms=offset_ms), session.status()
     times, unreadable = latencies_ms(noted, captured_ms)
-    sent = status["plain_capture_to_send_ms" if composed else "capture_to_send_ms"]["p50"]
+    sent = float(np.median(session.capture_to_send_ms(begin, plain=composed)))
     return distribution(times) | {
         "stages_ms": stages_ms(noted, captured_ms, sent),
         "step_ms": status["step_ms"],

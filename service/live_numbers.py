@@ -62,6 +62,14 @@ class LiveNumbers:
         self.plain_latency_ms.append(latency_s * 1e3)
         self._send_plain_s.observe(latency_s)
 
+    def capture_to_send_ms(self, since_ns: int, *, plain: bool) -> list[float]:
+        """Of each picture of the window that was captured since then (monotonic)."""
+        times, latencies = (
+            (self.sent_plain, self.plain_latency_ms) if plain else (self.sent, self.latency_ms)
+        )
+        pairs = zip(times, latencies, strict=True)
+        return [took for sent, took in pairs if sent * 1e9 - took * 1e6 >= since_ns]
+
     def usual_step_s(self) -> float:
         """Median step of the window, seconds; zero before the first."""
         return float(np.median(self.step_ms)) / 1e3 if self.step_ms else 0.0

@@ -308,6 +308,10 @@ class Session:
             return Badge.STALE
         return self._badge
 
+    def capture_to_send_ms(self, since_ns: int, *, plain: bool) -> list[float]:
+        """See LiveNumbers."""
+        return self._numbers.capture_to_send_ms(since_ns, plain=plain)
+
     def status(self) -> dict[str, Any]:
         """Numbers for the page and for monitoring."""
         numbers = self._numbers

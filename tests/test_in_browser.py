@@ -20,7 +20,7 @@ async def test_both_views_are_measured(chromium: str) -> None:
         assert 5 < found["p50"] < 2000, "later than its capture, and not by much"
         assert found["clock_doubt_ms"] < found["p50"]
         stages = found["stages_ms"]
-        assert 0 < stages["capture_to_sent"] < found["p95"], "medians, not of the same pictures"
+        assert 0 < stages["capture_to_sent"] < found["p50"]
         assert stages["received_to_callback"] > 0
     assert result["composed"]["stages_ms"]["capture_to_mask_received"] > 0
 
