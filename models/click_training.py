@@ -19,7 +19,8 @@ from models.checkpoint import add_head, load_embedded
 from models.click_head import ClickHead
 from models.clicks import Click, click_maps, next_click
 from models.parting import PartedFrame
-from models.parting_frames import CLIPS, MIXED, PER_CLIP, FeaturePool, PartingFrames
+from models.parting_frames import MIXED, FramePool, PartingFrames
+from models.rendered_frames import CLIPS, PER_CLIP
 
 STEPS, PROCEDURES, FRAMES, POOL, ROUNDS = 500, 4, 4, 200, 3
 RATE, LEAST, SEED = 3e-3, 20, 3  # LEAST: pixels of an instrument that is clicked on
@@ -33,7 +34,7 @@ def train(start: Path, out: Path, steps: int = STEPS) -> None:
     if parting is None:
         raise SystemExit(f"expected weights with a parting head, {start.name} has none")
     head, rng = ClickHead(), np.random.default_rng(SEED)
-    pool = FeaturePool(weights.model.backbone, POOL, SEED)
+    pool = FramePool(weights.model.backbone, POOL, SEED)
     pool.refresh(PROCEDURES)
     optimizer = torch.optim.AdamW(head.parameters(), lr=RATE, weight_decay=0.01)
     bar = tqdm(range(steps), desc="click", unit="step")
@@ -41,9 +42,9 @@ def train(start: Path, out: Path, steps: int = STEPS) -> None:
         pool.refresh(1 if step % 2 else 0)
         for group in optimizer.param_groups:
             group["lr"] = RATE * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * step / steps)))
-        batch = pool.draw(PROCEDURES, min(FRAMES, CLIPS * PER_CLIP))
+        batch = pool.draw(PROCEDURES, min(FRAMES, CLIPS * PER_CLIP), varied=0)
         with torch.no_grad():
-            parted = parting(batch.features, batch.image.float())
+            parted = parting(batch.features, batch.image)
         loss = click_loss(head, parted, batch, rng)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

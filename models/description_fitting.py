@@ -23,7 +23,8 @@ from models.backbone import Backbone
 from models.checkpoint import add_head, load_embedded
 from models.instances import part_votes
 from models.parting import DESCRIPTION, PartedFrame, PartingHead, RegionDescriber
-from models.parting_frames import CLIPS, MIXED, PER_CLIP, PartingFrames, render_parting
+from models.parting_frames import MIXED, PartingFrames, encoded
+from models.rendered_frames import CLIPS, PER_CLIP, render_frames
 
 FIRST_SEED = 8_000_000
 PROCEDURES = 1200
@@ -51,13 +52,14 @@ class Regions:
 
 def gather(head: PartingHead, backbone: Backbone, seed: int, rng: np.random.Generator) -> Regions:
     """Render one procedure and keep its regions."""
-    return regions_of(head, render_parting(backbone, seed, rng))
+    rendered = render_frames(backbone.config.image_size, seed, rng)
+    return regions_of(head, encoded(backbone, rendered))
 
 
 def regions_of(head: PartingHead, frames: PartingFrames) -> Regions:
     """The regions of a procedure's frames, PER_CLIP of each of CLIPS."""
     with torch.no_grad():
-        parted = head(frames.features, frames.image.float())
+        parted = head(frames.features, frames.image)
         found = [_regions(head, parted, frames, i) for i in range(CLIPS * PER_CLIP)]
     return Regions(
         *(torch.cat(each) for each in zip(*(vars(f).values() for f in found), strict=True))

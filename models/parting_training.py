@@ -23,7 +23,7 @@ from models.checkpoint import add_head, load_embedded
 from models.curve import draw_curve
 from models.losses import mask_loss, region_contrast
 from models.parting import PartedFrame, PartingHead
-from models.parting_frames import MIXED, FeaturePool, PartingFrames
+from models.parting_frames import MIXED, FramePool, PartingFrames
 from models.precision import training_precision
 
 STEPS, PROCEDURES, FRAMES, POOL = 1600, 8, 4, 700
@@ -48,9 +48,8 @@ class _Terms:
 
 def parting_losses(head: PartingHead, batch: PartingFrames, frames: int) -> dict[str, Tensor]:
     """Losses of a batch of procedures with `frames` frames each."""
-    features, image = batch.features, batch.image.float()
     with training_precision():
-        half = head(features, image)
+        half = head(batch.features, batch.image)
     parted = PartedFrame(*(value.float() for value in vars(half).values()))
     terms = _Terms()
     for index in range(len(batch.image)):
@@ -105,7 +104,7 @@ def train(start: Path, out: Path, steps: int = STEPS, seed: int = 0) -> None:
     head = weights.model.parting or PartingHead(weights.model.config.backbone.model_width)
     head.train().requires_grad_(True)
     mean, trained = copy.deepcopy(head), list(head.parameters())
-    pool = FeaturePool(weights.model.backbone, POOL, seed)
+    pool = FramePool(weights.model.backbone, POOL, seed)
     pool.refresh(PROCEDURES)
     optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.03, betas=(0.9, 0.98))
     history: list[dict[str, float]] = []

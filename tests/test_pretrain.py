@@ -51,10 +51,9 @@ def test_runs_stops_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_training_procedures_are_never_test_procedures() -> None:
     from benchmarks import embedded
-    from models import description_fitting, embed, episodes, parting_frames
+    from models import description_fitting, embed, episodes, rendered_frames
 
     tested = range(embedded.FIRST_SEED, embedded.FIRST_SEED + 20_000)
     assert episodes.TRAINING_SEED not in tested
-    first = episodes.TRAINING_SEED + parting_frames.SEED_OFFSET
-    assert embed.FIT_SEED < first < description_fitting.FIRST_SEED
+    assert embed.FIT_SEED < rendered_frames.FIRST_SEED < description_fitting.FIRST_SEED
     assert max(tested) < episodes.VALIDATION_SEED < episodes.TRAINING_SEED < embed.FIT_SEED
