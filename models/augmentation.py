@@ -2,7 +2,8 @@
 
 What tells an instrument from tissue in a phantom is partly its colour: a head trained on nothing
 else misses a shaft that the tissue has lit brown. Here an instrument may have any mean colour, the
-tissue's own more often than others, and only its shape and surface stay. For training alone.
+tissue's own more often than others, and only its shape and surface stay. So that not everything
+long is an instrument then, tissue gets folds and stretched bands. For training alone.
 """
 
 from __future__ import annotations
@@ -21,13 +22,18 @@ from models.rendered_frames import REACH, RenderedFrames
 Floats = npt.NDArray[np.float32]
 
 TINTED, GREYED, SHADED, HAZED, SOFT, NOISY = 0.7, 0.2, 0.4, 0.15, 0.4, 0.5  # shares of draws
-OF_TISSUE = 0.6  # share of tints that are the tissue's colour, in another brightness
+BANDED = 0.5  # share of frames in which tissue is stretched to bands, or lies in folds
+OF_TISSUE = 0.6  # share of tints that are the tissue's colour, darker
+FOLDS = 0.35  # share of bands that are dark and soft at their edges
 ZOOMED, CLOSEST = 0.4, 1.7  # share of frames, and the largest enlargement
 
 
 def recolored(frames: RenderedFrames, rng: Generator) -> RenderedFrames:
     """In one other light, and each kind of instrument in one other colour."""
     images = frames.image.permute(0, 2, 3, 1).numpy().astype(np.float32)
+    for image, instance in zip(images, frames.instance.numpy(), strict=True):
+        for _ in range(int(rng.integers(1, 4)) if rng.random() < BANDED else 0):
+            _band(image, instance > 0, rng)
     if rng.random() < TINTED:
         _tint(images, frames, rng)
     light = _Light.random(rng)
@@ -47,10 +53,10 @@ def _tint(images: Floats, frames: RenderedFrames, rng: Generator) -> None:
     tints = {}
     for kind in torch.unique(frames.kind).tolist():
         if rng.random() < OF_TISSUE:
-            color = tissue * rng.uniform(0.15, 1.3) * rng.uniform(0.8, 1.25, 3)
+            color = tissue * rng.uniform(0.1, 0.6) * rng.uniform(0.8, 1.25, 3)
         else:
             color = rng.uniform(10, 230) * rng.uniform(0.6, 1.4, 3)
-        tints[kind] = (color, rng.uniform(0.4, 1.2), rng.uniform(0.3, 1.0))
+        tints[kind] = (color, rng.uniform(0.5, 1.2), rng.uniform(0.3, 1.0))
     for image, instance, kinds in zip(images, frames.instance.numpy(), frames.kind, strict=True):
         for number in np.unique(instance[instance > 0]):
             inside = instance == number
@@ -59,6 +65,37 @@ def _tint(images: Floats, frames: RenderedFrames, rng: Generator) -> None:
             other = color + contrast * (image - mean)
             share = strength * cv2.GaussianBlur(inside.astype(np.float32), (0, 0), 0.7)[..., None]
             image += share * (other - image)
+
+
+def _band(image: Floats, instrument: npt.NDArray[np.bool_], rng: Generator) -> None:
+    """Lay a band of the picture's own tissue, or a dark fold, under the instruments, in place.
+
+    image: (S, S, 3); instrument: (S, S)
+    """
+    side = len(image)
+    line = np.full((side, side), 255, np.uint8)
+    ends, bend = rng.uniform(-0.2, 1.2, (2, 2)) * side, rng.normal(0, 0.12, 2) * side
+    along = np.linspace(0, 1, 24)[:, None]
+    path = ends[0] + along * (ends[1] - ends[0]) + 4 * along * (1 - along) * bend
+    cv2.polylines(line, [np.round(path).astype(np.int32)], isClosed=False, color=0)
+    away = cv2.distanceTransform(line, cv2.DIST_L2, 3)
+    fold = rng.random() < FOLDS
+    width = (
+        side * rng.uniform(0.02, 0.14) * np.exp(_smooth(0.3 * rng.standard_normal((3, 3)), side))
+    )
+    edge = side * (rng.uniform(0.008, 0.03) if fold else rng.uniform(0.004, 0.015))
+    cover = 1 / (1 + np.exp(np.clip((away - width) / edge, -20, 20)))
+    cover *= 1 - cv2.GaussianBlur(instrument.astype(np.float32), (0, 0), 0.7)
+    tissue = np.where(instrument[..., None], image[~instrument].mean(axis=0), image)
+    shift = rng.integers(0, side, 2).tolist()
+    other = cv2.GaussianBlur(np.roll(tissue, shift, (0, 1)), (0, 0), rng.uniform(0.5, 3))
+    fibre = np.interp(
+        away, np.arange(0, side * 2, 3), rng.normal(1, 0.1, len(range(0, side * 2, 3)))
+    )
+    round_ = 1 - rng.uniform(0, 0.5) * np.minimum(away / width, 1) ** 2
+    gain = rng.uniform(0.15, 0.5) if fold else rng.uniform(0.8, 1.7)
+    other = other * (gain * fibre * round_)[..., None] * rng.uniform(0.9, 1.1, 3)
+    image += (cover[..., None] * (other - image)).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class OwnSight(nn.Module):
         self.stride16 = nn.Conv2d(middle, coarse, 3, stride=2, padding=1)
         self.refine = nn.ModuleList(
             nn.Sequential(*(_Residual(width) for _ in range(count)))
-            for width, count in ((fine, 1), (middle, 1), (coarse, 2))
+            for width, count in ((fine, 1), (middle, 2), (coarse, 4))
         )
         self.out = nn.ModuleList(
             nn.Conv2d(own, width, 1, bias=False)

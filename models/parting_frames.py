@@ -24,7 +24,8 @@ class PartingFrames:
     """F frames through the trunk.
 
     stride16, stride8, stride4: its features; image: (F, 3, S, S) normalised
-    instance: (F, S/4, S/4) uint8 ids, 0 background, or MIXED; cover: (F, S/4, S/4) of instrument
+    instance: (F, S/4, S/4) uint8 ids, 0 background, or MIXED; middle: in the middle of each block
+    cover: (F, S/4, S/4) share of instrument
     pose: (F, 256, 4) what an instance's pixels should vote for; kind: (F, 256); both by instance id
     """
 
@@ -33,6 +34,7 @@ class PartingFrames:
     stride4: Tensor
     image: Tensor
     instance: Tensor
+    middle: Tensor
     cover: Tensor
     pose: Tensor
     kind: Tensor
@@ -57,7 +59,8 @@ def encoded(backbone: Backbone, frames: RenderedFrames) -> PartingFrames:
         features = backbone.encode_image(normal)
     levels = (features.stride16.float(), features.stride8.float(), features.stride4.float())
     small, cover = _shrunk(np.asarray(frames.instance.numpy(), np.uint8))
-    return PartingFrames(*levels, normal, small, cover, frames.pose, frames.kind)
+    middle = frames.instance[:, 2::4, 2::4]
+    return PartingFrames(*levels, normal, small, middle, cover, frames.pose, frames.kind)
 
 
 def _shrunk(instance: UInt8Array) -> tuple[Tensor, Tensor]:

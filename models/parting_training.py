@@ -21,9 +21,10 @@ from tqdm import tqdm
 
 from models.checkpoint import add_head, load_embedded
 from models.curve import draw_curve
+from models.instances import RADIUS
 from models.losses import mask_loss, region_contrast
 from models.parting import PartedFrame, PartingHead
-from models.parting_frames import MIXED, FramePool, PartingFrames
+from models.parting_frames import FramePool, PartingFrames
 from models.precision import training_precision
 
 STEPS, PROCEDURES, FRAMES, POOL = 1600, 8, 4, 700
@@ -31,7 +32,7 @@ RATE, WARM_UP = 2e-3, 60
 CLOSE, APART = 0.06, 0.45  # of votes: within an instrument, between the means of two
 MEMORY = 0.995  # of the running mean, per step
 LEAST = 6  # pixels of an instance that counts
-WEIGHTS = {"found": 2.0, "vote": 6.0, "pull": 8.0, "push": 4.0, "contrast": 0.5}
+WEIGHTS = {"found": 2.0, "vote": 6.0, "pull": 8.0, "push": 4.0, "apart": 1.5, "contrast": 0.5}
 
 
 @dataclass
@@ -41,6 +42,7 @@ class _Terms:
     vote: list[Tensor] = field(default_factory=list)
     pull: list[Tensor] = field(default_factory=list)
     push: list[Tensor] = field(default_factory=list)
+    apart: list[Tensor] = field(default_factory=list)
     pooled: list[Tensor] = field(default_factory=list)
     group: list[int] = field(default_factory=list)
     label: list[int] = field(default_factory=list)
@@ -66,6 +68,7 @@ def parting_losses(head: PartingHead, batch: PartingFrames, frames: int) -> dict
         "vote": mean(terms.vote),
         "pull": mean(terms.pull),
         "push": mean(terms.push),
+        "apart": mean(terms.apart),
         "contrast": region_contrast(
             unit, torch.tensor(terms.group), torch.tensor(terms.label), 0.1
         ),
@@ -75,17 +78,18 @@ def parting_losses(head: PartingHead, batch: PartingFrames, frames: int) -> dict
 def _frame_terms(
     head: PartingHead, parted: PartedFrame, batch: PartingFrames, index: int, terms: _Terms
 ) -> None:
-    instance = batch.instance[index].long()
+    instance = batch.middle[index].long()
     votes = parted.vote[index].flatten(1)  # (VOTE, n)
-    means = []
+    means, owned = [], []
     for number in torch.unique(instance).tolist():
         inside = (instance == number).flatten()
-        if number in (0, MIXED) or inside.sum() < LEAST:
+        if not number or inside.sum() < LEAST:
             continue
         own = votes[:, inside]
         wanted = batch.pose[index, number][:, None].expand(-1, own.shape[1])
         terms.vote.append(F.smooth_l1_loss(own[:4], wanted, beta=0.05))
         means.append(own.mean(dim=1))
+        owned.append(own)
         away = (own - means[-1][:, None]).norm(dim=0)
         terms.pull.append((away - CLOSE).clamp_min(0).square().mean())
         region = F.avg_pool2d(inside.float().view(1, 1, *instance.shape), 2)[0]
@@ -95,6 +99,18 @@ def _frame_terms(
     if len(means) > 1:
         gap = torch.pdist(torch.stack(means))
         terms.push.append((APART - gap).clamp_min(0).square().mean())
+        terms.apart.append(_told_apart(torch.stack(means), owned))
+
+
+def _told_apart(means: Tensor, owned: list[Tensor]) -> Tensor:
+    """Cross entropy of whose each pixel is, by whose mean its vote is near, as `Follower` asks.
+
+    means: (K, VOTE); owned: K times (VOTE, n); returns a scalar
+    """
+    votes = torch.cat(owned, dim=1).T  # (n, VOTE)
+    whose = torch.arange(len(means)).repeat_interleave(torch.tensor([o.shape[1] for o in owned]))
+    square = (votes[:, None] - means).square().sum(dim=2)
+    return F.cross_entropy(-square / (2 * RADIUS**2), whose)
 
 
 def train(start: Path, out: Path, steps: int = STEPS, seed: int = 0) -> None:
