@@ -72,30 +72,32 @@ def _band(image: Floats, instrument: npt.NDArray[np.bool_], rng: Generator) -> N
 
     image: (S, S, 3); instrument: (S, S)
     """
-    side = len(image)
-    line = np.full((side, side), 255, np.uint8)
-    ends, bend = rng.uniform(-0.2, 1.2, (2, 2)) * side, rng.normal(0, 0.12, 2) * side
-    along = np.linspace(0, 1, 24)[:, None]
-    path = ends[0] + along * (ends[1] - ends[0]) + 4 * along * (1 - along) * bend
-    cv2.polylines(line, [np.round(path).astype(np.int32)], isClosed=False, color=0)
-    away = cv2.distanceTransform(line, cv2.DIST_L2, 3)
-    fold = rng.random() < FOLDS
-    width = (
-        side * rng.uniform(0.02, 0.14) * np.exp(_smooth(0.3 * rng.standard_normal((3, 3)), side))
-    )
+    side, fold = len(image), rng.random() < FOLDS
+    away = _distance_from_a_curve(side, rng)
+    uneven = np.exp(_smooth(0.3 * rng.standard_normal((3, 3)), side))
+    width = side * rng.uniform(0.02, 0.14) * uneven
     edge = side * (rng.uniform(0.008, 0.03) if fold else rng.uniform(0.004, 0.015))
     cover = 1 / (1 + np.exp(np.clip((away - width) / edge, -20, 20)))
     cover *= 1 - cv2.GaussianBlur(instrument.astype(np.float32), (0, 0), 0.7)
-    tissue = np.where(instrument[..., None], image[~instrument].mean(axis=0), image)
-    shift = rng.integers(0, side, 2).tolist()
-    other = cv2.GaussianBlur(np.roll(tissue, shift, (0, 1)), (0, 0), rng.uniform(0.5, 3))
-    fibre = np.interp(
-        away, np.arange(0, side * 2, 3), rng.normal(1, 0.1, len(range(0, side * 2, 3)))
-    )
-    round_ = 1 - rng.uniform(0, 0.5) * np.minimum(away / width, 1) ** 2
     gain = rng.uniform(0.15, 0.5) if fold else rng.uniform(0.8, 1.7)
-    other = other * (gain * fibre * round_)[..., None] * rng.uniform(0.9, 1.1, 3)
+    round_ = 1 - rng.uniform(0, 0.5) * np.minimum(away / width, 1) ** 2
+    places = np.arange(0, 2 * side, 3)
+    fibres = np.interp(away, places, rng.normal(1, 0.1, len(places)))
+    tissue = np.where(instrument[..., None], image[~instrument].mean(axis=0), image)
+    elsewhere = np.roll(tissue, rng.integers(0, side, 2).tolist(), (0, 1))
+    other = cv2.GaussianBlur(elsewhere, (0, 0), rng.uniform(0.5, 3)) * rng.uniform(0.9, 1.1, 3)
+    other *= (gain * fibres * round_)[..., None]
     image += (cover[..., None] * (other - image)).astype(np.float32)
+
+
+def _distance_from_a_curve(side: int, rng: Generator) -> Floats:
+    """In pixels, from a bent line across the picture. (side, side)"""
+    ends, bend = rng.uniform(-0.2, 1.2, (2, 2)) * side, rng.normal(0, 0.12, 2) * side
+    along = np.linspace(0, 1, 24)[:, None]
+    path = ends[0] + along * (ends[1] - ends[0]) + 4 * along * (1 - along) * bend
+    elsewhere = np.full((side, side), 255, np.uint8)
+    cv2.polylines(elsewhere, [np.round(path).astype(np.int32)], isClosed=False, color=0)
+    return np.asarray(cv2.distanceTransform(elsewhere, cv2.DIST_L2, 3), np.float32)
 
 
 @dataclass(frozen=True)
