@@ -97,7 +97,8 @@ def _distance_from_a_curve(side: int, rng: Generator) -> Floats:
     path = ends[0] + along * (ends[1] - ends[0]) + 4 * along * (1 - along) * bend
     elsewhere = np.full((side, side), 255, np.uint8)
     cv2.polylines(elsewhere, [np.round(path).astype(np.int32)], isClosed=False, color=0)
-    return np.asarray(cv2.distanceTransform(elsewhere, cv2.DIST_L2, 3), np.float32)
+    away = cv2.distanceTransform(elsewhere, cv2.DIST_L2, 3)
+    return np.asarray(np.minimum(away, 4 * side), np.float32)  # endless where no line is
 
 
 @dataclass(frozen=True)
