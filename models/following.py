@@ -20,7 +20,7 @@ from models.instances import MIN_AREA, RADIUS
 from models.namer import Named, Namer
 from models.parting import PartedFrame, PartingHead
 
-OWN = 0.5  # weight of the parting head's opinion of what is instrument, beside the rows'
+OWN = 0.9  # weight of the parting head's opinion of what is instrument, beside the rows'
 OPINION = 0.4  # of the rows' logits, beside the log likelihood of a vote
 FAR = 0.4  # a vote farther from a centre than this belongs to somebody else, or nobody
 PATIENCE = 12  # frames out of sight after which a place is forgotten
@@ -100,7 +100,7 @@ class Follower(Namer[Places | None]):
         """Go on from there."""
         self._places = state
 
-    def _name(self, features: ImageFeatures, parted: PartedFrame, decoded: DecodedMasks) -> Named:
+    def _name(self, parted: PartedFrame, decoded: DecodedMasks) -> Named:
         vote = parted.vote[0]
         rows = decoded.gated()[:, 0].clamp(-LIMIT, LIMIT)  # (C, H, W)
         found = parted.instrument[0, 0].clamp(-LIMIT, LIMIT)

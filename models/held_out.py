@@ -235,17 +235,15 @@ def _decode_left_out(
     fused = model.fusion(left_out.attended[frame], left_out.mapped[frame])
     features = left_out.features[frame]
     decoded = model.backbone.decode_masks(fused, features).shifted(answer.object_offset)
-    indicator = left_out.indicator[frame]
-    naming = None
-    if indicator is not None and answer.naming_weight > 0:
-        naming = Naming(indicator, answer.naming_weight)
     if answer.found_weight is not None and model.parting is not None:
         references = replace(left_out.references[frame], found_weight=answer.found_weight)
-        namer = InstanceNamer(model.parting, references, naming)
+        namer = InstanceNamer(model.parting, references)
         return namer.name(features, left_out.image[frame], decoded)
-    if naming is None:
+    indicator = left_out.indicator[frame]
+    if indicator is None or answer.naming_weight <= 0:
         return decoded, raw_confidence(decoded, torch.ones(len(decoded.iou)))
     color = token_color(left_out.image[frame], model.config.backbone.grid)
+    naming = Naming(indicator, answer.naming_weight)
     named, certainty = apply_naming(naming, features, color, decoded)
     return named, raw_confidence(named, certainty)
 

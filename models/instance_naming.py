@@ -2,8 +2,9 @@
 
 Not in the paper; docs/method.md has what it is worth. An instance (`instances.py`) is described by
 the parting head and compared with the regions of the annotated frames; its track (`tracks.py`)
-averages what its frames said. The mask decoder's rows still say what is instrument, and their
-opinion of each instance counts beside the references, as does how its pixels would be named alone.
+averages what its frames said. The mask decoder's rows still say what is instrument, beside the
+head; what they think of a name no longer counts, it made names worse. An instance whose likeliest
+name is not likely enough gets none, so that absent classes stay absent.
 """
 
 from __future__ import annotations
@@ -19,17 +20,15 @@ from models.assignment import joint_shares
 from models.backbone import DecodedMasks, ImageFeatures
 from models.instances import Float, Labels, Parted, part_votes
 from models.namer import Named, Namer
-from models.naming import Naming, name_masks
 from models.parting import DESCRIPTION, PartedFrame, PartingHead
 from models.tracks import Instances, InstanceTracks, TrackState
 
 MAX_REFERENCES = 256  # regions of annotated frames that a profile keeps
 SHARPNESS = 8.0  # of the comparison with the references
-OPINION = 0.15  # of the decoder's rows, per logit
-PIXELS, DOUBT = 0.4, 0.1  # weight of how the pixels are named one by one; share that is nothing
 CONFIDENCE = (0.3, 0.46, -2.4)  # logit of the name, log of pixels, constant; from 24 procedures
 TWIN_COST = 0.5  # of a second instrument of one kind, if annotated frames never show two
 UNSURE = -10.0  # logits are cut off here, both ways
+LEAST_SHARE = 0.53  # of the likeliest class: an instance whose name is less likely gets none
 
 
 @dataclass(frozen=True)
@@ -93,12 +92,9 @@ def joined(each: list[References], found_weight: float) -> References:
 class InstanceNamer(Namer[TrackState]):
     """Names the instances of one stream, frame by frame."""
 
-    def __init__(
-        self, head: PartingHead, references: References, naming: Naming | None = None
-    ) -> None:
-        """naming: of pixels, whose opinion counts too."""
+    def __init__(self, head: PartingHead, references: References) -> None:
         super().__init__(head)
-        self._references, self._naming = references, naming
+        self._references = references
         self.tracks = InstanceTracks()
 
     def reset(self) -> None:
@@ -113,7 +109,7 @@ class InstanceNamer(Namer[TrackState]):
         """Go on from there."""
         self.tracks.return_to(state)
 
-    def _name(self, features: ImageFeatures, parted: PartedFrame, decoded: DecodedMasks) -> Named:
+    def _name(self, parted: PartedFrame, decoded: DecodedMasks) -> Named:
         rows = decoded.gated()[:, 0].clamp(UNSURE, -UNSURE)  # (C, H, W)
         instrument = rows.amax(dim=0)
         if self._references.found_weight > 0:
@@ -126,34 +122,10 @@ class InstanceNamer(Namer[TrackState]):
         described = describe_regions(self._head, parted, regions.label, count)
         area = np.bincount(regions.label.ravel(), minlength=count + 1)[1:]
         seen = Instances(regions.centre, described.cpu().numpy(), area)
-        pixels = self._pixels(features, parted, decoded, rows)
-        mean = self.tracks.step(seen, self._evidence(described, regions, rows, pixels))
+        evidence = self._references.log_shares(described, len(rows)).cpu().numpy()
+        mean = self.tracks.step(seen, evidence)
         shares = joint_shares(mean, area, TWIN_COST * self._references.alone)
         return _painted(decoded, instrument, regions, shares)
-
-    def _pixels(
-        self, features: ImageFeatures, parted: PartedFrame, decoded: DecodedMasks, rows: Tensor
-    ) -> Tensor:
-        """What each pixel alone would be named. (C, H, W) bool"""
-        if self._naming is None:
-            return (rows == rows.amax(dim=0)) & (rows > 0)
-        color = parted.color(features.stride16.shape[-1])
-        named = name_masks(self._naming, features.stride16, color, decoded.gated())
-        return named.mask_logits[:, 0] > 0
-
-    def _evidence(self, described: Tensor, regions: Parted, rows: Tensor, pixels: Tensor) -> Float:
-        """(K, C) log shares. rows: (C, H, W) logits; pixels: (C, H, W) bool"""
-        count = len(regions.centre)
-        if not count:
-            return np.zeros((0, len(rows)), np.float32)
-        shares = self._references.log_shares(described, len(rows))
-        label = torch.from_numpy(regions.label).to(rows.device).flatten()[:, None]
-        own = (label == torch.arange(1, count + 1, device=rows.device)).to(rows.dtype)  # (HW, K)
-        own = own / own.sum(dim=0)
-        opinion, named = rows.flatten(1) @ own, pixels.to(rows.dtype).flatten(1) @ own  # (C, K)
-        all_said = shares + OPINION * opinion.T + PIXELS * (named.T + DOUBT).log()
-        said: Float = all_said.log_softmax(dim=1).cpu().numpy()
-        return said
 
 
 def _found(decoded: DecodedMasks, instrument: Tensor) -> tuple[DecodedMasks, Tensor]:
@@ -167,9 +139,10 @@ def _found(decoded: DecodedMasks, instrument: Tensor) -> tuple[DecodedMasks, Ten
 def _painted(
     decoded: DecodedMasks, instrument: Tensor, regions: Parted, shares: Float
 ) -> tuple[DecodedMasks, Tensor]:
-    """Each instance in its likeliest row. shares: (K, C)"""
+    """Each instance in its likeliest row, or in none. shares: (K, C)"""
     rows = len(decoded.iou)
-    best = shares.argmax(axis=1) if len(shares) else np.zeros(0, np.int64)
+    sure = shares.max(axis=1, initial=0) >= LEAST_SHARE
+    best = np.where(sure, shares.argmax(axis=1) if len(shares) else 0, -1)
     row_of = torch.from_numpy(np.concatenate([[-1], best])).to(instrument.device)
     regions_of = torch.from_numpy(regions.label).to(instrument.device)
     named = row_of[regions_of]  # (H, W)

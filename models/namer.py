@@ -35,12 +35,10 @@ class Namer(ABC, Generic[State]):
         """
         if not bool(torch.isfinite(decoded.mask_logits).all()):
             return decoded, decoded.iou  # nothing may hide what is not a number
-        return self._name(features, (part or self._head)(features, image), decoded)
+        return self._name((part or self._head)(features, image), decoded)
 
     @abstractmethod
-    def _name(
-        self, features: ImageFeatures, parted: PartedFrame, decoded: DecodedMasks
-    ) -> Named: ...
+    def _name(self, parted: PartedFrame, decoded: DecodedMasks) -> Named: ...
 
     @abstractmethod
     def reset(self) -> None:

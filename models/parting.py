@@ -42,12 +42,6 @@ class PartedFrame:
     texture: Tensor
     attention: Tensor
 
-    def color(self, grid: int) -> Tensor:
-        """As token_color, from what the texture has of it. (B, 6, grid, grid)"""
-        mean, spread = self.texture[:, -6:-3], self.texture[:, -3:]
-        moments = torch.cat([mean, spread.square() + mean.square()], dim=1)
-        return moments_color(pooled(moments, grid))
-
 
 class _Residual(nn.Module):
     def __init__(self, width: int, dilation: int = 1) -> None:

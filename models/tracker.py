@@ -321,7 +321,7 @@ def _namer(
         return Follower(model.parting.to(device), len(profile.classes))
     if profile.references is None:
         return None
-    return InstanceNamer(model.parting.to(device), profile.references, profile.naming)
+    return InstanceNamer(model.parting.to(device), profile.references)
 
 
 def _with_profile(model: OflSam2, profile: Profile) -> OflSam2:

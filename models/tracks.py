@@ -19,8 +19,8 @@ PATIENCE = 12  # frames
 FAR = 0.5  # instances farther apart than this are different ones
 LOOKS = 0.6  # weight of unlike looks, beside the distance of votes
 RENEWAL = 0.3  # share of a track's looks that a frame replaces
-DECAY = 0.85  # of the evidence, per frame
-WHOLE, LEAST_TRUST = 80, 0.05  # pixels that are evidence enough; weight of next to none
+DECAY = 0.93  # of the evidence, per frame
+WHOLE, LEAST_TRUST = 300, 0.05  # pixels that are evidence enough; weight of next to none
 
 
 @dataclass(frozen=True)
