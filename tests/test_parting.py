@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from models import click_training, description_fitting, parting_training
 from models.assignment import joint_shares
+from models.backbone import DecodedMasks
 from models.checkpoint import EMBEDDED, LoadedWeights
 from models.clicks import Click, next_click, segment_clicks
 from models.description_fitting import (
@@ -22,7 +23,7 @@ from models.description_fitting import (
     train_in_episodes,
 )
 from models.errors import ModelError
-from models.instance_naming import References, frame_references, joined
+from models.instance_naming import InstanceNamer, References, frame_references, joined
 from models.instances import MAX_INSTANCES, part_votes
 from models.parting import DESCRIPTION, VOTE
 from models.phantom import Procedure
@@ -113,6 +114,31 @@ def test_references_name_what_they_were_made_of(weights: LoadedWeights) -> None:
         count += len(one.row)
     assert count >= 6
     assert right / count >= 0.7
+
+
+def test_an_instrument_that_could_be_anything_gets_no_name(weights: LoadedWeights) -> None:
+    """References of three classes that look the same, then one of them alike and the others not."""
+    head, backbone = weights.model.parting, weights.model.backbone
+    assert head is not None
+    frame = Procedure(41_003).clip(0).render(1.0)
+    image = backbone.normalize(to_input(frame.image_rgb, 256))
+    features = backbone.encode_image(image)
+    shown = torch.from_numpy(frame.class_mask > 0)[None]
+    own = frame_references(head, features, image, shown).description[:1]
+    nothing = torch.full((3, 1, 64, 64), -9.0)
+    decoded = DecodedMasks(nothing, torch.ones(3), torch.ones(3), torch.zeros(3, 128))
+
+    def drawn(others: torch.Tensor) -> list[bool]:
+        described = torch.cat([own, others, others])
+        references = References(described, torch.arange(3), found_weight=1.0)
+        named, confidence = InstanceNamer(head, references).name(features, image, decoded)
+        there = (named.mask_logits[:, 0] > 0).flatten(1).any(dim=1)
+        assert torch.equal(there, named.object_logit > 0)
+        assert bool(torch.isfinite(confidence).all())
+        return [bool(one) for one in there]
+
+    assert drawn(own) == [False, False, False]
+    assert drawn(-own) == [True, False, False]
 
 
 def test_descriptions_come_to_tell_kinds_apart_in_procedures_not_seen() -> None:
