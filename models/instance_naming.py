@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -28,6 +29,8 @@ SHARPNESS = 8.0  # of the comparison with the references
 CONFIDENCE = (0.3, 0.46, -2.4)  # logit of the name, log of pixels, constant; from 24 procedures
 TWIN_COST = 0.5  # of a second instrument of one kind, if annotated frames never show two
 UNSURE = -10.0  # logits are cut off here, both ways
+SMALL, SURE = 0.025, 5.0  # of the only class: a region of less than this share of the picture in
+# which the head's own logit is nowhere so high is no instrument
 LEAST_SHARE = 0.53  # of the likeliest class: an instance whose name is less likely gets none
 
 
@@ -112,11 +115,12 @@ class InstanceNamer(Namer[TrackState]):
     def _name(self, parted: PartedFrame, decoded: DecodedMasks) -> Named:
         rows = decoded.gated()[:, 0].clamp(UNSURE, -UNSURE)  # (C, H, W)
         instrument = rows.amax(dim=0)
+        own = parted.instrument[0, 0].clamp(UNSURE, -UNSURE)
         if self._references.found_weight > 0:
-            own = parted.instrument[0, 0].clamp(UNSURE, -UNSURE)
             instrument = instrument + self._references.found_weight * (own - instrument)
         if len(rows) == 1:
-            return _found(decoded, instrument)
+            believed = self._references.found_weight > 0
+            return _found(decoded, _without_specks(instrument, own) if believed else instrument)
         regions = part_votes((instrument > 0).cpu().numpy(), parted.vote[0].cpu().numpy())
         count = len(regions.centre)
         described = describe_regions(self._head, parted, regions.label, count)
@@ -126,6 +130,19 @@ class InstanceNamer(Namer[TrackState]):
         mean = self.tracks.step(seen, evidence)
         shares = joint_shares(mean, area, TWIN_COST * self._references.alone)
         return _painted(decoded, instrument, regions, shares)
+
+
+def _without_specks(instrument: Tensor, own: Tensor) -> Tensor:
+    """Regions that are small and nowhere sure taken out. Both (H, W) logits, own of the head"""
+    mask = (instrument > 0).cpu().numpy().astype(np.uint8)
+    count, labels = cv2.connectedComponents(mask, connectivity=8)
+    label = np.asarray(labels, np.int64)
+    area = np.bincount(label.ravel(), minlength=count)
+    sure = np.bincount(label.ravel(), (own >= SURE).cpu().numpy().ravel(), minlength=count)
+    speck = (area < SMALL * mask.size) & (sure == 0)
+    speck[0] = False
+    out = torch.from_numpy(speck[label]).to(instrument.device)
+    return torch.where(out, -instrument.abs() - 1, instrument)
 
 
 def _found(decoded: DecodedMasks, instrument: Tensor) -> tuple[DecodedMasks, Tensor]:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from models import click_training, description_fitting, parting_training
 from models.assignment import joint_shares
-from models.backbone import DecodedMasks
+from models.backbone import DecodedMasks, ImageFeatures
 from models.checkpoint import EMBEDDED, LoadedWeights
 from models.clicks import Click, next_click, segment_clicks
 from models.description_fitting import (
@@ -25,7 +25,7 @@ from models.description_fitting import (
 from models.errors import ModelError
 from models.instance_naming import InstanceNamer, References, frame_references, joined
 from models.instances import MAX_INSTANCES, part_votes
-from models.parting import DESCRIPTION, VOTE
+from models.parting import DESCRIPTION, VOTE, PartedFrame
 from models.phantom import Procedure
 from models.preprocess import to_input
 from models.tracks import MAX_TRACKS, PATIENCE, Instances, InstanceTracks
@@ -239,3 +239,27 @@ def test_heads_are_trained_one_after_the_other(
     for key, value in before.items():
         assert torch.equal(value, after[key]) != key.startswith(heads) or value.numel() < 2
     assert parted.with_suffix(".png").stat().st_size > 1000
+
+
+def test_a_small_region_that_is_nowhere_sure_is_no_instrument(weights: LoadedWeights) -> None:
+    """Of the only class: a speck goes, the same with one sure pixel stays, so does a large one."""
+    head = weights.model.parting
+    assert head is not None
+    own = torch.full((64, 64), -8.0)
+    own[4:8, 4:8] = 2.0
+    own[4:8, 40:44] = 2.0
+    own[5, 41] = 7.0
+    own[30:50, 10:40] = 2.0
+    parted = PartedFrame(
+        own[None, None], torch.zeros(1, VOTE, 64, 64), torch.zeros(0), torch.zeros(0)
+    )
+    nothing = torch.full((1, 1, 64, 64), -9.0)
+    decoded = DecodedMasks(nothing, torch.ones(1), torch.ones(1), torch.zeros(1, 128))
+    references = References(torch.zeros(0, DESCRIPTION), torch.zeros(0).long(), found_weight=1.0)
+    image, features = torch.zeros(1, 3, 256, 256), ImageFeatures(own, own, own)
+    namer = InstanceNamer(head, references)
+    named, _ = namer.name(features, image, decoded, lambda *_: parted)
+    shown = named.mask_logits[0, 0] > 0
+    assert not shown[4:8, 4:8].any()
+    assert shown[4:8, 40:44].all()
+    assert shown[30:50, 10:40].all()
