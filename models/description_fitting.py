@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from models.augmentation import recolored, reframed
 from models.backbone import Backbone
 from models.checkpoint import add_head, load_embedded
 from models.instances import part_votes
@@ -30,6 +31,7 @@ FIRST_SEED = 8_000_000
 PROCEDURES = 1200
 SHRINKAGE = 0.1  # of the scatter within kinds, after scaling
 LEAST = 8  # pixels of a region
+VARIED, RECOLORED = 0.37, 0.4  # share of procedures kept twice; of those, also in other colours
 STEPS, EPISODES, RATE, DECAY = 600, 24, 1e-3, 0.05
 DROPPED, NOISE = 0.3, 0.05  # of the inputs while training: share left out, standard deviation
 SHARPNESS = 8.0  # of a likeness, where training starts
@@ -50,10 +52,17 @@ class Regions:
     outlined: Tensor
 
 
-def gather(head: PartingHead, backbone: Backbone, seed: int, rng: np.random.Generator) -> Regions:
-    """Render one procedure and keep its regions."""
+def gather(
+    head: PartingHead, backbone: Backbone, seed: int, rng: np.random.Generator
+) -> list[Regions]:
+    """Render one procedure and keep its regions; of some once more, reframed or recoloured."""
     rendered = render_frames(backbone.config.image_size, seed, rng)
-    return regions_of(head, encoded(backbone, rendered))
+    found = [regions_of(head, encoded(backbone, rendered))]
+    if rng.random() < VARIED:
+        other = reframed(rendered, rng)
+        other = recolored(other, rng) if rng.random() < RECOLORED else other
+        found.append(regions_of(head, encoded(backbone, other)))
+    return found
 
 
 def regions_of(head: PartingHead, frames: PartingFrames) -> Regions:
@@ -177,7 +186,8 @@ def fit(start: Path, out: Path, procedures: int = PROCEDURES, steps: int = STEPS
     if head is None:
         raise SystemExit(f"expected weights with a parting head, {start.name} has none")
     seeds = tqdm(range(FIRST_SEED, FIRST_SEED + procedures), desc="render", unit="procedure")
-    held = [gather(head, weights.model.backbone, seed, rng) for seed in seeds]
+    backbone = weights.model.backbone
+    held = [one for seed in seeds for one in gather(head, backbone, seed, rng)]
     head.describer = discriminants(held)
     train_in_episodes(head.describer, held, steps)
     add_head(start, "parting", head, out)

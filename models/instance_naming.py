@@ -115,12 +115,13 @@ class InstanceNamer(Namer[TrackState]):
     def _name(self, parted: PartedFrame, decoded: DecodedMasks) -> Named:
         rows = decoded.gated()[:, 0].clamp(UNSURE, -UNSURE)  # (C, H, W)
         instrument = rows.amax(dim=0)
-        own = parted.instrument[0, 0].clamp(UNSURE, -UNSURE)
         if self._references.found_weight > 0:
+            own = parted.instrument[0, 0].clamp(UNSURE, -UNSURE)
             instrument = instrument + self._references.found_weight * (own - instrument)
+            if len(rows) == 1:
+                instrument = _without_specks(instrument, own)
         if len(rows) == 1:
-            believed = self._references.found_weight > 0
-            return _found(decoded, _without_specks(instrument, own) if believed else instrument)
+            return _found(decoded, instrument)
         regions = part_votes((instrument > 0).cpu().numpy(), parted.vote[0].cpu().numpy())
         count = len(regions.centre)
         described = describe_regions(self._head, parted, regions.label, count)
