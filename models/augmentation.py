@@ -3,7 +3,7 @@
 What tells an instrument from tissue in a phantom is partly its colour: a head trained on nothing
 else misses a shaft that the tissue has lit brown. Here an instrument may have any mean colour, the
 tissue's own more often than others, and only its shape and surface stay. So that not everything
-long is an instrument then, tissue gets folds and stretched bands. For training alone.
+long is an instrument then, tissue gets folds, stretched bands and pale loops. For training alone.
 """
 
 from __future__ import annotations
@@ -24,15 +24,17 @@ Floats = npt.NDArray[np.float32]
 TINTED, GREYED, SHADED, HAZED, SOFT, NOISY = 0.7, 0.2, 0.4, 0.15, 0.4, 0.5  # shares of draws
 BANDED = 0.5  # share of frames in which tissue is stretched to bands, or lies in folds
 OF_TISSUE = 0.6  # share of tints that are the tissue's colour, darker
+CROWDED = 0.8  # the same where there is no instrument
 FOLDS = 0.35  # share of bands that are dark and soft at their edges
+LOOPS = 0.3  # share of the others that are broad, pale and smooth, as bowel and fat are
 ZOOMED, CLOSEST = 0.4, 1.7  # share of frames, and the largest enlargement
 
 
-def recolored(frames: RenderedFrames, rng: Generator) -> RenderedFrames:
+def recolored(frames: RenderedFrames, rng: Generator, *, banded: float = BANDED) -> RenderedFrames:
     """In one other light, and each kind of instrument in one other colour."""
     images = frames.image.permute(0, 2, 3, 1).numpy().astype(np.float32)
     for image, instance in zip(images, frames.instance.numpy(), strict=True):
-        for _ in range(int(rng.integers(1, 4)) if rng.random() < BANDED else 0):
+        for _ in range(int(rng.integers(1, 4)) if rng.random() < banded else 0):
             _band(image, instance > 0, rng)
     if rng.random() < TINTED:
         _tint(images, frames, rng)
@@ -73,21 +75,33 @@ def _band(image: Floats, instrument: npt.NDArray[np.bool_], rng: Generator) -> N
     image: (S, S, 3); instrument: (S, S)
     """
     side, fold = len(image), rng.random() < FOLDS
+    loop = not fold and rng.random() < LOOPS
     away = _distance_from_a_curve(side, rng)
     uneven = np.exp(_smooth(0.3 * rng.standard_normal((3, 3)), side))
-    width = side * rng.uniform(0.02, 0.14) * uneven
+    width = side * (rng.uniform(0.08, 0.2) if loop else rng.uniform(0.02, 0.14)) * uneven
     edge = side * (rng.uniform(0.008, 0.03) if fold else rng.uniform(0.004, 0.015))
     cover = 1 / (1 + np.exp(np.clip((away - width) / edge, -20, 20)))
     cover *= 1 - cv2.GaussianBlur(instrument.astype(np.float32), (0, 0), 0.7)
-    gain = rng.uniform(0.15, 0.5) if fold else rng.uniform(0.8, 1.7)
-    round_ = 1 - rng.uniform(0, 0.5) * np.minimum(away / width, 1) ** 2
-    places = np.arange(0, 2 * side, 3)
-    fibres = np.interp(away, places, rng.normal(1, 0.1, len(places)))
+    depth = rng.uniform(0.2, 0.8) if loop else rng.uniform(0, 0.5)
+    shade = 1 - depth * np.minimum(away / width, 1) ** 2
+    if not loop:
+        places = np.arange(0, 2 * side, 3)
+        shade *= np.interp(away, places, rng.normal(1, 0.1, len(places)))
     tissue = np.where(instrument[..., None], image[~instrument].mean(axis=0), image)
     elsewhere = np.roll(tissue, rng.integers(0, side, 2).tolist(), (0, 1))
     other = cv2.GaussianBlur(elsewhere, (0, 0), rng.uniform(0.5, 3)) * rng.uniform(0.9, 1.1, 3)
-    other *= (gain * fibres * round_)[..., None]
+    other = _pale(other, rng) if loop else other
+    gain = rng.uniform(0.15, 0.5) if fold else rng.uniform(0.8, 1.7)
+    other *= (gain * shade)[..., None]
     image += (cover[..., None] * (other - image)).astype(np.float32)
+
+
+def _pale(tissue: npt.NDArray[np.float64], rng: Generator) -> npt.NDArray[np.float64]:
+    """Yellow as fat or pale as bowel, and nearly even. (S, S, 3) 0 to 255, and what comes back"""
+    even = cv2.GaussianBlur(tissue, (0, 0), 6)
+    tint = rng.uniform((0.85, 0.55, 0.3), (1.1, 1.0, 0.95))
+    pale = even.max(axis=2).mean() * tint
+    return np.asarray(even + rng.uniform(0.4, 1) * (pale - even))
 
 
 def _distance_from_a_curve(side: int, rng: Generator) -> Floats:

@@ -42,7 +42,7 @@ def train(start: Path, out: Path, steps: int = STEPS) -> None:
         pool.refresh(1 if step % 2 else 0)
         for group in optimizer.param_groups:
             group["lr"] = RATE * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * step / steps)))
-        batch = pool.draw(PROCEDURES, min(FRAMES, CLIPS * PER_CLIP), varied=0)
+        batch = pool.draw(PROCEDURES, min(FRAMES, CLIPS * PER_CLIP), varied=False)
         with torch.no_grad():
             parted = parting(batch.features, batch.image)
         loss = click_loss(head, parted, batch, rng)

@@ -3,8 +3,9 @@
 Not in the paper; docs/method.md has what it is worth. An instance (`instances.py`) is described by
 the parting head and compared with the regions of the annotated frames; its track (`tracks.py`)
 averages what its frames said. The mask decoder's rows still say what is instrument, beside the
-head; what they think of a name no longer counts, it made names worse. An instance whose likeliest
-name is not likely enough gets none, so that absent classes stay absent.
+head; what they think of a name no longer counts, it made names worse. An instance like none of the
+references, or whose likeliest name is not likely enough, gets none, and a small region of which the
+head is nowhere sure is no instrument: so absent classes stay absent.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ SHARPNESS = 8.0  # of the comparison with the references
 CONFIDENCE = (0.52, 0.67, -3.25)  # logit of the name, log of pixels, constant; from 24 procedures
 TWIN_COST = 0.5  # of a second instrument of one kind, if annotated frames never show two
 UNSURE = -10.0  # logits are cut off here, both ways
-SMALL, SURE = 0.025, 5.0  # of the only class: a region of less than this share of the picture in
-# which the head's own logit is nowhere so high is no instrument
+SMALL, SURE = 0.025, 5.0  # a region of less than this share of the picture in which the head's
+# own logit is nowhere so high is no instrument
 LEAST_SHARE = 0.5  # of the likeliest class: an instance whose name is less likely gets none
 
 
@@ -48,12 +49,16 @@ class References:
     found_weight: float = 0.0
 
     def log_shares(self, description: Tensor, rows: int) -> Tensor:
-        """How much each class is like these regions. (K, D) -> (K, rows), shares sum to one"""
+        """How much each class is like these regions. (K, D) -> (K, rows + 1), shares sum to one
+
+        The last column is none of them: what is at right angles to every reference.
+        """
         alike = SHARPNESS * description @ self.description.T  # (K, R)
         own = F.one_hot(self.row, rows).to(alike.dtype)  # (R, rows)
         count = own.sum(dim=0)
         mean = (alike.exp() @ own / count.clamp_min(1)).log()
-        return torch.where(count > 0, mean, -SHARPNESS).log_softmax(dim=1)
+        like = torch.where(count > 0, mean, -SHARPNESS)
+        return F.pad(like, (0, 1)).log_softmax(dim=1)
 
 
 def describe_regions(head: PartingHead, parted: PartedFrame, label: Labels, count: int) -> Tensor:
@@ -118,8 +123,7 @@ class InstanceNamer(Namer[TrackState]):
         if self._references.found_weight > 0:
             own = parted.instrument[0, 0].clamp(UNSURE, -UNSURE)
             instrument = instrument + self._references.found_weight * (own - instrument)
-            if len(rows) == 1:
-                instrument = _without_specks(instrument, own)
+            instrument = _without_specks(instrument, own)
         if len(rows) == 1:
             return _found(decoded, instrument)
         regions = part_votes((instrument > 0).cpu().numpy(), parted.vote[0].cpu().numpy())
@@ -130,7 +134,7 @@ class InstanceNamer(Namer[TrackState]):
         evidence = self._references.log_shares(described, len(rows)).cpu().numpy()
         mean = self.tracks.step(seen, evidence)
         shares = joint_shares(mean, area, TWIN_COST * self._references.alone)
-        return _painted(decoded, instrument, regions, shares)
+        return _painted(decoded, instrument, regions, shares[:, : len(rows)])
 
 
 def _without_specks(instrument: Tensor, own: Tensor) -> Tensor:

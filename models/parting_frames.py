@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.augmentation import recolored, reframed
+from models.augmentation import CROWDED, recolored, reframed
 from models.backbone import Backbone, ImageFeatures
 from models.precision import training_precision
 from models.rendered_frames import CLIPS, FIRST_SEED, PER_CLIP, RenderedFrames, render_frames
@@ -17,6 +18,7 @@ from models.types import UInt8Array
 
 MIXED = 255  # in an instance map at a quarter of the size: a block that is not of one kind
 VARIED = 0.65  # share of draws in other colours, and share in another framing
+EMPTY = 0.5  # share of draws in which one frame gives way to one without an instrument
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class FramePool:
         self._rng = np.random.default_rng([seed, 17])
         self._next = FIRST_SEED + seed * 100_000
         self._held: list[RenderedFrames] = []
+        self._empty: deque[RenderedFrames] = deque(maxlen=capacity)  # those that have such frames
 
     def refresh(self, count: int) -> None:
         """Render `count` new procedures; the oldest give way."""
@@ -86,16 +89,33 @@ class FramePool:
         for _ in range(count):
             if len(self._held) == self._capacity:
                 self._held.pop(0)
-            self._held.append(render_frames(size, self._next, self._rng))
+            rendered = render_frames(size, self._next, self._rng)
+            self._held.append(rendered)
+            empty = rendered.without_instrument()
+            if len(empty.image):
+                self._empty.append(empty)
             self._next += 1
 
-    def draw(self, procedures: int, frames: int, varied: float = VARIED) -> PartingFrames:
-        """Some frames of each of some procedures, procedure by procedure."""
+    def draw(self, procedures: int, frames: int, *, varied: bool = True) -> PartingFrames:
+        """Some frames of each of some procedures, procedure by procedure.
+
+        varied: some procedures in other colours and framings, some with a frame of another
+        procedure that shows no instrument in the place of their last
+        """
         picked = []
         for index in self._rng.choice(len(self._held), size=procedures, replace=False):
             which = self._rng.choice(CLIPS * PER_CLIP, size=frames, replace=False)
             some = self._held[int(index)].frames(torch.from_numpy(which))
-            for change in (recolored, reframed):
-                some = change(some, self._rng) if self._rng.random() < varied else some
-            picked.append(encoded(self._backbone, some))
+            picked.append(encoded(self._backbone, self._varied(some) if varied else some))
         return PartingFrames.joined(picked)
+
+    def _varied(self, some: RenderedFrames) -> RenderedFrames:
+        rng = self._rng
+        if self._empty and rng.random() < EMPTY:
+            empty = self._empty[int(rng.integers(len(self._empty)))]
+            one = empty.frames(torch.from_numpy(rng.choice(len(empty.image), size=1)))
+            kept = some.frames(torch.arange(len(some.image) - 1))
+            some = RenderedFrames.joined([kept, recolored(one, rng, banded=CROWDED)])
+        for change in (recolored, reframed):
+            some = change(some, rng) if rng.random() < VARIED else some
+        return some

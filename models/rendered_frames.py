@@ -41,6 +41,16 @@ class RenderedFrames:
         """Only these. index: (n,) long"""
         return RenderedFrames(*(value[index] for value in vars(self).values()))
 
+    def without_instrument(self) -> RenderedFrames:
+        """Only the frames that show none."""
+        return self.frames(torch.nonzero(self.instance.flatten(1).amax(dim=1) == 0)[:, 0])
+
+    @classmethod
+    def joined(cls, each: list[RenderedFrames]) -> RenderedFrames:
+        """One after the other."""
+        columns = zip(*(vars(one).values() for one in each), strict=True)
+        return cls(*(torch.cat(values) for values in columns))
+
 
 def render_frames(size: int, seed: int, rng: np.random.Generator) -> RenderedFrames:
     """Two moments of each of four clips, those where instruments meet preferred."""

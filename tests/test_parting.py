@@ -117,7 +117,7 @@ def test_references_name_what_they_were_made_of(weights: LoadedWeights) -> None:
 
 
 def test_an_instrument_that_could_be_anything_gets_no_name(weights: LoadedWeights) -> None:
-    """References of three classes that look the same, then one of them alike and the others not."""
+    """References that look the same, then one alike and the others not, then none alike."""
     head, backbone = weights.model.parting, weights.model.backbone
     assert head is not None
     frame = Procedure(41_003).clip(0).render(1.0)
@@ -128,8 +128,8 @@ def test_an_instrument_that_could_be_anything_gets_no_name(weights: LoadedWeight
     nothing = torch.full((3, 1, 64, 64), -9.0)
     decoded = DecodedMasks(nothing, torch.ones(3), torch.ones(3), torch.zeros(3, 128))
 
-    def drawn(others: torch.Tensor) -> list[bool]:
-        described = torch.cat([own, others, others])
+    def drawn(first: torch.Tensor, others: torch.Tensor) -> list[bool]:
+        described = torch.cat([first, others, others])
         references = References(described, torch.arange(3), found_weight=1.0)
         named, confidence = InstanceNamer(head, references).name(features, image, decoded)
         there = (named.mask_logits[:, 0] > 0).flatten(1).any(dim=1)
@@ -137,8 +137,9 @@ def test_an_instrument_that_could_be_anything_gets_no_name(weights: LoadedWeight
         assert bool(torch.isfinite(confidence).all())
         return [bool(one) for one in there]
 
-    assert drawn(own) == [False, False, False]
-    assert drawn(-own) == [True, False, False]
+    assert drawn(own, own) == [False, False, False]
+    assert drawn(own, -own) == [True, False, False]
+    assert drawn(-own / 2, -own) == [False, False, False]
 
 
 def test_descriptions_come_to_tell_kinds_apart_in_procedures_not_seen() -> None:
@@ -242,7 +243,7 @@ def test_heads_are_trained_one_after_the_other(
 
 
 def test_a_small_region_that_is_nowhere_sure_is_no_instrument(weights: LoadedWeights) -> None:
-    """Of the only class: a speck goes, the same with one sure pixel stays, so does a large one."""
+    """A speck goes, the same with one sure pixel stays, so does a large one."""
     head = weights.model.parting
     assert head is not None
     own = torch.full((64, 64), -8.0)
