@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 
+from models import parting_frames
 from models.augmentation import recolored, reframed
+from models.checkpoint import LoadedWeights
 from models.parting import DIRECTION
 from models.rendered_frames import RenderedFrames, render_frames
 
@@ -57,6 +62,29 @@ def test_an_instrument_may_have_the_hue_of_tissue_or_another() -> None:
         gaps.append(float((one - other).abs().max()))
     assert min(gaps) < 0.03
     assert max(gaps) > 0.1
+
+
+def test_of_a_draw_the_last_frame_may_show_no_instrument(
+    weights: LoadedWeights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rendered procedures whose first frame alone is empty: chosen in every draw, or by chance."""
+
+    def rendered(size: int, seed: int, rng: np.random.Generator) -> RenderedFrames:
+        frames = render_frames(size, seed, rng)
+        shown = frames.instance.clone()
+        shown[0] = 0
+        shown[1:, 100:140, 100:140] = 1
+        return replace(frames, instance=shown)
+
+    monkeypatch.setattr(parting_frames, "render_frames", rendered)
+    pool = parting_frames.FramePool(weights.model.backbone, capacity=2, seed=0)
+    pool.refresh(3)
+    for share, expected in ((0.0, False), (1.0, True)):
+        monkeypatch.setattr(parting_frames, "EMPTY", share)
+        drawn = [pool.draw(2, 4).cover.flatten(1).amax(dim=1) == 0 for _ in range(4)]
+        empty = torch.stack(drawn).reshape(-1, 4)  # a draw's frames of one procedure
+        assert bool(empty[:, 3].all()) is expected
+        assert int(empty[:, :3].sum()) <= len(empty)
 
 
 def test_recoloring_real_renderings_leaves_them_pictures() -> None:
