@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.cache import cache_root
 from models.checkpoint import EMBEDDED, LoadedWeights, load_embedded, load_official
 from models.config import BACKBONES, NANO
 from models.errors import CheckpointError
@@ -23,14 +24,7 @@ OFFICIAL_FILES = {
 PINS = "sha256.json"
 
 
-def _home() -> Path:
-    try:
-        return Path.home()
-    except RuntimeError:  # a user without a home, as containers may have
-        return Path("/nonexistent")
-
-
-FOLDER = _home() / ".cache" / "trocar" / "weights"
+FOLDER = cache_root() / "weights"
 
 
 @dataclass(frozen=True)

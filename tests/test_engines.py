@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 
+from models.cache import forget_unused, writable
 from models.checkpoint import LoadedWeights
 from models.engines import onnx_files as onnx_module
 from models.engines.engine import EngineChoice, open_engine
 from models.engines.export import export_weights, random_weights
 from models.engines.gpu_functions import GpuFunctions
-from models.engines.onnx_files import file_names, graphs, onnx_files
+from models.engines.onnx_files import FOLDERS, file_names, graphs, onnx_files
 from models.engines.openvino_engine import OpenVinoEngine
 from models.engines.openvino_teacher import LessonShape, OpenVinoTeacher
 from models.errors import EngineError
@@ -129,12 +132,30 @@ def test_a_failed_export_leaves_nothing_behind(
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(
-    weights: LoadedWeights, tmp_path: Path
+    weights: LoadedWeights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    in_the_way = tmp_path / "file"
+    """A temporary folder takes its place: the same one every time, and nobody else's."""
+    in_the_way, temporary = tmp_path / "file", tmp_path / "tmp"
     in_the_way.write_text("")
-    folder = onnx_files(weights, shape_of(weights, 1), in_the_way / "cache")
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    shape = shape_of(weights, 1)
+    folder = onnx_files(weights, shape, in_the_way / "cache")
     assert (folder / "encode_image.onnx").is_file()
+    assert folder.parent.stat().st_mode & 0o077 == 0
+    assert onnx_files(weights, shape, in_the_way / "cache") == folder
+    folder.parent.chmod(0o777)  # as one that somebody else may write to
+    assert writable(in_the_way / "cache") not in (folder.parent, in_the_way / "cache")
+
+
+def test_only_old_folders_of_its_own_kind_leave_a_cache(tmp_path: Path) -> None:
+    """Fetched weights and plans lie beside the files, older than all of them."""
+    kept = ["weights", "trt-" + 24 * "b", *(f"{n:024x}" for n in range(2, 10))]
+    for age, name in enumerate(["part-x", f"{0:024x}", f"{1:024x}", *kept]):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (age, age))
+    forget_unused(tmp_path, FOLDERS)
+    assert sorted(one.name for one in tmp_path.iterdir()) == sorted(kept)
 
 
 def test_the_engine_brings_no_telemetry() -> None:

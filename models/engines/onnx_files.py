@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
+import re
 import shutil
 import tempfile
 import warnings
@@ -33,6 +33,7 @@ from sam2.modeling.sam2_utils import LayerNorm2d
 from torch import Tensor, nn
 
 from models.backbone import Backbone, BankTensors, ImageFeatures
+from models.cache import cache_root, forget_unused, mark_used, writable
 from models.checkpoint import LoadedWeights
 from models.engines.nested_hiera import NestedImageEncoder, nests
 from models.memory_bank import BankShape
@@ -41,7 +42,8 @@ from models.parting import PartingHead
 
 OPSET = 18
 REVISION = 5  # of the graphs; a new one makes new files
-KEPT = 8  # folders; of more, those unused the longest go
+PART = "part-"
+FOLDERS = re.compile(rf"[0-9a-f]{{24}}|{PART}.*")  # names of ours in a cache
 NAMES = ("encode_image", "attend_memory", "attend_own", "decode_masks", "encode_memory")
 ANY_ROWS = ("attend_own", "encode_memory")  # what only the rows that learn go through
 PARTING = "part_instruments"  # of weights with a parting head
@@ -267,19 +269,17 @@ def set_rows(model: Any, count: int) -> None:
 def onnx_files(weights: LoadedWeights, shape: BankShape, cache: Path | None = None) -> Path:
     """The folder with the files for these weights and this bank, exported if need be.
 
-    cache: where such folders are kept; None: ~/.cache/trocar, or a temporary place if that cannot
-    be written to. A folder is complete or not there: it is renamed into place.
+    cache: where such folders are kept; None: ~/.cache/trocar. If it cannot be written to, a
+    temporary folder. A folder is complete or not there: it is renamed into place.
     """
-    folder = (cache or Path.home() / ".cache" / "trocar") / _content_key(weights, shape)
-    if all((folder / f"{name}.onnx").is_file() for name in file_names(weights.model)):
-        with contextlib.suppress(OSError):  # a cache that may only be read is as good
-            os.utime(folder)
+    first, key = cache or cache_root(), _content_key(weights, shape)
+    if not _is_complete(first / key, weights):
+        first = writable(first)
+    folder = first / key
+    if _is_complete(folder, weights):
+        mark_used(folder)
         return folder
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix="part-", dir=folder.parent))
-    except OSError:
-        part = folder = Path(tempfile.mkdtemp(prefix="trocar-onnx-"))
+    part = Path(tempfile.mkdtemp(prefix=PART, dir=first))
     try:
         for name, graph in graphs(weights.model, shape).items():
             export_graph(graph, part / f"{name}.onnx")
@@ -288,26 +288,16 @@ def onnx_files(weights: LoadedWeights, shape: BankShape, cache: Path | None = No
     except BaseException:
         shutil.rmtree(part)
         raise
-    if part != folder:
-        try:
-            part.rename(folder)
-        except OSError:  # another process was faster: its files say the same
-            shutil.rmtree(part)
-        _forget_old(folder.parent)
+    try:
+        part.rename(folder)
+    except OSError:  # another process was faster: its files say the same
+        shutil.rmtree(part)
+    forget_unused(first, FOLDERS)
     return folder
 
 
-def _forget_old(cache: Path) -> None:
-    by_use = sorted((one for one in cache.iterdir() if one.is_dir()), key=_last_use, reverse=True)
-    for unused in by_use[KEPT:]:
-        shutil.rmtree(unused, ignore_errors=True)
-
-
-def _last_use(folder: Path) -> float:
-    try:
-        return folder.stat().st_mtime
-    except OSError:
-        return 0.0
+def _is_complete(folder: Path, weights: LoadedWeights) -> bool:
+    return all((folder / f"{name}.onnx").is_file() for name in file_names(weights.model))
 
 
 def _content_key(weights: LoadedWeights, shape: BankShape) -> str:

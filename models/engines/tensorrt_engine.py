@@ -9,6 +9,7 @@ address on torch's stream.
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.cache import cache_root, forget_unused, mark_used
 from models.checkpoint import LoadedWeights
 from models.engines.gpu_functions import GpuFunctions
 from models.engines.onnx_files import PER_ROW, export_graph, graphs
 from models.errors import EngineError
 from models.memory_bank import BankShape
+
+PLANS = "trt-"  # what the names of folders with plans begin with
 
 
 def tensorrt_module() -> Any:
@@ -43,8 +47,10 @@ def build_engines(weights: LoadedWeights, shape: BankShape, cache: Path | None =
     Raises EngineError: TensorRT is missing or refuses a graph.
     """
     trt = tensorrt_module()
-    folder = (cache or Path.home() / ".cache" / "trocar") / f"trt-{_key(trt, weights, shape)}"
+    folder = (cache or cache_root()) / f"{PLANS}{_key(trt, weights, shape)}"
     folder.mkdir(parents=True, exist_ok=True)
+    mark_used(folder)
+    forget_unused(folder.parent, re.compile(rf"{PLANS}[0-9a-f]{{24}}"))
     for name, graph in graphs(weights.model, shape).items():
         plan = folder / f"{name}.plan"
         if plan.is_file():
