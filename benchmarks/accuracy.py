@@ -1,7 +1,7 @@
 """`trocar bench accuracy`: the method and its parts on a folder data set of one's own.
 
-Per seed: `shots` annotated frames are drawn for fitting, from as few clips as hold them; all
-other clips are the test, as sequences in order. With a single clip, its first half is for fitting.
+Per seed: `shots` annotated frames are drawn for fitting from half of the clips; the other half is
+the test, as sequences in order. With a single clip, its first half is for fitting.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ def split_clips(dataset: Dataset, seed: int) -> Split:
     Raises DatasetError when there are too few annotated frames to test on.
     """
     clips = [clip for clip in dataset.sequences if clip.annotated()]
+    if not clips:
+        raise DatasetError("expected annotated frames, found no masks at all")
     if len(clips) == 1:
         middle = len(clips[0].frames) // 2
         first, second = clips[0].frames[:middle], clips[0].frames[middle:]

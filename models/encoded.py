@@ -41,7 +41,7 @@ class EncodedFrames:
 
 @torch.no_grad()
 def encode_frames(model: OflSam2, frames: AnnotatedFrames) -> EncodedFrames:
-    """Frame by frame, all classes of a frame in one batch: memory use does not grow with C N."""
+    """Frame by frame, all classes of a frame in one batch; what is kept grows with C N."""
     backbone, learner = model.backbone, model.config.learner
     mask = torch.from_numpy(frames.mask)
     rows = len(mask)

@@ -40,6 +40,7 @@ from models.ofl_sam2 import Entries, OflSam2
 from models.profile import Profile, SupportSet, pool_features, save_profile
 from models.types import ClassSpec
 
+MOST_FRAMES = 128  # of a data set, where nobody says how many: a gigabyte or so
 MAX_CANDIDATES = 8  # annotated frames whose memories a profile keeps for retrieval
 
 
@@ -47,6 +48,7 @@ MAX_CANDIDATES = 8  # annotated frames whose memories a profile keeps for retrie
 class FitReport:
     """What came out, for the person who ran it.
 
+    frames: fitted on; annotated: how many there were
     followed: whether the instruments of the one frame were found, where following was asked for
     """
 
@@ -58,6 +60,7 @@ class FitReport:
     ridge: float
     left_out: tuple[str, ...] = ()
     followed: bool = False
+    annotated: int = 0
 
 
 def fit_profile(
@@ -74,13 +77,14 @@ def fit_profile(
     """Fit a backbone to a data set and write the profile.
 
     weights: of the backbone, see `models/weight_source.py`; None takes the embedded ones
-    shots: use this many annotated frames, drawn by seed so that every class is seen; None uses all
+    shots: use this many annotated frames, drawn by seed so that every class is seen; None uses all,
+    but at most MOST_FRAMES
     instances, follow: see FitConfig
     A class that no drawn frame shows cannot be learnt: it is left out, and the report names it.
     Raises DatasetError: no annotated frame, none that shows anything, several to follow.
     """
     weights = weights or load_embedded()
-    drawn = draw_shots(dataset, shots, seed)
+    drawn = draw_shots(dataset, shots or MOST_FRAMES, seed)
     config = FitConfig(seed=seed, follow=follow, instances=instances, progress=progress)
     size = weights.model.config.backbone.image_size
     classes = visible_classes(dataset.classes, drawn.pairs)
@@ -90,7 +94,7 @@ def fit_profile(
     out.parent.mkdir(parents=True, exist_ok=True)
     save_profile(profile, out)
     hidden = tuple(spec.name for spec in dataset.classes if spec not in classes)
-    return replace(report, path=out, left_out=hidden)
+    return replace(report, path=out, left_out=hidden, annotated=len(dataset.annotated()))
 
 
 def fit_frames(

@@ -49,7 +49,7 @@ class LearnerSnapshot:
         """The same without torch, to be kept in another process."""
         recent = self.recent
         tensors = (self.tau, recent.gram, recent.cross, recent.energy, recent.weight, self.seen)
-        return tuple(tensor.numpy() for tensor in tensors)
+        return tuple(tensor.numpy(force=True) for tensor in tensors)  # from a GPU, too
 
     @classmethod
     def of(cls, arrays: LearnerState) -> LearnerSnapshot:

@@ -30,6 +30,7 @@ from models.types import Update
 
 STAGES = 4  # of a lesson: about as long as each other
 SNAPSHOT_EVERY = 50  # accepted lessons between the states that roll_back() returns to
+KEPT = 2  # of these states; the profile is the one before the first
 
 Stages = Generator[None, None, Tensor]  # a stage at a time; at last which updates were kept, (n,)
 
@@ -97,7 +98,7 @@ class OnlineUpdates:
     def roll_back(self) -> None:
         """Go back to what was known 50 to 100 accepted lessons ago, or to the profile."""
         self.drop()
-        if self._saved:
+        if len(self._saved) == KEPT:
             self._restore(self._saved[0])
         else:
             self._forget()
@@ -144,9 +145,9 @@ class OnlineUpdates:
 
     def _save_now_and_then(self) -> None:
         self._since_saved += 1
-        if self._since_saved >= SNAPSHOT_EVERY or not self._saved:
+        if self._since_saved >= SNAPSHOT_EVERY:
             self._since_saved = 0
-            self._saved = [*self._saved[-1:], self._state()]
+            self._saved = [*self._saved, self._state()][-KEPT:]
 
     def _state(self) -> SavedState:
         return SavedState(self.learner.snapshot(), self._bank.snapshot())

@@ -221,7 +221,7 @@ class Trainer:
         return report
 
     def save(self) -> None:
-        """Weights, training state, curve (JSON and picture); each file is replaced whole."""
+        """Weights and training state, each replaced whole; curve (JSON and picture)."""
         out = self.config.out
         out.mkdir(parents=True, exist_ok=True)
         save_embedded(self.model, float(self.log_ridge.detach().exp()), out / "nano.safetensors")

@@ -139,7 +139,7 @@ class Tracker:
 
     def load(self, state: LearnerState) -> None:
         """Go on with what another tracker had learnt; its memories are not part of it."""
-        self._updates.load(LearnerSnapshot.of(state))
+        self._updates.load(placed(LearnerSnapshot.of(state), self.engine.device))
 
     def remember(self) -> StreamState:
         """The stream as it stands, to be gone on from more than once: a volume has two halves."""

@@ -138,7 +138,9 @@ def _add_fit(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument("--dataset", default="folder", help="its layout, see `trocar data list`")
     parser.add_argument("-c", "--choice", action="append", default=[], help=CHOICE_HELP)
     parser.add_argument("-o", "--out", type=Path, required=True, help="profile.safetensors")
-    parser.add_argument("--shots", type=count, default=None, help="use N annotated frames")
+    parser.add_argument(
+        "--shots", type=count, default=None, help="use N annotated frames, at most 128 if not given"
+    )
     parser.add_argument("--seed", type=seed, default=0)
     volume = add_cutting(parser)
     volume.add_argument("--labels", type=Path, nargs="+", help="a label volume for each volume")
@@ -301,7 +303,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         print(f"{name}: never visible in the annotated frames, left out of the profile")
     if arguments.follow and not report.followed:
         print("the embedded head hardly finds these: memories alone follow them", file=sys.stderr)
-    print(f"{report.frames} annotated frames -> {arguments.out}")
+    print(f"{report.frames} of {report.annotated} annotated frames -> {arguments.out}")
     return 0
 
 

@@ -215,6 +215,10 @@ TASKS: list[tuple[str, dict[str, Choice], Break, str]] = [
         "objects: expected a whole number from 1 to 254",
     ),
     ("coco", {"sequence": "nothing"}, lambda root: None, "sequence: expected a group that finds"),
+    ("coco", {"sequence": "("}, lambda root: None, "sequence: expected a regular expression"),
+    ("cvat", {"sequence": 5}, lambda root: None, "sequence: expected a regular expression, got 5"),
+    ("autolaparo", {"uterus": "no"}, lambda root: None, "uterus: expected one of False, True"),
+    ("endovis2017", {"crop": "off"}, lambda root: None, "crop: expected one of False, True"),
 ]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from models import fit
 from models.annotated import AnnotatedFrames, draw_shots, visible_classes
 from models.checkpoint import LoadedWeights
 from models.config import FitConfig
@@ -65,8 +66,8 @@ def test_fitting_is_a_function_of_its_seed(
         assert torch.equal(value, profiles[1].fusion[key])
 
 
-def test_no_masks_are_refused_and_invisible_classes_left_out(
-    phantom_folder: Path, tmp_path: Path
+def test_no_masks_are_refused_invisible_classes_left_out_and_frames_are_not_endless(
+    phantom_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = open_folder(phantom_folder)
     bare = replace(dataset, sequences=())
@@ -77,6 +78,10 @@ def test_no_masks_are_refused_and_invisible_classes_left_out(
     report = fit_profile(more, shots=4, out=tmp_path / "p.safetensors", progress=False)
     assert report.left_out[-1] == "unseen"
     assert "unseen" not in report.classes
+    assert (report.frames, report.annotated) == (4, 24)
+    monkeypatch.setattr(fit, "MOST_FRAMES", 3)
+    report = fit_profile(dataset, out=tmp_path / "p.safetensors", progress=False)
+    assert (report.frames, report.annotated) == (3, 24)
     empty = [(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8))]
     with pytest.raises(DatasetError, match="only background"):
         visible_classes(dataset.classes, empty)

@@ -11,8 +11,10 @@ import psutil
 import pytest
 import torch
 
+from models import online_updates
 from models.checkpoint import LoadedWeights
 from models.engines.engine import EngineChoice
+from models.learner import LearnerState
 from models.parts import Parts
 from models.phantom import DEMO_SEED, Procedure
 from models.profile import Calibration, load_profile
@@ -117,19 +119,31 @@ def test_frozen_learns_nothing(weights: LoadedWeights, one_thread: None) -> None
         assert np.array_equal(result.class_map, offline.step(image).class_map)
 
 
-def test_rollback_before_any_snapshot_returns_to_the_profile(
-    weights: LoadedWeights, one_thread: None
+def test_rollback_goes_back_by_snapshots_and_before_them_to_the_profile(
+    weights: LoadedWeights, monkeypatch: pytest.MonkeyPatch, one_thread: None
 ) -> None:
-    tracker, fresh = always_sure(weights), always_sure(weights)
-    frames = clip_frames(12)
-    expected = fresh.step(frames[0]).class_map
+    """With a snapshot after every other lesson: two or three lessons are undone."""
+    monkeypatch.setattr(online_updates, "SNAPSHOT_EVERY", 2)
+    tracker, frames = always_learning(weights), clip_frames(8, clip=101)
+    known = [tracker.save()]
     for image in frames:
-        tracker.step(image)
-    tracker.reset()
-    assert np.array_equal(tracker.step(frames[0]).class_map, expected)
-    tracker.rollback()
-    result = tracker.step(frames[1])
-    assert result.class_map.shape == frames[1].shape[:2]
+        taught = any(one.update is Update.ACCEPTED for one in tracker.step(image).results)
+        known += [tracker.save()] if taught else []
+    assert len(known) > 6
+
+    def state_after_rollback(lessons: int) -> LearnerState:
+        tracker.reset()
+        for image in frames:
+            if lessons:
+                results = tracker.step(image).results
+                lessons -= any(one.update is Update.ACCEPTED for one in results)
+        tracker.rollback()
+        return tracker.save()
+
+    for lessons, back_at in ((3, 0), (4, 2), (6, 4)):
+        found = state_after_rollback(lessons)
+        for one, other in zip(found, known[back_at], strict=True):
+            assert np.array_equal(one, other)
 
 
 def test_a_poisoned_update_leaves_the_next_frame_as_good(

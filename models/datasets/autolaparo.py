@@ -79,6 +79,7 @@ def open_autolaparo(root: Path, *, parts: str = "merged", uterus: bool = False) 
       image; on reading, a mask of another size or with values that are no class.
     """
     one_of("parts", parts, ("merged", "kept"))
+    one_of("uterus", uterus, (False, True))
     images = stems(require_folder(root, "imgs"), (".jpg",), root)
     masks = stems(require_folder(root, "masks"), (".png",), root)
     stray = sorted(masks.keys() - images.keys())

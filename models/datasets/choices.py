@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from models.errors import DatasetError
@@ -18,3 +19,11 @@ def within(name: str, value: int, least: int, most: int) -> None:
     """Raises DatasetError unless value is a whole number from least to most."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise DatasetError(f"{name}: expected a whole number from {least} to {most}, got {value!r}")
+
+
+def pattern(name: str, value: str | None) -> None:
+    """Raises DatasetError unless value is a regular expression, or None."""
+    try:
+        re.compile(value or "")
+    except (re.error, TypeError) as error:
+        raise DatasetError(f"{name}: expected a regular expression, got {value!r}") from error

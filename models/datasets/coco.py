@@ -29,7 +29,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from models.datasets.choices import one_of
+from models.datasets.choices import one_of, pattern
 from models.datasets.coco_file import CocoFile, CocoImage, find_image, read_file, read_regions
 from models.datasets.image_files import natural, read_image
 from models.datasets.phantom_dataset import Roles
@@ -68,6 +68,7 @@ def open_coco(root: Path, *, sequence: str | None = None, empty: str = "unannota
       be drawn, an image of another size than the file says.
     """
     one_of("empty", empty, ("unannotated", "background"))
+    pattern("sequence", sequence)
     if not root.is_dir():
         raise DatasetError(f"expected a data set folder, found none at {root}")
     found = sorted({path for place in PLACES for path in root.glob(place)}, key=natural)

@@ -25,7 +25,7 @@ from xml.etree import ElementTree as ET
 import cv2
 import numpy as np
 
-from models.datasets.choices import one_of
+from models.datasets.choices import one_of, pattern
 from models.datasets.folder import DEFAULT_COLORS
 from models.datasets.image_files import list_images, natural, read_image, require_size
 from models.datasets.phantom_dataset import Roles
@@ -87,6 +87,7 @@ def open_cvat(
       of another size than the file says.
     """
     one_of("empty", empty, ("unannotated", "background"))
+    pattern("sequence", sequence)
     one_of("shapes", shapes, ("refuse", "skip"))
     if not root.is_dir():
         raise DatasetError(f"expected a data set folder, found none at {root}")

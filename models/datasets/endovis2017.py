@@ -82,6 +82,7 @@ def open_endovis2017(
     """
     one_of("task", task, tuple(CLASSES))
     one_of("fold", fold, (None, *range(len(FOLDS))))
+    one_of("crop", crop, (False, True))
     folders = folders_below(root, "instrument_dataset_*")
     if not folders:
         raise DatasetError(f"{root}: expected folders such as instrument_dataset_1, found none")
