@@ -36,9 +36,10 @@ from streaming.video_file import VideoFile
 from streaming.video_writer import VideoWriter
 
 PENDING = 4  # results waiting to be written
+MARKS = ("frames.jsonl", "slices.jsonl")  # written first and removed last: the rest is ours too
 OURS = (
-    "masks", "overlay.mp4", "frames.jsonl", "report.json", "labels.nii", "labels.nii.gz",
-    "labels.mha", "labels.mhd", "labels.zraw", "overlay.png", "slices.jsonl",
+    "masks", "overlay.mp4", "labels.nii", "labels.nii.gz", "labels.mha", "labels.mhd",
+    "labels.zraw", "overlay.png", "report.json", *MARKS,
 )  # fmt: skip
 
 
@@ -109,18 +110,25 @@ def open_recording(path: Path) -> Recording:
     return VideoFile(path)
 
 
-def prepare_folder(out: Path, *, force: bool) -> None:
+def prepare_folder(out: Path, source: Path, *, force: bool) -> None:
     """Make the output folder; refuse a file in its place, one not writable, one with content.
 
-    With force, our own earlier results in it are removed, nothing else.
+    With force, our own earlier results in it are removed, nothing else: masks without our marks
+    beside them were drawn by hand. Raises UsageError, also for a folder that holds the source.
     """
+    if source.resolve().is_relative_to(out.resolve()):
+        raise UsageError(f"expected an output folder that does not hold the source, got {out}")
     prepare_output(out, force=force)
-    for name in OURS:
-        path = out / name
-        if path.is_dir():
+    found = [out / name for name in OURS if os.path.lexists(out / name)]
+    if found and not any((out / name).is_file() for name in MARKS):
+        raise UsageError(
+            f"expected results of an earlier run, {found[0]} is none: choose another folder"
+        )
+    for path in found:
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
-            path.unlink(missing_ok=True)
+            path.unlink()
 
 
 def prepare_output(out: Path, *, force: bool) -> None:
@@ -201,7 +209,8 @@ def segment(request: SegmentRequest, open_segmenter: Callable[[], Segmenter]) ->
     source = open_recording(request.source)
     try:
         segmenter = open_segmenter()
-        prepare_folder(request.out, force=request.force)
+        prepare_folder(request.out, request.source, force=request.force)
+        (request.out / "frames.jsonl").touch()
         (request.out / "masks").mkdir()
         return _run(request, source, segmenter)
     finally:

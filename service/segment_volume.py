@@ -68,11 +68,9 @@ def segment_volume(
     written before it is raised again.
     """
     volume = open_volume(request.source)
-    if request.out.resolve() == request.source.resolve().parent:
-        raise UsageError(f"expected another output folder than the volume's own, {request.out}")
     stack = SliceStack.of(volume, SlicePlane.of(volume.grid, request.axis), request.window)
     segmenter = open_segmenter()
-    prepare_folder(request.out, force=request.force)
+    prepare_folder(request.out, request.source, force=request.force)
     return _Run(request, volume, stack, segmenter).run()
 
 

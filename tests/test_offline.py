@@ -234,6 +234,39 @@ def test_output_folder_with_content_needs_force(
     assert (out / "notes.txt").read_text() == "mine"
 
 
+def test_masks_drawn_by_hand_are_never_removed(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip, drawn = tmp_path / "data/clip_000", tmp_path / "data/clip_000/masks/0.png"
+    for name in ("images", "masks"):
+        (clip / name).mkdir(parents=True)
+    cv2.imwrite(str(clip / "images/0.png"), picture(0, (64, 80)))
+    drawn.write_bytes(b"an expert's hour")
+    (clip / "report.json").write_text("{}")  # somebody else's
+    refused(capsys, main(["segment", str(clip / "images"), "-o", str(clip), "--force"]), "hold")
+    elsewhere = write_clip(tmp_path / "clip.mp4", frames=2)
+    refused(capsys, main(["segment", str(elsewhere), "-o", str(clip), "--force"]), "earlier run")
+    assert drawn.read_bytes() == b"an expert's hour"
+    assert (clip / "report.json").read_text() == "{}"
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/masks").symlink_to(clip / "masks")
+    (tmp_path / "out/frames.jsonl").touch()  # what a run that was ended at once leaves
+    assert run(elsewhere, "--force") == 0
+    check_outputs(tmp_path / "out", 2, (96, 128))
+    assert drawn.read_bytes() == b"an expert's hour", "a link is removed, not what it leads to"
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "overlay.mp4", "masks/clip.mp4"])
+def test_a_source_is_never_overwritten_by_its_result(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert run(write_clip(tmp_path / "clip.mp4", frames=2)) == 0
+    clip = write_clip(tmp_path / "out" / name, frames=2)
+    before = clip.read_bytes()
+    refused(capsys, run(clip, "--force"), "does not hold the source")
+    assert clip.read_bytes() == before
+
+
 def test_output_that_cannot_be_written(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

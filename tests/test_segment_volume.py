@@ -153,7 +153,7 @@ def test_wrong_usage(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str
     refused(capsys, run(path, "--window", "9", "3"), "expected a window LOW < HIGH, got 9 3")
     refused(capsys, run(path, "--window", "nan", "3"), "expected a window LOW < HIGH")
     here = main(["segment", str(path), "-o", str(tmp_path), "--force"])
-    refused(capsys, here, "expected another output folder than the volume's own")
+    refused(capsys, here, "expected an output folder that does not hold the source")
     clip = write_clip(tmp_path / "clip.mp4", frames=2)
     refused(capsys, run(clip, "--order", "in-order"), "--order is for volumes")
     assert run(path) == 0
