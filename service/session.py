@@ -164,12 +164,20 @@ class Session:
     async def learner(self, action: str) -> None:
         """freeze, unfreeze, rollback or reset. Raises ModelFailedError while the model is down."""
         if action in ("freeze", "unfreeze"):
-            await self._model.freeze(action == "freeze")
-            self._frozen = action == "freeze"
+            await self._freeze(action == "freeze")
         elif action == "rollback":
             await self._model.rollback()
         else:
             await self._model.reset()
+
+    async def _freeze(self, frozen: bool) -> None:
+        """Known before it is done: a process that is being started meanwhile is told the same."""
+        before, self._frozen = self._frozen, frozen
+        try:
+            await self._model.freeze(frozen)
+        except ModelFailedError:
+            self._frozen = before
+            raise
 
     async def _take_frames(self) -> None:
         """Every frame goes out untouched at once, and on to the model, newest first."""

@@ -20,12 +20,13 @@ from fastapi import FastAPI
 
 from service.app import create_app
 from service.errors import UsageError
-from service.model_process import ModelProcess, ModelTimes
+from service.model_process import ModelFailedError, ModelProcess, ModelTimes
 from service.phantom_source import PhantomScenes, PhantomUrl
 from service.settings import Settings
 from streaming.mark import read_mark
 from streaming.peers import Peers
 from streaming.rendition import Rendition
+from tests.asking import ask
 from tests.clips import write_clip
 from tests.fakes import FakeTracker, open_named_after_the_wait_policy
 from tests.live import Server, Viewer, post_json, serving
@@ -164,6 +165,32 @@ async def test_learner_controls() -> None:
             assert (await server.status())["learner_frozen"] is frozen
         for action in ("rollback", "reset"):
             await asyncio.to_thread(post_json, f"{server.main}/learner/{action}", {})
+
+
+async def test_a_learner_frozen_while_the_model_restarts_stays_frozen() -> None:
+    async with serving(app_with(open_s=1.5)) as server, server.viewer() as viewer:
+        await frames(viewer, 10)
+        pid = server.session.model_pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await server.until("AI OFF")
+        await asyncio.to_thread(post_json, f"{server.main}/learner/freeze", {})
+        before = (await server.until("DEMO", seconds=30))["updates"]
+        await frames(viewer, len(viewer.frames) + 20)
+        status = await server.status()
+    assert status["learner_frozen"]
+    assert status["updates"].get("frozen", 0) > 0, "shown as frozen, it does not learn"
+    assert status["updates"]["refused"] == before["refused"]
+
+
+async def test_a_freeze_that_fails_is_not_shown_as_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def gone(*_: object) -> None:
+        raise ModelFailedError("model process is not running")
+
+    async with serving(app_with()) as server:
+        monkeypatch.setattr(ModelProcess, "freeze", gone)
+        assert (await ask("POST", f"{server.main}/learner/freeze")).code == 503
+        assert not (await server.status())["learner_frozen"]
 
 
 async def test_file_source_and_its_badge(tmp_path: Path) -> None:
