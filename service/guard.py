@@ -40,9 +40,9 @@ class Guard:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         origin = headers.get("origin")
-        if not self._any_host and (urlsplit(f"//{host}").hostname or "") not in LOOPBACK:
+        if not self._any_host and not _is_loopback(host):
             await _refuse(403, "expected a request to a loopback address", scope, receive, send)
-        elif origin is not None and urlsplit(origin).netloc != host:
+        elif origin is not None and not _is_own(origin, host):
             await _refuse(403, "expected a request from our own page", scope, receive, send)
         elif self._token is None or scope["path"] in OPEN_PATHS or self._knows(headers):
             await self._limited(scope, receive, send)
@@ -92,6 +92,20 @@ class Guard:
             return {"type": "http.request", "body": body, "more_body": False}
 
         await self._app(scope, replay, send)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return (urlsplit(f"//{host}").hostname or "") in LOOPBACK
+    except ValueError:  # no address at all
+        return False
+
+
+def _is_own(origin: str, host: str) -> bool:
+    try:
+        return urlsplit(origin).netloc == host
+    except ValueError:
+        return False
 
 
 def _from_address(scope: Scope) -> str | None:

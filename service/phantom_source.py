@@ -6,7 +6,7 @@ import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from fractions import Fraction
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from models.phantom import DEMO_SEED, Clip, PhantomFrame, Procedure
 from models.types import UInt8Array
 from streaming.errors import SourceError
-from streaming.sources import RenderedSource
+from streaming.sources import RenderedSource, split_url
 
 SCENE_S = 20.0  # a clip's length; then the next one
 FIRST_CLIP = 100  # the profile `phantom` was fitted on clips below
@@ -38,7 +38,7 @@ class PhantomUrl:
     @classmethod
     def parse(cls, url: str) -> PhantomUrl:
         """Raises SourceError naming the part that is off."""
-        query = parse_qs(urlsplit(url).query)
+        query = parse_qs(split_url(url).query)
         unknown = sorted(query.keys() - {"seed", "size", "fps", "mark"})
         if unknown:
             raise SourceError(f"phantom:// knows seed, size, fps and mark, got {unknown[0]}")

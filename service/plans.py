@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from models.phantom import DEMO_SEED
 from service.phantom_source import PhantomScenes, PhantomUrl
 from service.session import Badge, SessionPlan
 from service.source_policy import SourcePolicy
 from streaming.network_stream import OPTIONS as STREAMS
-from streaming.sources import Source, open_source
+from streaming.sources import Source, open_source, split_url
 from streaming.whip import InboundStream
 
 
@@ -33,7 +32,7 @@ def plan_session(
     def open_it() -> Source:
         return open_source(policy.admit(source) if policy else source, loop=loop)
 
-    parts = urlsplit(source)
+    parts = split_url(source)
     shown = Path(parts.path).name or "source"  # never the whole address: it may hold a password
     badge = Badge.LIVE if parts.scheme in STREAMS else Badge.RECORDING
     return SessionPlan(open_it, shown, shown_profile, badge, False)

@@ -11,9 +11,10 @@ import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlunsplit
 
 from streaming.errors import SourceError
+from streaming.sources import split_url
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -44,17 +45,10 @@ class SourcePolicy:
         Asked again whenever a source is opened again: links and names change. Blocks while a name
         is resolved. Raises SourceRefusedError; SourceError for what cannot be a source at all.
         """
-        if not source.isprintable():
-            raise SourceError("expected a source of printable characters")
-        try:
-            parts = urlsplit(source)
-            port = parts.port
-        except ValueError as error:
-            raise SourceError(
-                "expected the address of a source, as in rtsp://host:554/x"
-            ) from error
+        _require_printable(source)
+        parts = split_url(source)
         if parts.scheme in RTSP_PORTS:
-            return self._stream(parts, port or RTSP_PORTS[parts.scheme])
+            return self._stream(parts, parts.port or RTSP_PORTS[parts.scheme])
         if parts.scheme == "v4l2":
             return self._device(source, parts.path)
         if parts.scheme == "file":
@@ -66,11 +60,16 @@ class SourcePolicy:
     def _recording(self, name: str) -> str:
         if self.media is None:
             raise SourceRefusedError("recordings may be opened only where --media names a folder")
+        _require_printable(name)
         root = self.media.resolve()
-        path = (root / name).resolve()  # links are followed, so that none leads out
+        try:
+            path = (root / name).resolve()  # links are followed, so that none leads out
+            found = path.is_file()
+        except (OSError, RuntimeError) as error:  # too long a name, links in a circle
+            raise SourceError("expected a recording, this cannot be the name of one") from error
         if not path.is_relative_to(root):
             raise SourceRefusedError("expected a recording inside the folder that --media names")
-        if not path.is_file():
+        if not found:
             raise SourceError("expected a recording, found no such file in the media folder")
         return str(path)
 
@@ -92,6 +91,11 @@ class SourcePolicy:
         shown = f"[{addresses[0]}]" if addresses[0].version == 6 else str(addresses[0])
         user, at, _ = parts.netloc.rpartition("@")
         return urlunsplit(parts._replace(netloc=f"{user}{at}{shown}:{port}"))
+
+
+def _require_printable(text: str) -> None:
+    if not text.isprintable():
+        raise SourceError("expected a source of printable characters")
 
 
 def _addresses(host: str, port: int) -> list[Address]:

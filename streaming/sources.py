@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from streaming.errors import SourceError
 from streaming.frame import Frame, UInt8Array
@@ -127,13 +127,23 @@ class RenderedSource:
         self._pace.close()
 
 
+def split_url(url: str) -> SplitResult:
+    """The parts of a source's URL. Raises SourceError, without a quote: it may hold a secret."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # is parsed only when it is asked for
+    except ValueError as error:
+        raise SourceError("expected the address of a source, as in rtsp://host:554/x") from error
+    return parts
+
+
 def open_source(url: str, *, loop: bool = True) -> Source:
     """A live source by its URL.
 
     A path or file:// URL of a recording, rtsp:// or rtsps://, v4l2:///dev/video0.
     Raises SourceError: unknown scheme, no such file, not a video, cannot be reached.
     """
-    parts = urlsplit(url)
+    parts = split_url(url)
     if parts.scheme in STREAMS:
         return NetworkStream(url)
     if parts.scheme == "file":

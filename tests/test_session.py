@@ -250,7 +250,13 @@ async def test_a_picture_that_does_not_go_out_is_not_called_live(
 
 
 @pytest.mark.parametrize(
-    "headers", [{"Origin": "http://elsewhere.example"}, {"Host": "elsewhere.example"}]
+    "headers",
+    [
+        {"Origin": "http://elsewhere.example"},
+        {"Origin": "http://["},
+        {"Host": "elsewhere.example"},
+        {"Host": "["},
+    ],
 )
 async def test_pages_from_elsewhere_control_nothing(headers: dict[str, str]) -> None:
     def post(server: Server) -> tuple[int, str]:

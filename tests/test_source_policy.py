@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from service.cli import main
 from service.errors import UsageError
 from service.settings import Settings
 from service.source_policy import SourcePolicy, SourceRefusedError
@@ -14,6 +15,7 @@ from streaming.errors import SourceError
 from tests.asking import ask
 from tests.clips import write_clip
 from tests.live import serving
+from tests.test_offline import refused
 from tests.test_sessions import app_with
 
 NAMES = {
@@ -68,12 +70,32 @@ def test_the_address_that_was_checked_is_the_one_that_is_opened(url: str, opened
 
 @pytest.mark.parametrize(
     "url",
-    ["rtsp:///x", "rtsp://user:pa/ss@host/x", "rtsp://[::1/x", "rtsp://a\n/x", "clip\x00.mp4"],
+    [
+        "rtsp:///x",
+        "rtsp://user:pa/ss@host/x",
+        "rtsp://[::1/x",
+        "rtsp://a\n/x",
+        "clip\x00.mp4",
+        "file:///a%00b",
+        "a" * 300,
+        "rtsp://[user",
+    ],
 )
 def test_what_is_no_address_is_refused_and_not_quoted(url: str) -> None:
     with pytest.raises(SourceError) as caught:
         SourcePolicy(Path()).admit(url)
     assert "user" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["rtsp://[user", "phantom://[user", "rtsp://user:x@host:port/"])
+def test_the_command_line_says_so_in_one_line(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    refused(capsys, main(["serve", "--source", url]), "expected the address of a source")
+
+
+def test_links_in_a_circle_are_no_recording(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").symlink_to(tmp_path / "a.mp4")
+    with pytest.raises(SourceError, match="cannot be the name"):
+        SourcePolicy(tmp_path).admit("a.mp4")
 
 
 def test_recordings_stay_inside_their_folder(tmp_path: Path) -> None:
