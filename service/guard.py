@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import hmac
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote_plus, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, RedirectResponse
@@ -115,9 +115,17 @@ def _from_address(scope: Scope) -> str | None:
 
 def _with_cookie(scope: Scope, token: str) -> RedirectResponse:
     """To the same page, the token out of the address and into a cookie that scripts cannot read."""
-    answer = RedirectResponse("/" + scope["path"].lstrip("/"), 303)  # never to another host
+    page = "/" + scope["path"].lstrip("/")  # never to another host
+    rest = _without_token(scope["query_string"].decode("latin-1"))
+    answer = RedirectResponse(f"{page}?{rest}" if rest else page, 303)
     answer.set_cookie(COOKIE, token, httponly=True, samesite="strict")
     return answer
+
+
+def _without_token(query: str) -> str:
+    """The rest of it as it was given: it says how the page is to look."""
+    pairs = query.split("&")
+    return "&".join(pair for pair in pairs if unquote_plus(pair.partition("=")[0]) != "token")
 
 
 async def _refuse(code: int, text: str, scope: Scope, receive: Receive, send: Send) -> None:

@@ -338,6 +338,20 @@ async def test_with_a_token_only_the_health_checks_are_open() -> None:
         assert await answers(f"{server.url}/?token={TOKEN}") == 303
 
 
+async def test_trading_a_token_for_a_cookie_keeps_the_rest_of_the_address() -> None:
+    app = create_app(Settings(source=URL, token=TOKEN), open_segmenter=FakeTracker, times=TIMES)
+    async with serving(app) as server:
+        page = f"{server.url}/display/main"
+        for given, kept in [
+            (f"?view=composed&hold=1&token={TOKEN}", "?view=composed&hold=1"),
+            (f"?%74oken={TOKEN}&view=a%26b%20c&tokens=2", "?view=a%26b%20c&tokens=2"),
+            (f"?token={TOKEN}", ""),
+        ]:
+            traded = await ask("GET", page + given)
+            assert (traded.code, traded.headers["location"]) == (303, f"/display/main{kept}")
+            assert TOKEN in traded.headers["set-cookie"]
+
+
 def test_another_address_needs_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TROCAR_TOKEN", raising=False)
     with pytest.raises(UsageError, match=r"expected a token to serve on 0\.0\.0\.0"):
