@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import struct
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -58,6 +58,7 @@ class Stage:
     loss: float = 0.0  # share of packets that get lost, those of masks among them
     frames_flow: bool = True
     status: dict[str, Any] = field(default_factory=dict)
+    answer: Callable[[], Response] | None = None  # what comes in the place of the status
     offers: list[str] = field(default_factory=list)  # the views that were asked for
     refuse: str = ""  # the sentence with which offers are refused
     masks_sent: int = 0
@@ -105,7 +106,7 @@ class Stage:
     async def _status(self, name: str) -> Response:
         if name != "main":
             return JSONResponse({"detail": f"no session is called {name}"}, 404)
-        return JSONResponse(self.status)
+        return self.answer() if self.answer else JSONResponse(self.status)
 
     async def _offer(self, name: str, request: Request) -> Response:
         body = await request.json()

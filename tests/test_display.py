@@ -6,10 +6,12 @@ import asyncio
 import functools
 import os
 import signal
+from collections.abc import AsyncIterator, Callable
 
 import numpy as np
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
+from fastapi.responses import HTMLResponse, StreamingResponse
 
 from service.app import create_app
 from service.settings import Settings
@@ -105,6 +107,47 @@ async def test_a_service_that_does_not_answer_is_told(chromium: str) -> None:
         assert "does not answer" in await browser.page.inner_text("#sentence")
         await browser.page.unroute("**/api/**")
         await browser.badge("LIVE")
+
+
+def page_of_a_proxy() -> Response:
+    return HTMLResponse("<title>Sign in</title>")
+
+
+def cut_off() -> Response:
+    return Response(b'{"badge": "LI', headers={"Content-Length": "900"})
+
+
+def stalled() -> Response:
+    async def body() -> AsyncIterator[bytes]:
+        yield b'{"badge": "LI'
+        await asyncio.sleep(30)
+
+    return StreamingResponse(body())
+
+
+@pytest.mark.parametrize("answer", [page_of_a_proxy, cut_off, stalled])
+async def test_an_answer_that_cannot_be_read_is_told_and_asked_for_again(
+    chromium: str, answer: Callable[[], Response]
+) -> None:
+    stage = Stage()
+    async with serving(stage.app()) as server, open_page(chromium, server.url + PAGE) as browser:
+        await browser.badge("LIVE", 40)
+        stage.answer = answer
+        await browser.badge("CONNECTION LOST")
+        assert "cannot be read" in await browser.page.inner_text("#sentence")
+        stage.answer = None
+        await browser.badge("LIVE")
+
+
+async def test_a_state_that_is_old_is_not_trusted(chromium: str) -> None:
+    """Whatever became of the answers: that none came is enough."""
+    judged = """async (statusMs) => (await import("/static/badge.js")).judge({
+      status: { badge: "LIVE" }, statusMs, refusal: "", masks: "fine", silentMs: 40,
+      connection: { state: "connected", sentence: "" },
+    }).text"""
+    async with serving(Stage().app()) as server, open_page(chromium, server.url + PAGE) as browser:
+        assert await browser.page.evaluate(judged, 400) == "LIVE"
+        assert await browser.page.evaluate(judged, 3000) == "CONNECTION LOST"
 
 
 @pytest.mark.parametrize("view", ["", "?view=composed"])

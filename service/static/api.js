@@ -5,7 +5,7 @@ const PATIENCE_MS = 5000;
 export class Refusal extends Error {
   constructor(sentence, status) {
     super(sentence);
-    this.status = status; // 0: no answer at all
+    this.status = status; // 0: no answer, or none that can be read
   }
 }
 
@@ -30,7 +30,16 @@ export async function ask(path, { method = "GET", json, sdp, patienceMs = PATIEN
 }
 
 export async function askJson(path, options) {
-  return (await ask(path, options)).json();
+  return read(await ask(path, options), "json");
+}
+
+// The body of an answer, as "json" or "text". It may be cut off, or be the page of a proxy.
+export async function read(response, as) {
+  try {
+    return await response[as]();
+  } catch {
+    throw new Refusal("The service's answer cannot be read.", 0);
+  }
 }
 
 async function sentence(response) {
@@ -60,8 +69,9 @@ export function poll(path, everyMs, onAnswer, onRefusal) {
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       if (!stopped) onRefusal(error);
+    } finally {
+      if (!stopped) timer = setTimeout(once, everyMs);
     }
-    if (!stopped) timer = setTimeout(once, everyMs);
   };
   once();
   return () => {

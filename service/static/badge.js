@@ -27,8 +27,9 @@ export function knowsClasses(text) {
 // silentMs: since the last picture, null before the first; masks: "fine", "held" or "missing".
 export function judge({ status, statusMs, refusal, connection, silentMs, masks }) {
   const started = silentMs !== null;
-  if (refusal && (status === null || statusMs > STATUS_MS)) return lost(refusal);
+  if (refusal && status === null) return lost(refusal);
   if (status === null) return { text: "CONNECTING", kind: "warn", sentence: "" };
+  if (statusMs > STATUS_MS) return lost(refusal || "The service does not answer.");
   if (connection.state === "lost") return lost(connection.sentence);
   const [text] = status.badge.split(", "); // "LIVE, MODEL RATE": the rate is told by a note
   if (FAULTS[text]?.[0] === "bad") return fault(text);

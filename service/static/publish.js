@@ -1,6 +1,6 @@
 // Publishes this computer's camera into a session, by WHIP (RFC 9725).
 
-import { ask, Refusal } from "./api.js";
+import { ask, read, Refusal } from "./api.js";
 import { completeOffer, newPeer } from "./peer.js";
 
 const SIZE = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 } };
@@ -42,7 +42,7 @@ export class Publisher {
     const sdp = await completeOffer(peer);
     const answer = await ask(`/whip/${encodeURIComponent(this.session)}`, { method: "POST", sdp });
     this.place = answer.headers.get("Location");
-    await peer.setRemoteDescription({ type: "answer", sdp: await answer.text() });
+    await peer.setRemoteDescription({ type: "answer", sdp: await read(answer, "text") });
   }
 
   async stop(sentence = "") {
