@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.browser import CAMERA, open_page
+from tests.browser import CAMERA, Browser, open_page
 from tests.live import get_json, serving
 from tests.test_display import app
 
@@ -92,22 +92,64 @@ async def test_it_fits_any_screen_and_finger(chromium: str, size: tuple[int, int
         )
 
 
+CARD = "document.querySelector('.card:nth-child(2)')"
+SAID = f"{CARD}.querySelector('.camera-state').textContent"
+# A browser that takes a second to ask whether the camera may be used; what it gave is kept.
+SLOW_CAMERA = """() => {
+  window.cameras = [];
+  const real = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  navigator.mediaDevices.getUserMedia = async (wanted) => {
+    await new Promise((go) => setTimeout(go, 1000));
+    const stream = await real(wanted);
+    window.cameras.push(stream.getTracks()[0]);
+    return stream;
+  };
+}"""
+CAMERAS_ON = "window.cameras.filter(({ readyState }) => readyState === 'live').length"
+
+
+async def open_inbound(browser: Browser) -> None:
+    """A second session, to be published into."""
+    await browser.until("document.querySelector('.card')")
+    await browser.page.fill("[name=source]", "whip://")
+    await browser.page.click("#new button")
+    await browser.until("document.querySelectorAll('.card').length === 2", 60)
+
+
+async def test_a_camera_is_off_once_publishing_was_stopped_however_early(chromium: str) -> None:
+    async with (
+        serving(app()) as server,
+        open_page(chromium, server.url, size=(1280, 900), arguments=CAMERA) as browser,
+    ):
+        await open_inbound(browser)
+        await browser.page.evaluate(SLOW_CAMERA)
+        button = browser.page.locator(".card:nth-child(2) .publish")
+        for _ in range(2):  # the second while the browser still asks
+            await button.click()
+        await browser.until("window.cameras.length === 1")
+        await browser.until(f"{CAMERAS_ON} === 0")
+        assert await button.inner_text() == "Publish this camera"
+        for _ in range(3):
+            await button.click()
+        await browser.until(f"{SAID} === 'This camera is being published.'", 30)
+        await browser.until("window.cameras.length === 3")
+        await browser.until(f"{CAMERAS_ON} === 1")
+        await button.click()
+        await browser.until(f"{CAMERAS_ON} === 0")
+        assert browser.console == []
+
+
 async def test_this_computer_s_camera_is_published(chromium: str) -> None:
     async with (
         serving(app()) as server,
         open_page(chromium, server.url, size=(1280, 900), arguments=CAMERA) as browser,
     ):
         page = browser.page
-        await browser.until("document.querySelector('.card')")
+        await open_inbound(browser)
         assert not await page.is_visible("[data-id=main] .publish")
-        await page.fill("[name=source]", "whip://")
-        await page.click("#new button")
-        await browser.until("document.querySelectorAll('.card').length === 2", 60)
-        card = "document.querySelector('.card:nth-child(2)')"
         await page.click(".card:nth-child(2) .publish")
-        said = f"{card}.querySelector('.camera-state').textContent"
-        await browser.until(f"{said} === 'This camera is being published.'", 30)
-        state = f"{card}.querySelector('.state').textContent"
+        await browser.until(f"{SAID} === 'This camera is being published.'", 30)
+        state = f"{CARD}.querySelector('.state').textContent"
         await browser.until(f"{state} === 'LIVE'", 60)
         await page.click(".card:nth-child(2) .publish")
         await browser.until(f"{state} === 'SOURCE LOST'", 30)

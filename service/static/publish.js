@@ -11,25 +11,28 @@ export class Publisher {
   constructor(session, video, onState) {
     Object.assign(this, { session, video, onState });
     this.stream = this.peer = this.place = null;
-  }
-
-  get on() {
-    return this.stream !== null;
+    this.on = false; // from start() on, while the camera is asked for too
+    this.turn = 0; // of the last start or stop; what an earlier one waited for is given back
   }
 
   async start() {
+    if (this.on) this.stop();
+    const turn = (this.turn += 1);
+    this.on = true;
     this.onState("asking", "Waiting for the camera.");
     try {
-      this.stream = await navigator.mediaDevices.getUserMedia(WANTED);
-      this.video.srcObject = this.stream;
-      await this.#publish();
-      this.onState("on", "This camera is being published.");
+      const stream = await navigator.mediaDevices.getUserMedia(WANTED);
+      if (turn !== this.turn) return turnOff(stream);
+      this.stream = this.video.srcObject = stream;
+      await this.#publish(turn);
+      if (turn === this.turn) this.onState("on", "This camera is being published.");
     } catch (error) {
+      if (turn !== this.turn) return;
       await this.stop(error instanceof Refusal ? error.message : cameraTrouble(error));
     }
   }
 
-  async #publish() {
+  async #publish(turn) {
     const peer = newPeer();
     this.peer = peer;
     const [track] = this.stream.getVideoTracks();
@@ -40,20 +43,33 @@ export class Publisher {
       this.stop("The connection to the service broke.");
     };
     const sdp = await completeOffer(peer);
+    if (turn !== this.turn) return;
     const answer = await ask(`/whip/${encodeURIComponent(this.session)}`, { method: "POST", sdp });
-    this.place = answer.headers.get("Location");
+    const place = answer.headers.get("Location");
+    if (turn !== this.turn) return leave(place);
+    this.place = place;
     await peer.setRemoteDescription({ type: "answer", sdp: await read(answer, "text") });
   }
 
   async stop(sentence = "") {
     const { stream, peer, place } = this;
     this.stream = this.peer = this.place = null;
-    stream?.getTracks().forEach((track) => track.stop());
+    this.turn += 1;
+    this.on = false;
+    if (stream) turnOff(stream);
     this.video.srcObject = null;
     this.onState("off", sentence);
-    if (place) await ask(place, { method: "DELETE" }).catch(() => {}); // gone already: as wished
+    if (place) await leave(place);
     peer?.close();
   }
+}
+
+function turnOff(stream) {
+  for (const track of stream.getTracks()) track.stop();
+}
+
+async function leave(place) {
+  await ask(place, { method: "DELETE" }).catch(() => {}); // gone already: as wished
 }
 
 function cameraTrouble(error) {
