@@ -29,7 +29,7 @@ CODES: dict[type[Exception], int] = {
     ModelError: 400,  # a profile that does not fit, an engine that cannot run here
     StreamingError: 400,  # an offer that cannot be answered, a source that cannot be opened
 }
-RETRY_AFTER_S = 10
+TRY_AGAIN = {"Retry-After": "10"}  # seconds; goes with every 503
 LONGEST = 250  # characters
 
 
@@ -42,7 +42,7 @@ def say_refusals(app: FastAPI) -> None:
 
 async def _say(_: Request, error: Exception) -> JSONResponse:
     code = next(code for kind, code in CODES.items() if isinstance(error, kind))
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if code == 503 else None
+    headers = TRY_AGAIN if code == 503 else None
     sentence = " ".join(str(error).split())[:LONGEST]  # it may quote what was given
     return JSONResponse({"detail": sentence}, code, headers)
 

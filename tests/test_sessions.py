@@ -167,6 +167,7 @@ async def test_ready_means_warm_and_a_place_free() -> None:
             await frames(viewer, 3)
             refused = await ask("GET", ready)
             assert (refused.code, refused.json["detail"]) == (503, "every place is taken")
+            assert int(refused.headers["retry-after"]) > 0
         server.session._model_up = False
         assert (await ask("GET", ready)).json["detail"] == "the model is not answering"
         assert (await ask("GET", f"{server.url}/healthz")).code == 200

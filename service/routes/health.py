@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, HTTPException, Response
 
 from service.metrics import CONTENT_TYPE
+from service.refusals import TRY_AGAIN
 from service.routes.registry import Registry, problems
 from service.schemas import Health
 
@@ -22,7 +23,7 @@ async def readyz(registry: Registry) -> Health:
     """The models answer and a viewer would be admitted; 503 with the reason otherwise."""
     reason = registry.why_not_ready()
     if reason is not None:
-        raise HTTPException(503, reason)
+        raise HTTPException(503, reason, TRY_AGAIN)
     return Health(status="ready")
 
 
