@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from models.errors import ProfileError
@@ -16,11 +18,20 @@ def known_profiles(settings: Settings) -> dict[str, str]:
     """Name -> what the tracker opens: the embedded ones, the command line's, the media folder's."""
     known = {name: name for name in EMBEDDED_NAMES}
     if settings.media is not None:
-        files = itertools.islice(sorted(settings.media.glob("*.safetensors")), MOST_LISTED)
-        known |= {file.stem: str(file) for file in files if file.stem not in known}
+        files = itertools.islice(_profiles_in(settings.media), MOST_LISTED)
+        known |= {name: path for name, path in files if name not in known}
     if settings.profile is not None and settings.profile not in known:
         known[Path(settings.profile).stem] = settings.profile
     return known
+
+
+def _profiles_in(media: Path) -> Iterator[tuple[str, str]]:
+    """Name and real path of each, in order; links are followed, so that none leads out."""
+    root = os.path.realpath(media)
+    for file in sorted(media.glob("*.safetensors")):
+        path = os.path.realpath(file)
+        if Path(path).is_relative_to(root):
+            yield file.stem, path
 
 
 def profile_named(name: str, settings: Settings) -> str:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from models.errors import ProfileError
 from service.cli import main
 from service.errors import UsageError
+from service.profiles import known_profiles, profile_named
 from service.settings import Settings
 from service.source_policy import SourcePolicy, SourceRefusedError
 from streaming.errors import SourceError
@@ -116,6 +118,26 @@ def test_recordings_stay_inside_their_folder(tmp_path: Path) -> None:
         policy.admit("none.mp4")
     with pytest.raises(SourceRefusedError, match="--media"):
         SourcePolicy().admit(str(clip))
+
+
+def test_profiles_stay_inside_their_folder(tmp_path: Path) -> None:
+    media = tmp_path / "media"
+    (media / "old").mkdir(parents=True)
+    for file in (
+        media / "own.safetensors",
+        media / "old/v1.safetensors",
+        tmp_path / "no.safetensors",
+    ):
+        file.write_bytes(b"x")
+    (media / "first.safetensors").symlink_to("old/v1.safetensors")
+    (media / "out.safetensors").symlink_to(tmp_path / "no.safetensors")
+    (media / "circle.safetensors").symlink_to("circle.safetensors")
+    settings = Settings(media=media)
+    known = known_profiles(settings)
+    assert known["own"] == str(media / "own.safetensors")
+    assert known["first"] == str(media / "old/v1.safetensors")
+    with pytest.raises(ProfileError, match="expected a profile of"):
+        profile_named("out", settings)
 
 
 def test_devices_only_when_allowed() -> None:
