@@ -30,7 +30,7 @@ class VideoFile:
         if not path.is_file():
             raise SourceError(f"expected a video file, found no file {path}")
         try:
-            self._container = av.open(str(path))
+            self._container = av.open(f"file:{path}")  # a colon in its name is no protocol
         except av.error.FFmpegError as error:
             reason = error.strerror or type(error).__name__
             raise SourceError(

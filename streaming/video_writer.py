@@ -31,7 +31,7 @@ class _H264File:
     def __init__(self, path: Path, rate: Fraction, options: dict[str, str]) -> None:
         pieces = CLUSTERS if path.suffix == ".mkv" else FRAGMENTS
         try:
-            self._container = av.open(str(path), "w", options=pieces)
+            self._container = av.open(f"file:{path}", "w", options=pieces)
         except (av.error.FFmpegError, OSError) as error:
             raise SinkError(f"cannot write {path.name} ({error})") from error
         self._stream = self._container.add_stream("libx264", rate=rate, options=options)

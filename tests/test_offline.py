@@ -267,6 +267,14 @@ def test_a_source_is_never_overwritten_by_its_result(
     assert clip.read_bytes() == before
 
 
+def test_names_with_a_colon(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative, as they are typed: FFmpeg takes what comes before the colon for a protocol."""
+    write_clip(tmp_path / "10:30.avi", frames=2)
+    monkeypatch.chdir(tmp_path)
+    assert main(["segment", "10:30.avi", "-o", "11:45"]) == 0
+    check_outputs(tmp_path / "11:45", 2, (96, 128))
+
+
 def test_output_that_cannot_be_written(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
