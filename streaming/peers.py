@@ -147,6 +147,8 @@ class Peers:
         if not wanted:
             raise OfferError("expected an offer to receive video, it has no video section")
         viewer = self._viewers[key] = Viewer(connection, self._renditions[view])
+        for one in connection.getTransceivers():  # what nobody reads would pile up
+            one.direction = "sendonly" if one is wanted[0] else "inactive"
         when_gone(connection, self._connect_s, lambda: self._gone(key))
 
         @connection.on("datachannel")

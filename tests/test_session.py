@@ -7,15 +7,22 @@ import contextlib
 import functools
 import http.client
 import os
+import re
 import signal
 import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from aiortc import RTCConfiguration, RTCPeerConnection
+from aiortc import (
+    AudioStreamTrack,
+    RTCConfiguration,
+    RTCPeerConnection,
+    RTCSessionDescription,
+)
 from fastapi import FastAPI
 
 from service.app import create_app
@@ -25,11 +32,12 @@ from service.phantom_source import PhantomScenes, PhantomUrl
 from service.settings import Settings
 from streaming.mark import read_mark
 from streaming.peers import Peers
-from streaming.rendition import Rendition
+from streaming.rendition import Rendition, Shot
 from tests.asking import ask
-from tests.clips import write_clip
+from tests.clips import picture, write_clip
 from tests.fakes import FakeTracker, open_named_after_the_wait_policy
 from tests.live import Server, Viewer, post_json, serving
+from tests.publisher import NumberedTrack
 
 URL = "phantom://?seed=3&size=320x240&fps=20&mark=1"
 TIMES = ModelTimes(start_s=60, first_step_s=5, step_s=0.6)
@@ -214,8 +222,8 @@ async def test_vanished_viewer_is_forgotten() -> None:
 
 
 async def test_an_offer_that_never_connects_gives_its_place_back() -> None:
-    picture = Rendition("overlay", lambda _: None)
-    peers = Peers({"overlay": picture}, limit=1, connect_s=0.3)
+    rendition = Rendition("overlay", lambda _: None)
+    peers = Peers({"overlay": rendition}, limit=1, connect_s=0.3)
     viewer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     viewer.addTransceiver("video", direction="recvonly")
     await viewer.setLocalDescription(await viewer.createOffer())
@@ -229,7 +237,43 @@ async def test_an_offer_that_never_connects_gives_its_place_back() -> None:
         assert asyncio.get_running_loop().time() < end
         await asyncio.sleep(0.05)
     await peers.close()
-    await picture.close()
+    await rendition.close()
+
+
+async def test_a_camera_and_a_microphone_that_a_viewer_offers_are_not_decoded() -> None:
+    """As a page does that watches with plain addTrack."""
+    rendition = Rendition("overlay", lambda _: None)
+    peers = Peers({"overlay": rendition}, limit=1)
+    viewer, camera = RTCPeerConnection(RTCConfiguration(iceServers=[])), NumberedTrack()
+    viewer.addTrack(camera)
+    viewer.addTrack(AudioStreamTrack())
+    try:
+        await viewer.setLocalDescription(await viewer.createOffer())
+        answer = (await peers.answer(viewer.localDescription.sdp)).sdp
+        assert re.findall("^a=(sendrecv|sendonly|recvonly|inactive)", answer, re.MULTILINE) == [
+            "sendonly",
+            "inactive",
+        ]
+        await viewer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+        (connection,) = peers._connections.values()
+        received: list[Any] = [one.receiver.track for one in connection.getTransceivers()]
+        watched: asyncio.Task[object] = asyncio.create_task(
+            viewer.getTransceivers()[0].receiver.track.recv()
+        )
+        end = asyncio.get_running_loop().time() + 20
+        number = 0
+        while number < 20 or not watched.done():
+            assert asyncio.get_running_loop().time() < end
+            camera.show()
+            rendition.show(Shot(lambda: picture(0, (64, 96)), 40_000_000 * number, number))
+            number += 1
+            await asyncio.sleep(0.04)
+        await watched
+        assert [track._queue.qsize() for track in received] == [0, 0]
+    finally:
+        await viewer.close()
+        await peers.close()
+        await rendition.close()
 
 
 async def test_a_picture_that_does_not_go_out_is_not_called_live(
