@@ -49,6 +49,7 @@ class NetworkStream:
                 format="v4l2" if parts.scheme == "v4l2" else None,
                 options=OPTIONS[parts.scheme],
                 timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S),
+                metadata_errors="replace",  # a title need not be UTF-8
             )
         except (av.error.FFmpegError, OSError) as error:
             raise SourceError(self._say("expected a stream, cannot open it", error)) from error

@@ -30,7 +30,8 @@ class VideoFile:
         if not path.is_file():
             raise SourceError(f"expected a video file, found no file {path}")
         try:
-            self._container = av.open(f"file:{path}")  # a colon in its name is no protocol
+            # A colon in its name is no protocol, and its title need not be UTF-8.
+            self._container = av.open(f"file:{path}", metadata_errors="replace")
         except av.error.FFmpegError as error:
             reason = error.strerror or type(error).__name__
             raise SourceError(

@@ -29,10 +29,13 @@ def write_clip(
     times_ms: list[int] | None = None,
     grey: bool = False,
     faststart: bool = False,
+    title: str | None = None,
 ) -> Path:
-    """An H.264 mp4; times_ms: presentation times for a variable frame rate."""
+    """An H.264 mp4; times_ms: presentation times for a variable frame rate; title: in metadata."""
     options = {"movflags": "faststart"} if faststart else {}
     with av.open(str(path), "w", options=options) as container:
+        if title is not None:
+            container.metadata["title"] = title
         stream = container.add_stream("libx264", rate=25, options={"g": "4", "crf": "12"})
         stream.height, stream.width = size
         stream.pix_fmt = "gray" if grey else "yuv444p" if size[0] % 2 or size[1] % 2 else "yuv420p"

@@ -13,9 +13,19 @@ from pathlib import Path
 
 
 class RtspServer:
-    """Serves one H.264 stream to anyone, until `stop`; may be started again on the same port."""
+    """Serves one H.264 stream to anyone, until `stop`; may be started again on the same port.
 
-    def __init__(self, folder: Path, port: int = 0, size: str = "320x240", fps: int = 25) -> None:
+    title: of the stream, sent in Latin-1
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        port: int = 0,
+        size: str = "320x240",
+        fps: int = 25,
+        title: str = "scope",
+    ) -> None:
         self._listener = socket.create_server(("127.0.0.1", port))
         self.port = self._listener.getsockname()[1]
         self.url = f"rtsp://127.0.0.1:{self.port}/scope"
@@ -37,6 +47,7 @@ class RtspServer:
             assert time.monotonic() < end, "ffmpeg wrote no session description"
             time.sleep(0.05)
         text = re.sub(r"m=video \d+", "m=video 0", sdp.read_text())
+        text = re.sub(r"^s=.*$", f"s={title}", text, flags=re.MULTILINE)
         lines = [line for line in text.splitlines() if not line.startswith("SDP:")]
         self._sdp = "\r\n".join([*lines, "a=control:track0", ""])
         self._stopped = threading.Event()
@@ -98,7 +109,7 @@ class RtspServer:
             extra = "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN\r\n"
         number = sequence[1] if sequence else "0"
         head = f"RTSP/1.0 200 OK\r\nCSeq: {number}\r\n{extra}Content-Length: {len(body)}\r\n\r\n"
-        connection.sendall((head + body).encode())
+        connection.sendall((head + body).encode("latin-1"))
         if method == "PLAY":
             self._players.append(connection)
 

@@ -53,6 +53,16 @@ def test_a_stream_gives_its_frames_as_they_come(tmp_path: Path, ffmpeg: str) -> 
     assert 15 < 19 / ((stamps[-1] - stamps[10]) / 1e9) < 40, "about 25 frames a second"
 
 
+def test_a_title_that_is_not_utf8_does_not_matter(tmp_path: Path, ffmpeg: str) -> None:
+    server = RtspServer(tmp_path, title="Hörsaal 1")
+    try:
+        source = open_source(server.url)
+        assert len(list(itertools.islice(source, 3))) == 3
+        source.close()
+    finally:
+        server.stop()
+
+
 def test_a_killed_stream_is_back_within_three_seconds_of_its_return(
     tmp_path: Path, ffmpeg: str
 ) -> None:

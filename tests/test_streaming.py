@@ -112,6 +112,15 @@ def test_file_is_played_at_its_own_pace_and_looped(tmp_path: Path) -> None:
     assert steps == pytest.approx(np.full(24, 40), abs=1)
 
 
+@pytest.mark.parametrize("kind", ["avi", "mkv"])
+def test_a_title_that_is_not_utf8_does_not_matter(tmp_path: Path, kind: str) -> None:
+    path = write_clip(tmp_path / f"clip.{kind}", frames=10, title="Operation for Mueller")
+    written = path.read_bytes()
+    assert b"Mueller" in written
+    path.write_bytes(written.replace(b"Mueller", "Müller ".encode("latin-1")))
+    assert sum(1 for _ in open_source(str(path), loop=False)) == 10
+
+
 def test_a_file_played_once_ends_and_is_not_opened_again(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.mp4", frames=10)
     pump = Pump(lambda: pytest.fail("opened again"), LatestSlot())
