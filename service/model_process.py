@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from service.settings import let_threads_sleep
 log = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 2.0  # between copies of the learner, for the process after this one
+MOST_RAISED = 3  # steps in a row; a sticky CUDA error goes only with its process
 
 
 class ModelFailedError(ServiceError):
@@ -106,6 +107,7 @@ class ModelProcess:
         self._pipe: Connection | None = None
         self._memory: SharedMemory | None = None
         self._steps = 0
+        self._raised = 0  # steps in a row that raised
         self._closed = False
         self.classes: tuple[ClassSpec, ...] = ()
         self.starts = 0
@@ -129,7 +131,7 @@ class ModelProcess:
         await self._do(self._start)
 
     async def step(self, image_rgb: UInt8Array) -> Segmentation:
-        """Segment a frame. Raises ModelFailedError; after it, `start` again."""
+        """Segment a frame. Raises ModelFailedError; after it, `start` again unless `alive`."""
         result: Segmentation = await self._do(self._step, image_rgb)
         return result
 
@@ -175,7 +177,7 @@ class ModelProcess:
         let_threads_sleep()
         self._process.start()
         theirs.close()
-        self._pipe, self._steps = ours, 0
+        self._pipe, self._steps, self._raised = ours, 0, 0
         self.starts += 1
         answer = self._answer(self._times.start_s)
         self.classes = answer
@@ -189,10 +191,20 @@ class ModelProcess:
         np.ndarray(image_rgb.shape, np.uint8, memory.buf)[:] = image_rgb
         self._send(_Step(memory.name, (height, width, 3)))
         limit = self._times.step_s if self._steps else self._times.first_step_s
-        results: tuple[ClassResult, ...] = self._answer(limit)
-        self._steps += 1
+        results: tuple[ClassResult, ...] | _Raised = self._receive(limit)
+        if isinstance(results, _Raised):
+            self._step_raised(results)
+        self._steps, self._raised = self._steps + 1, 0
         classes = np.ndarray((height, width), np.uint8, memory.buf, image_rgb.nbytes).copy()
         return Segmentation(classes, results, (time.perf_counter() - started) * 1e3)
+
+    def _step_raised(self, raised: _Raised) -> NoReturn:
+        """One bad frame costs itself; a model that does nothing but raise is ended."""
+        self._raised += 1
+        if self._raised < MOST_RAISED:
+            raise ModelFailedError(f"step failed: {raised.kind}")
+        self._stop()
+        raise ModelFailedError(f"{self._raised} steps in a row failed: {raised.kind}")
 
     def _call(self, call: _Call) -> Any:
         self._send(call)
@@ -208,7 +220,13 @@ class ModelProcess:
             raise ModelFailedError("model process is gone") from error
 
     def _answer(self, limit_s: float) -> Any:
-        assert self._pipe is not None
+        answer = self._receive(limit_s)
+        if isinstance(answer, _Raised):
+            raise ModelFailedError(f"call failed: {answer.kind}")
+        return answer
+
+    def _receive(self, limit_s: float) -> Any:
+        """The next answer, which may be _Raised; lessons that come before it are noted."""
         try:
             answer = self._next(limit_s)
             while isinstance(answer, _Learnt):
@@ -220,8 +238,6 @@ class ModelProcess:
         if isinstance(answer, ModelError):
             self._stop()
             raise answer
-        if isinstance(answer, _Raised):
-            raise ModelFailedError(f"step failed: {answer.kind}")
         return answer
 
     def _next(self, limit_s: float) -> Any:
@@ -293,6 +309,7 @@ def _run_model(pipe: Connection, open_segmenter: OpenSegmenter) -> None:
     pipe.send(segmenter.classes)
     learning = _Learning(segmenter)
     memory: SharedMemory | None = None
+    raising = False
     while True:
         try:
             command = pipe.recv()
@@ -308,9 +325,12 @@ def _run_model(pipe: Connection, open_segmenter: OpenSegmenter) -> None:
                 memory = SharedMemory(command.memory)
             pipe.send(_look_at(memory, command.shape, segmenter))
         except Exception as error:  # anything a model may raise must reach the supervisor
-            log.exception("model step failed")
+            if not raising:  # said once, not per frame
+                log.exception("model step failed")
+            raising = True
             pipe.send(_Raised(type(error).__name__))
             continue
+        raising = False
         pipe.send(learning.learn())
 
 

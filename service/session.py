@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 LONGEST_DEADLINE_S = 0.5
 CLOSE_S = 2.5  # a source whose read does not return is left to its thread
-RESTART_S = (0.5, 5.0)  # first and longest pause before a model is started again
+RESTART_S = (0.5, 5.0)  # first and longest pause between starts that bring no step
 SILENCE_S = 1.0  # without a frame for this long, a source counts as lost, a picture as stale
 
 
@@ -90,6 +90,8 @@ class Session:
         self._last: Segmentation | None = None
         self._badge = Badge.STARTING
         self._model_up = False
+        self._model_failing = False  # no step has succeeded since one failed
+        self._restart_pause_s = 0.0
         self._closed = False
 
     async def start(self, admit: Callable[[float], None] = lambda fps: None) -> None:
@@ -249,6 +251,7 @@ class Session:
 
     def _take_result(self, result: Segmentation) -> None:
         self._last = result
+        self._model_failing, self._restart_pause_s = False, 0.0
         self._numbers.note_step(result)
 
     def _deadline_s(self) -> float:
@@ -264,17 +267,19 @@ class Session:
     def _model_failed(self, failure: ModelFailedError) -> None:
         if self._closed:  # the step under way was ended with the process
             return
-        log.warning("model failed: %s", failure)
+        if not self._model_failing or not self._model.alive:  # said once, and when it is restarted
+            log.warning("model failed: %s", failure)
+        self._model_failing = True
         self._numbers.failures += 1
         if self._model_up:
             self._model_up = False
             self._restart = asyncio.create_task(self._restart_model(), name="restart")
 
     async def _restart_model(self) -> None:
-        pause_s = RESTART_S[0]
         while True:
             try:
                 if not self._model.alive:
+                    await self._pause_before_restart()
                     await self._model.start()
                     await self._model.freeze(self._frozen)
                 self._model_up = True
@@ -282,8 +287,12 @@ class Session:
                 log.warning("model does not start: %s", type(failure).__name__)
             else:
                 return
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, RESTART_S[1])
+
+    async def _pause_before_restart(self) -> None:
+        """None before the first restart, then longer ones until a step succeeds."""
+        pause_s = self._restart_pause_s
+        self._restart_pause_s = min(max(2 * pause_s, RESTART_S[0]), RESTART_S[1])
+        await asyncio.sleep(pause_s)
 
     def _show_plain(self, frame: Frame, badge: Badge) -> None:
         self._badge = badge

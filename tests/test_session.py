@@ -123,12 +123,45 @@ async def test_model_dies_by_itself() -> None:
 
 
 async def test_model_raises_and_goes_on() -> None:
-    async with serving(app_with(raise_at=(25,))) as server, server.viewer() as viewer:
+    async with serving(app_with(raise_at=(25, 30, 31, 35))) as server, server.viewer() as viewer:
         await frames(viewer, 60)
         status = await server.status()
-    assert status["model_failures"] == 1
-    assert status["model_starts"] == 1
+    assert status["model_failures"] == 4
+    assert status["model_starts"] == 1, "one bad frame, or two, are no reason"
     assert status["badge"] == "DEMO"
+
+
+async def test_a_model_that_does_nothing_but_raise_is_started_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As after a CUDA error, which stays until its process ends."""
+    forever = tuple(range(25, 10_000))
+    async with serving(app_with(raise_at=forever)) as server, server.viewer() as viewer:
+        await frames(viewer, 10)
+        await shows_plain_then_recovers(server, viewer, "AI OFF")
+        status = await server.status()
+    assert status["model_starts"] >= 2
+    assert status["model_failures"] >= 3
+    said = [one.getMessage() for one in caplog.records if "model failed" in one.getMessage()]
+    assert said[:2] == [
+        "model failed: step failed: RuntimeError",
+        "model failed: 3 steps in a row failed: RuntimeError",
+    ]
+    assert len(said) <= 2 * status["model_starts"]
+
+
+async def test_a_model_that_never_works_is_started_ever_less_often(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("service.session.RESTART_S", (0.2, 60.0))
+    forever = tuple(range(1, 10_000))
+    async with serving(app_with(raise_at=forever)) as server, server.viewer() as viewer:
+        await frames(viewer, 100)
+        status = await server.status()
+    assert status["badge"] == "AI OFF"
+    assert 2 <= status["model_starts"] <= 7
+    assert status["model_failures"] <= 3 * status["model_starts"]
+    assert caplog.text.count("model failed") <= status["model_starts"] + 1, "not once a frame"
 
 
 async def test_a_learner_that_fails_costs_no_picture() -> None:
