@@ -42,6 +42,8 @@ class NetworkStream:
         parts = urlsplit(url)
         self._place = parts.path if parts.scheme == "v4l2" else (parts.hostname or "")
         self._closed = threading.Event()
+        self._starting = threading.Lock()
+        self._started = False  # from then on the container is the iteration's to close
         self.corrupt = 0  # packets that could not be decoded
         try:
             self._container = av.open(
@@ -63,6 +65,10 @@ class NetworkStream:
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames until the stream ends or is closed. Raises SourceError when it breaks off."""
+        with self._starting:
+            if self._closed.is_set():
+                return
+            self._started = True
         started_ns = time.monotonic_ns()
         try:
             for index, picture in enumerate(self._pictures()):
@@ -93,8 +99,11 @@ class NetworkStream:
             yield from pictures
 
     def close(self) -> None:
-        """End the iteration at its next frame, or when its read times out."""
-        self._closed.set()
+        """End the iteration at its next frame, or when its read times out; may be called twice."""
+        with self._starting:
+            self._closed.set()
+            if not self._started:
+                self._container.close()
 
     def _say(self, what: str, error: Exception) -> str:
         reason = getattr(error, "strerror", None) or type(error).__name__

@@ -7,6 +7,7 @@ import shutil
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from streaming.errors import SourceError
@@ -51,6 +52,27 @@ def test_a_stream_gives_its_frames_as_they_come(tmp_path: Path, ffmpeg: str) -> 
     stamps = [frame.captured_ns for frame in frames]
     assert stamps == sorted(stamps)
     assert 15 < 19 / ((stamps[-1] - stamps[10]) / 1e9) < 40, "about 25 frames a second"
+
+
+def test_a_stream_that_is_only_tried_holds_no_connection(tmp_path: Path, ffmpeg: str) -> None:
+    """As when `trocar serve` looks whether there is a source, before it starts."""
+    server = RtspServer(tmp_path)
+    try:
+        before = connections_to(server.port)
+        source = open_source(server.url)
+        assert connections_to(server.port) == before + 1
+        source.close()
+        source.close()
+        assert connections_to(server.port) == before
+        assert list(source) == []
+    finally:
+        server.stop()
+
+
+def connections_to(port: int) -> int:
+    """TCP connections of this process to a port."""
+    connections = psutil.Process().net_connections("tcp")
+    return sum(1 for one in connections if one.raddr and one.raddr.port == port)
 
 
 def test_a_title_that_is_not_utf8_does_not_matter(tmp_path: Path, ffmpeg: str) -> None:
