@@ -121,6 +121,16 @@ def test_one_version_everywhere(services: Services, name: str) -> None:
     assert services[name]["image"] == f"{name}:{version[1]}"
 
 
+@OURS
+def test_frames_of_every_session_have_room_in_shared_memory(services: Services, name: str) -> None:
+    """Docker gives 64 MiB, and a write past a full /dev/shm ends the service with SIGBUS."""
+    given = re.fullmatch(r"(\d+)m", services[name]["shm_size"])
+    assert given is not None
+    frame = 3840 * 2160 * (3 + 1)  # a picture and its masks
+    sessions = build_parser().parse_args(["serve"]).sessions
+    assert int(given[1]) * 2**20 >= sessions * frame
+
+
 def test_what_is_not_asked_for_does_not_start(services: Services) -> None:
     profiles = {name: service.get("profiles", []) for name, service in services.items()}
     optional = {"trocar-gpu": ["gpu"], "rtsp": ["rtsp"], "turn": ["turn"]}
