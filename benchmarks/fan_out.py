@@ -139,9 +139,9 @@ async def _span(seconds: float) -> Span:
 
 def _p95(seen: list[Seen], captured_ns: Mapping[int, int], spans: list[Span]) -> float:
     latencies = [
-        (decoded - captured_ns[number]) / 1e6
+        (decoded - captured_ns[index]) / 1e6
         for one in seen
-        for number, decoded in one.pictures
-        if any(begin <= captured_ns[number] <= end for begin, end in spans)
+        for index, decoded in one.frames(captured_ns)
+        if any(begin <= captured_ns[index] <= end for begin, end in spans)
     ]
     return round(float(np.percentile(latencies, 95)), 1)

@@ -30,7 +30,7 @@ from benchmarks.loopback import (
 from benchmarks.timing import distribution
 from service.session import Session
 from service.settings import let_threads_sleep
-from streaming.mark import CELL, COLUMNS, ROWS
+from streaming.mark import CELL, COLUMNS, ROWS, WRAP
 
 QUESTIONS = 200  # for the time
 
@@ -126,7 +126,7 @@ async def _one(
             "['badge', 'share'].map((id) => document.getElementById(id).textContent)"
         )
         version = version_of(page)
-    captured_ms = {n: at / 1e6 for n, at in source.captured_ns.items() if at > begin}
+    captured_ms = {n % WRAP: at / 1e6 for n, at in source.captured_ns.items() if at > begin}
     noted, status = Noted(**kept, offset_ms=offset_ms), session.status()
     times, unreadable = latencies_ms(noted, captured_ms)
     sent = float(np.median(session.capture_to_send_ms(begin, plain=composed)))

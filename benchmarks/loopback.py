@@ -32,7 +32,6 @@ from service.phantom_source import PhantomScenes, PhantomUrl
 from service.session import Badge, Session, SessionPlan
 from service.settings import Settings, let_threads_sleep
 from streaming.frame import Frame
-from streaming.mark import WRAP
 from streaming.sources import RenderedSource
 
 DIFFERENT = 100  # pictures rendered beforehand, played to and fro: drawing them is not measured
@@ -52,7 +51,7 @@ class LoopbackConfig:
 
 
 class LoopSource(RenderedSource):
-    """Phantom pictures at a steady rate, with a note of when each was captured."""
+    """Phantom pictures at a steady rate, with a note of when each was captured, by its index."""
 
     def __init__(self, pictures: list[UInt8Array], fps: int) -> None:
         self.captured_ns: dict[int, int] = {}
@@ -68,7 +67,7 @@ class LoopSource(RenderedSource):
     def __iter__(self) -> Iterator[Frame]:
         """Frames for ever."""
         for frame in super().__iter__():
-            self.captured_ns[frame.index % WRAP] = frame.captured_ns
+            self.captured_ns[frame.index] = frame.captured_ns
             yield frame
 
 
@@ -165,9 +164,9 @@ async def _phase(
 def _latencies(seen: Seen, captured_ns: dict[int, int], begin: int) -> dict[str, Any]:
     """Distribution over the frames captured after `begin`, and those that were never seen."""
     counted = [
-        (captured_ns[number], decoded_ns)
-        for number, decoded_ns in seen.pictures
-        if captured_ns[number] > begin
+        (captured_ns[index], decoded_ns)
+        for index, decoded_ns in seen.frames(captured_ns)
+        if captured_ns[index] > begin
     ]
     last = max(captured for captured, _ in counted)
     made = sum(begin < captured <= last for captured in captured_ns.values())

@@ -8,7 +8,7 @@ import multiprocessing as mp
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
@@ -18,7 +18,7 @@ from av import VideoFrame
 
 from benchmarks.viewer import AskAnswer, ViewerConfig, watching
 from models.types import UInt8Array
-from streaming.mark import CELL, COLUMNS, ROWS, read_mark
+from streaming.mark import CELL, COLUMNS, ROWS, WRAP, read_mark
 
 STOP = "stop"
 HANG_UP_S = 10.0
@@ -26,7 +26,7 @@ HANG_UP_S = 10.0
 
 @dataclass
 class Seen:
-    """What one viewer had on his screen: (number of the frame, monotonic ns), in order."""
+    """What one viewer had on his screen: (number in the picture, monotonic ns), in order."""
 
     pictures: list[tuple[int, int]] = field(default_factory=list)
     unreadable: int = 0
@@ -39,6 +39,21 @@ class Seen:
             self.unreadable += 1
         else:
             self.pictures.append((number, decoded_ns))
+
+    def frames(self, captured_ns: Mapping[int, int]) -> list[tuple[int, int]]:
+        """The same with each frame's index, also where the numbers in the pictures have wrapped.
+
+        captured_ns: by index, of every frame. A picture is the newest frame of its number that
+        there was when it was decoded.
+        """
+        last = max(captured_ns)
+        found: list[tuple[int, int]] = []
+        for number, decoded_ns in self.pictures:
+            index = last - (last - number) % WRAP
+            while index >= WRAP and captured_ns.get(index, decoded_ns) >= decoded_ns:
+                index -= WRAP
+            found.append((index, decoded_ns))
+        return found
 
 
 class RemoteViewers:

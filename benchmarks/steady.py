@@ -104,24 +104,28 @@ async def _watch(session: Session, viewers: RemoteViewers, config: SteadyConfig)
 def minute_row(minute: Minute, seen: Seen, captured_ns: Mapping[int, int]) -> dict[str, Any]:
     """Of the frames captured in a minute: how long they took, how many were not seen."""
     inside = {n: at for n, at in captured_ns.items() if minute.begin_ns <= at < minute.end_ns}
-    latencies = [(at - inside[n]) / 1e6 for n, at in seen.pictures if n in inside]
+    latencies = [(at - inside[n]) / 1e6 for n, at in seen.frames(captured_ns) if n in inside]
     lost = {"frames_captured": len(inside), "frames_not_seen": len(inside) - len(latencies)}
     return distribution(latencies) | lost | {"rss_mib": minute.rss_mib}
 
 
 def growth(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """The last minute's figures over the second's."""
+    """The last minute's figures over the second's; no times where in one of them no frame came."""
     second, last = rows[1], rows[-1]
-    figures = {f"{key}_ms": (last[key], second[key]) for key in ("p50", "p95")}
+    times = [key for key in ("p50", "p95") if key in second and key in last]
+    figures = {f"{key}_ms": (last[key], second[key]) for key in times}
     for name, before in second["rss_mib"].items():
         figures[f"{name}_rss"] = (last["rss_mib"][name], before)
     return {name: round(after / before, 4) for name, (after, before) in figures.items()}
 
 
 def is_steady(grown: Mapping[str, float]) -> bool:
-    """No more than the service may grow; the viewer notes what he saw, and is not the service."""
+    """No more than the service may grow; the viewer notes what he saw, and is not the service.
+
+    Without times it is not steady.
+    """
     service = (grown["server_rss"], grown["model_rss"])
-    return grown["p95_ms"] <= LATENCY_GROWTH and max(service) <= RSS_GROWTH
+    return grown.get("p95_ms", float("inf")) <= LATENCY_GROWTH and max(service) <= RSS_GROWTH
 
 
 def _table(content: dict[str, Any]) -> str:
@@ -129,7 +133,8 @@ def _table(content: dict[str, Any]) -> str:
     head = "".join(f"{name + ', MiB':>14}" for name in names)
     lines = [f"minute{'p50, ms':>10}{'p95':>8}{'p99':>8}{'max':>8}  lost{head}"]
     for number, row in enumerate(content["minutes"], 1):
-        figures = "".join(f"{row[key]:8.1f}" for key in ("p50", "p95", "p99", "max"))
+        percentiles = [row.get(key) for key in ("p50", "p95", "p99", "max")]
+        figures = "".join(f"{'-':>8}" if one is None else f"{one:8.1f}" for one in percentiles)
         memory = "".join(f"{row['rss_mib'][name]:14.1f}" for name in names)
         lines.append(f"{number:>6}  {figures}{row['frames_not_seen']:>6}{memory}")
     grown = ", ".join(f"{name} {value:.3f}" for name, value in content["last_over_second"].items())

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.remote_viewers import Seen
-from benchmarks.steady import Minute, SteadyConfig, growth, is_steady, measure_steady, minute_row
+from benchmarks.steady import (
+    Minute,
+    SteadyConfig,
+    growth,
+    is_steady,
+    measure_steady,
+    minute_row,
+    run_steady,
+)
+from streaming.mark import WRAP
 
 
 def row(p95: float = 47.0, server: float = 400.0, model: float = 600.0) -> dict[str, Any]:
@@ -38,6 +48,39 @@ def test_a_frame_counts_in_the_minute_of_its_capture() -> None:
     found = minute_row(Minute(4_000_000_000, 7_000_000_000, {}), seen, captured_ns)
     assert (found["n"], found["p50"], found["max"]) == (2, 5, 5)
     assert (found["frames_captured"], found["frames_not_seen"]) == (3, 1)
+
+
+@pytest.mark.parametrize("hours", [0, 1, 3])
+def test_a_frame_is_found_where_the_numbers_in_the_pictures_have_wrapped(hours: int) -> None:
+    first = hours * 90_000
+    captured_ns = {index: index * 40_000_000 for index in range(first + 1000)}
+    shown = range(first + 100, first + 900)
+    seen = Seen([(index % WRAP, captured_ns[index] + 5_000_000) for index in shown])
+    assert [index for index, _ in seen.frames(captured_ns)] == list(shown)
+    minute = Minute(captured_ns[first + 200], captured_ns[first + 300], {})
+    found = minute_row(minute, seen, captured_ns)
+    assert (found["n"], found["max"], found["frames_not_seen"]) == (100, 5, 0)
+
+
+def test_a_minute_without_a_picture_is_not_steady_and_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    captured_ns = {number: number * 1_000_000_000 for number in range(10)}
+    seen = Seen([(number, captured_ns[number] + 5_000_000) for number in range(6)])
+    memory = {"server": 400.0, "model": 600.0}
+    minutes = [Minute(first * 10**9, (first + 3) * 10**9, memory) for first in (0, 3, 6)]
+    rows = [minute_row(minute, seen, captured_ns) for minute in minutes]
+    grown = growth(rows)
+    assert not is_steady(grown)
+
+    async def measured(_: SteadyConfig) -> dict[str, Any]:
+        return {"minutes": rows, "last_over_second": grown, "steady": is_steady(grown)}
+
+    monkeypatch.setattr("benchmarks.steady.measure_steady", measured)
+    assert run_steady(SteadyConfig(), tmp_path / "steady.json") == 1
+    last = capsys.readouterr().out.splitlines()[3].split()
+    assert last[:6] == ["3", "-", "-", "-", "-", "3"]
+    assert (tmp_path / "steady.json").exists()
 
 
 def test_a_session_is_watched_minute_by_minute() -> None:
