@@ -147,7 +147,7 @@ def _add_steady(kinds: Kinds) -> None:  # type: ignore[valid-type]
 
 def _add_soak(kinds: Kinds) -> None:  # type: ignore[valid-type]
     parser = _command(kinds, "soak", "is step time flat, and memory bounded?", _soak)
-    parser.add_argument("--frames", type=count, default=5000)
+    parser.add_argument("--frames", type=_tenths, default=5000)
     parser.add_argument("--engine", choices=ENGINES, default="auto")
     _add_result(parser)
 
@@ -305,6 +305,12 @@ def _engines(text: str) -> tuple[str, ...]:
 def _minutes(text: str) -> int:
     if not text.isdecimal() or int(text) < 2:
         raise argparse.ArgumentTypeError(f"expected two minutes or more, got {text!r}")
+    return int(text)
+
+
+def _tenths(text: str) -> int:
+    if not text.isdecimal() or int(text) < 10:
+        raise argparse.ArgumentTypeError(f"expected ten frames or more, got {text!r}")
     return int(text)
 
 

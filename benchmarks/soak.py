@@ -28,7 +28,10 @@ def run_soak(frames: int, engine: str, out: Path, note: str = "") -> int:
 
 
 def measure_soak(frames: int, engine: str, note: str = "") -> dict[str, Any]:
-    """The result file's content. Every class learns in every frame."""
+    """The result file's content. frames: ten or more
+
+    One class at a time learns, in instalments, as in a live stream.
+    """
     run, images = StepTimer(Subject().tracker(engine)), pictures()
     tenth = max(1, frames // 10)
     steps: list[float] = []

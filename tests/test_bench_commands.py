@@ -116,6 +116,7 @@ def test_a_ratio_has_its_spread() -> None:
             "expected engines of auto, torch",
         ),
         (["stages", "--image-size", "100", "--json", "x"], "expected a multiple of 32"),
+        (["soak", "--frames", "9", "--json", "x"], "expected ten frames or more, got '9'"),
         (["stages"], "--json"),
         (["fly"], "invalid choice"),
     ],
@@ -136,9 +137,10 @@ def test_the_gpu_benchmark_needs_a_gpu(capsys: pytest.CaptureFixture[str]) -> No
     assert "expected a CUDA device, found none" in capsys.readouterr().err
 
 
-def test_a_soak_says_whether_steps_stay_as_quick(tmp_path: Path) -> None:
+@pytest.mark.parametrize("frames", ["10", "20"])
+def test_a_soak_says_whether_steps_stay_as_quick(tmp_path: Path, frames: str) -> None:
     path = tmp_path / "soak.json"
-    assert main(["bench", "soak", "--frames", "20", "--json", str(path)]) == 0
+    assert main(["bench", "soak", "--frames", frames, "--json", str(path)]) == 0
     content = measured(path)
     assert len(content["step_ms_p50_by_tenth"]) == len(content["resident_mb_by_tenth"]) == 10
     assert content["last_over_second_tenth"] > 0
