@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -31,15 +32,19 @@ def matrix_rate(kind: torch.dtype, repeats: int = 5) -> float:
     return 2 * SIDE**3 / best
 
 
-def step_operations(subject: Subject, weights: LoadedWeights) -> dict[str, float]:
-    """Floating point operations of a step's stages; the graphs are counted."""
+def step_operations(
+    subject: Subject, weights: LoadedWeights, stages: Collection[str]
+) -> dict[str, float]:
+    """Floating point operations of a step's stages; those of the graphs that it ran are counted."""
     shape = BankShape.of(subject.classes, MemoryConfig(), subject.config)
     counted: dict[str, float] = {}
     for name, graph in graphs(weights.model, shape).items():
+        if name not in stages:
+            continue
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:
             graph.module.eval()(*graph.inputs.values())
         counted[name] = float(counter.get_total_flops())
-    for name in ("attend_own", "encode_memory"):
+    for name in {"attend_own", "encode_memory"} & counted.keys():
         counted[name] *= subject.taught / subject.classes
     return counted | _learner_operations(subject)
 
@@ -56,15 +61,19 @@ def _learner_operations(subject: Subject) -> dict[str, float]:
     return {"mapping and fusion": applied, "statistics and descent": subject.taught * lesson}
 
 
-def floor(subject: Subject, weights: LoadedWeights, half: tuple[str, ...]) -> dict[str, Any]:
-    """The floor stage by stage. half: stages that run in bf16, the others in float32
+def floor(
+    subject: Subject, weights: LoadedWeights, stages: Collection[str], half: tuple[str, ...]
+) -> dict[str, Any]:
+    """The floor stage by stage.
+
+    stages: that the step was seen to run; half: those that run in bf16, the others in float32
 
     The rate in bf16 is measured where a stage runs in it: emulated it would take a minute.
     """
     rates = {"f32": matrix_rate(torch.float32)}
     if half:
         rates["bf16"] = matrix_rate(torch.bfloat16)
-    operations = step_operations(subject, weights)
+    operations = step_operations(subject, weights, stages)
     ms = {
         name: 1e3 * count / rates["bf16" if name in half else "f32"]
         for name, count in operations.items()

@@ -63,7 +63,7 @@ def measure_stages(config: StagesConfig) -> dict[str, Any]:
     )
     for name, run in runs.items():
         half = half_precision(run.tracker.engine)
-        under = floor(config.subject, weights, half)
+        under = floor(config.subject, weights, run.stages_ms, half)
         reached = under["step_floor_ms"] / content["engines"][name]["step_ms"]["p50"]
         content["engines"][name]["floor"] = under | {"fraction_reached": round(reached, 4)}
     if {"torch", "onnx"} <= set(runs):

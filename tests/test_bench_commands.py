@@ -37,6 +37,8 @@ def test_stages_peers_and_their_report(tmp_path: Path, capsys: pytest.CaptureFix
     assert numbers["step_ms"]["n"] == len(numbers["step_samples_ms"]) == 8
     assert sum(one["share"] for one in numbers["stages"].values()) == pytest.approx(1, abs=0.01)
     assert 0 < numbers["floor"]["fraction_reached"] < 1.5
+    outside = {"mapping and fusion", "statistics and descent"}
+    assert set(numbers["floor"]["floor_ms"]) - outside <= set(numbers["stages"])
     assert measured(found / "p.json")["times_the_predictor"]["onnx"]["n"] == 1
     shown = capsys.readouterr().out
     assert "sam2's own video predictor" in shown
