@@ -9,9 +9,11 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from benchmarks.paper.case import CaseResult, ClassScores
@@ -137,6 +139,21 @@ def test_no_procedure_is_on_both_sides(data: Path) -> None:
         assert len(drawn.fit) + len(drawn.unused) + len(drawn.test) == 8
     first = split(dataset, Setting.of("2 shots"), 1, Limits(128, 1))
     assert (len(first.shots.pairs), len(first.test)) == (2, 1)
+
+
+def test_a_single_sequence_gives_no_more_frames_than_it_may(data: Path) -> None:
+    """Its first half is for fitting, and of that evenly spaced frames."""
+    dataset = open_dataset("autolaparo", data)
+    frames = tuple(frame for one in dataset.sequences for frame in one.annotated())
+    single = replace(dataset, sequences=(replace(dataset.sequences[0], frames=frames),))
+    drawn = split(single, Setting.of("50%"), 0, Limits(4, None))
+    (fit,), (test,) = drawn.fit, drawn.test
+    assert (len(fit.frames), len(test.frames)) == (12, 12)
+    assert len(drawn.shots.pairs) == 4
+    for (image, _), number in zip(drawn.shots.pairs, (0, 4, 7, 11), strict=True):
+        assert np.array_equal(image, fit.frames[number].read_image())
+    few = split(single, Setting.of("3 shots"), 0, Limits(128, None))
+    assert len(few.shots.pairs) == 3
 
 
 def test_a_draw_that_leaves_nothing_to_test_is_refused(data: Path) -> None:

@@ -51,7 +51,7 @@ def split(dataset: Dataset, setting: Setting, seed: int, limits: Limits) -> Pape
     if not annotated:
         raise DatasetError(f"{dataset.name}: expected annotated sequences, found no masks at all")
     if len(annotated) == 1:
-        return _cut(dataset, annotated[0], setting)
+        return _cut(dataset, annotated[0], setting, limits)
     fit = _draw(dataset, annotated, setting, seed)
     groups = {one.group for one in fit}
     others = [one for one in annotated if one.group not in groups]
@@ -143,7 +143,7 @@ def _shots(
     )
 
 
-def _cut(dataset: Dataset, only: AnnotatedSequence, setting: Setting) -> PaperSplit:
+def _cut(dataset: Dataset, only: AnnotatedSequence, setting: Setting, limits: Limits) -> PaperSplit:
     """A single sequence: its first frames are for fitting, the others are the test."""
     frames = only.annotated()
     wanted = setting.shots or max(1, round((setting.share or 0.5) * len(frames)))
@@ -153,7 +153,7 @@ def _cut(dataset: Dataset, only: AnnotatedSequence, setting: Setting) -> PaperSp
         )
     fit = replace(only, frames=tuple(frames[:wanted]))
     test = replace(only, frames=tuple(frames[wanted:]))
-    shots = draw_shots(replace(dataset, sequences=(fit,)), None, 0)
+    shots = _shots(dataset, (fit,), setting, (0, limits.fit_frames))
     return _assembled(dataset, ((fit,), (), (test,)), shots)
 
 
