@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
+from benchmarks.comparators import retrieval, support_memory
 from benchmarks.comparators.interface import Fit, FitSettings, Predictor, PromptedPredictor
 from benchmarks.comparators.ofl_sam2 import OflSam2Fits
+from benchmarks.comparators.support_memory import Ask, choose_offset
 from benchmarks.paper.methods import ABLATIONS, COMPARATORS, FULL, METHODS
 from models.annotated import AnnotatedFrames
 from models.checkpoint import LoadedWeights
+from models.config import FitConfig
+from models.encoded import EncodedFrames
+from models.held_out import held_out_frames
 from models.phantom import CLASSES, Procedure
 from models.types import ClassSpec, UInt8Array
 
@@ -111,6 +119,29 @@ def test_annotated_frames_teach_what_the_classes_are(
     reached = class_dsc(right, task.fit[:3], task.classes)
     assert reached > 0.3
     assert reached > class_dsc(wrong, task.fit[:3], task.classes) + 0.1
+
+
+@pytest.mark.parametrize("module", [support_memory, retrieval])
+def test_a_left_out_frame_is_answered_without_its_clip(
+    module: ModuleType, weights: LoadedWeights, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As OFL-SAM2's are: whatever the rest of its clip was annotated with."""
+    answers: list[Tensor] = []
+
+    def answered(encoded: EncodedFrames, ask: Ask, seed: int) -> float:
+        first = held_out_frames(encoded, FitConfig())[0]
+        assert (first.frame, first.without) == (0, (0, 1, 2))
+        answers.append(ask(first).mask_logits)
+        return choose_offset(encoded, ask, seed)
+
+    monkeypatch.setattr(module, "choose_offset", answered)
+    pairs = [(image, (mask > 0).astype(np.uint8)) for image, mask in task.fit]
+    wrong = [(image, 1 - mask) for image, mask in pairs[1:3]]
+    for mates in (pairs[1:3], wrong):
+        given = [pairs[0], *mates, *pairs[3:]]
+        frames = AnnotatedFrames.of(given, [1], 256, (0, 0, 0, 1, 1, 1))
+        module.fit(weights, (ClassSpec(1, "any", "#00ff00"),), frames, FitSettings())
+    assert torch.equal(*answers)
 
 
 def test_a_first_mask_is_followed_and_nothing_else(weights: LoadedWeights, task: Task) -> None:

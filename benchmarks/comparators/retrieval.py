@@ -18,6 +18,7 @@ from models.backbone import DecodedMasks
 from models.checkpoint import LoadedWeights
 from models.config import MemoryConfig
 from models.encoded import encode_frames, frame_features
+from models.held_out import HeldOut
 from models.memory_bank import BankShape, MemoryBank
 from models.ofl_sam2 import Entries, OflSam2
 from models.preprocess import class_map, to_input
@@ -55,13 +56,13 @@ def fit(
     encoded = encode_frames(model, frames)
     known = AnnotatedMemory(encoded.entries, encoded.present, encoded.features.stride16)
 
-    def ask(frame: int) -> DecodedMasks:
-        seen = frame_features(encoded, frame)
+    def ask(out: HeldOut) -> DecodedMasks:
+        seen = frame_features(encoded, out.frame)
         bank = _empty_bank(model, len(known.present), recent=False)
-        _look_up(bank, known, seen.stride16, without(known.present, frame))
+        _look_up(bank, known, seen.stride16, without(known.present, out))
         return answer(model, seen, bank.tensors(0))
 
-    offset = choose_offset(encoded, ask)
+    offset = choose_offset(encoded, ask, settings.seed)
     return Retrieval(model, tuple(s.class_id for s in classes), known, offset)
 
 

@@ -2,7 +2,7 @@
 
 Each frame of a sequence is asked by itself against the K annotated frames most like the first one,
 as in OFL-SAM2, and nothing is learnt or updated. The offset of the object score is chosen by
-leaving annotated frames out, as ours is. Idea: FS-MedSAM2 (Bai et al. 2024).
+leaving annotated frames out with their clips, as ours is. Idea: FS-MedSAM2 (Bai et al. 2024).
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from benchmarks.comparators.interface import FitSettings
 from models.annotated import AnnotatedFrames
 from models.backbone import BankTensors, DecodedMasks, ImageFeatures
 from models.checkpoint import LoadedWeights
-from models.config import MemoryConfig
+from models.config import FitConfig, MemoryConfig
 from models.encoded import EncodedFrames, encode_frames, frame_features
-from models.held_out import OBJECT_OFFSETS, exclusive_dsc
+from models.held_out import OBJECT_OFFSETS, HeldOut, exclusive_dsc, held_out_frames
 from models.memory_bank import BankShape, MemoryBank
 from models.ofl_sam2 import OflSam2
 from models.preprocess import class_map, to_input
 from models.profile import SupportSet, pool_features
 from models.types import ClassSpec, UInt8Array
 
-Ask = Callable[[int], DecodedMasks]  # a left-out frame's number -> its answer
+Ask = Callable[[HeldOut], DecodedMasks]  # its frame's answer, from the frames it leaves
 UNTESTED_OFFSET = 0.0  # SAM2 as it is, where no frame can be left out
 
 
@@ -42,12 +42,12 @@ def fit(
     support = SupportSet(encoded.entries, encoded.present, pooled)
     memory = weights.model.config.memory
 
-    def ask(frame: int) -> DecodedMasks:
-        others = replace(support, present=without(encoded.present, frame))
-        bank = similar_bank(weights.model, others, pooled[frame], memory)
-        return answer(weights.model, frame_features(encoded, frame), bank)
+    def ask(out: HeldOut) -> DecodedMasks:
+        others = replace(support, present=without(encoded.present, out))
+        bank = similar_bank(weights.model, others, pooled[out.frame], memory)
+        return answer(weights.model, frame_features(encoded, out.frame), bank)
 
-    offset = choose_offset(encoded, ask)
+    offset = choose_offset(encoded, ask, settings.seed)
     return SupportMemory(weights.model, tuple(s.class_id for s in classes), support, offset)
 
 
@@ -97,21 +97,22 @@ def answer(model: OflSam2, features: ImageFeatures, bank: BankTensors) -> Decode
     return model.backbone.decode_masks(attended, features)
 
 
-def without(present: Tensor, frame: int) -> Tensor:
-    """present: (C, N) bool -> the same with one frame showing nothing."""
+def without(present: Tensor, out: HeldOut) -> Tensor:
+    """present: (C, N) bool -> the same with what is left out showing nothing."""
     kept = present.clone()
-    kept[:, frame] = False
+    kept[:, list(out.without)] = False
     return kept
 
 
 @torch.no_grad()
-def choose_offset(encoded: EncodedFrames, ask: Ask) -> float:
+def choose_offset(encoded: EncodedFrames, ask: Ask, seed: int) -> float:
     """The offset of the object score with which left-out annotated frames are segmented best."""
-    left = encoded.present.sum(1, keepdim=True) - encoded.present.long()
-    possible = torch.nonzero((left > 0).all(dim=0)).flatten().tolist()
-    if not possible:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        held_out = held_out_frames(encoded, FitConfig())
+    if not held_out:
         return UNTESTED_OFFSET
-    decoded = {frame: ask(frame) for frame in possible}
+    decoded = {out.frame: ask(out) for out in held_out}
 
     def score(offset: float) -> float:
         found = [
