@@ -114,6 +114,7 @@ class ModelProcess:
         self.updates: Counter[str] = Counter()  # what the learner did, by outcome
         self.last_updates: tuple[Update, ...] = ()
         self.learner_failures = 0
+        self._learner_failing = False  # its last lesson did
         self._learnt: Any = None  # what the next process is to go on with
 
     @property
@@ -254,7 +255,9 @@ class ModelProcess:
             self._learnt = lesson.saved
         if lesson.failure is not None:
             self.learner_failures += 1
-            log.warning("learner failed: %s", lesson.failure)
+            if not self._learner_failing:  # said once, not per frame
+                log.warning("learner failed: %s", lesson.failure)
+        self._learner_failing = lesson.failure is not None
 
     def _room_for(self, size: int) -> SharedMemory:
         if self._memory is None or self._memory.size < size:
@@ -340,15 +343,19 @@ class _Learning:
     def __init__(self, segmenter: LiveSegmenter) -> None:
         self._segmenter = segmenter
         self._saved_at, self._news = 0.0, False
+        self._failing = False
 
     def learn(self) -> _Learnt:
         """Learn from the last frame."""
         try:
             updates = self._segmenter.learn()
-            return _Learnt(updates, saved=self._copy(updates))
+            lesson = _Learnt(updates, saved=self._copy(updates))
         except Exception as error:  # the masks are out; a learner that fails must not stop them
-            log.exception("learner failed")
-            return _Learnt(failure=type(error).__name__)
+            if not self._failing:  # said once, not per frame
+                log.exception("learner failed")
+            lesson = _Learnt(failure=type(error).__name__)
+        self._failing = lesson.failure is not None
+        return lesson
 
     def _copy(self, updates: tuple[Update, ...]) -> Any:
         self._news = self._news or Update.ACCEPTED in updates

@@ -164,11 +164,13 @@ async def test_a_model_that_never_works_is_started_ever_less_often(
     assert caplog.text.count("model failed") <= status["model_starts"] + 1, "not once a frame"
 
 
-async def test_a_learner_that_fails_costs_no_picture() -> None:
-    async with serving(app_with(learner_raises_at=(25,))) as server, server.viewer() as viewer:
+async def test_a_learner_that_fails_costs_no_picture(caplog: pytest.LogCaptureFixture) -> None:
+    raising = (25, 26, 27, 28)
+    async with serving(app_with(learner_raises_at=raising)) as server, server.viewer() as viewer:
         await frames(viewer, 60)
         status = await server.status()
-    assert status["learner_failures"] == 1
+    assert status["learner_failures"] == len(raising)
+    assert caplog.text.count("learner failed") == 1, "said once, not per frame"
     assert status["model_failures"] == 0
     assert status["frames_shown_plain"] == 0
     assert status["badge"] == "DEMO"
