@@ -21,7 +21,7 @@ from models.encoded import (
     total_statistics,
 )
 from models.errors import DatasetError
-from models.following import is_found
+from models.following import followed_foreground
 from models.held_out import (
     HeldOut,
     calibrate,
@@ -146,7 +146,7 @@ def fit_frames(
         fitted_on={"frames": len(frames.image), "seed": config.seed},
         naming=_naming(encoded, answer.naming_weight),
         references=_references(encoded, answer.found_weight),
-        followed=config.follow and _is_found(model, encoded),
+        foreground=_foreground(model, encoded) if config.follow else None,
         object_offset=answer.object_offset,
         lift=encoded.lift,
     )
@@ -158,7 +158,7 @@ def fit_frames(
         held_out_dsc=named,
         fusion_epochs=epochs,
         ridge=ridge,
-        followed=profile.followed,
+        followed=profile.foreground is not None,
     )
     return profile, report
 
@@ -188,10 +188,11 @@ def _require_visible(classes: tuple[ClassSpec, ...], present: Tensor) -> None:
         )
 
 
-def _is_found(model: OflSam2, encoded: EncodedFrames) -> bool:
+def _foreground(model: OflSam2, encoded: EncodedFrames) -> Tensor | None:
     shown = encoded.mask[:, 0].amax(dim=0)
     assert model.parting is not None
-    return is_found(model.parting, frame_features(encoded, 0), encoded.image[:1], shown)
+    features = frame_features(encoded, 0)
+    return followed_foreground(model.parting, features, encoded.image[:1], shown)
 
 
 def _naming(encoded: EncodedFrames, weight: float) -> Naming | None:

@@ -3,8 +3,10 @@
 The parting head's votes say where an instrument is, the rows' memories what it looks like. Each
 pixel goes to the row whose instrument's last mean vote is nearest to its own, weighed against the
 mask decoder's logits; a pixel far from all of them belongs to nobody, so a newcomer gets no name
-that is taken. An instrument out of sight keeps its place for PATIENCE frames; after that its row's
-logits alone say where it comes back. Not in the paper; docs/method.md has what it is worth.
+that is taken. What is instrument says the head, corrected by what the annotated frame taught it
+(`foreground_fit.py`). An instrument out of sight keeps its place for PATIENCE frames; after that
+its row's logits alone say where it comes back. Not in the paper; docs/method.md has what it is
+worth.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.backbone import DecodedMasks, ImageFeatures
+from models.foreground_fit import fit_foreground, foreground_shift
 from models.instances import MIN_AREA, RADIUS
 from models.namer import Named, Namer
 from models.parting import PartedFrame, PartingHead
@@ -29,14 +32,20 @@ LIMIT = 10.0  # logits are cut off here, both ways
 
 
 @torch.no_grad()
-def is_found(head: PartingHead, features: ImageFeatures, image: Tensor, shown: Tensor) -> bool:
-    """Does the head, which has not seen this frame, find what is annotated in it?
+def followed_foreground(
+    head: PartingHead, features: ImageFeatures, image: Tensor, shown: Tensor
+) -> Tensor | None:
+    """What the annotated frame teaches the head, by `fit_foreground`.
 
-    An organ is not followed as if it were an instrument. image: (1, 3, S, S); shown: (S, S) 0 or 1
+    None where the head, which has not seen this frame, does not find what is annotated in it: an
+    organ is not followed as if it were an instrument. image: (1, 3, S, S); shown: (S, S) 0 or 1
     """
-    found = head(features, image).instrument[0, 0] > 0
+    parted = head(features, image)
+    found = parted.instrument[0, 0] > 0
     truth = F.adaptive_avg_pool2d(shown.float()[None, None], found.shape[-1])[0, 0] > 0.5
-    return 2 * int((found & truth).sum()) >= FOUND * int(found.sum() + truth.sum())
+    if 2 * int((found & truth).sum()) < FOUND * int(found.sum() + truth.sum()):
+        return None
+    return fit_foreground(parted, shown)
 
 
 @dataclass(frozen=True)
@@ -83,9 +92,10 @@ class Places:
 class Follower(Namer[Places | None]):
     """The instruments of one stream; in the place of `InstanceNamer`."""
 
-    def __init__(self, head: PartingHead, rows: int) -> None:
+    def __init__(self, head: PartingHead, rows: int, foreground: Tensor) -> None:
+        """foreground: of the annotated frame, by `followed_foreground`"""
         super().__init__(head)
-        self._rows = rows
+        self._rows, self._foreground = rows, foreground
         self._places: Places | None = None
 
     def reset(self) -> None:
@@ -105,6 +115,7 @@ class Follower(Namer[Places | None]):
         rows = decoded.gated()[:, 0].clamp(-LIMIT, LIMIT)  # (C, H, W)
         found = parted.instrument[0, 0].clamp(-LIMIT, LIMIT)
         instrument = OWN * found + (1 - OWN) * rows.amax(dim=0)
+        instrument = instrument + foreground_shift(self._foreground, parted.texture[0])
         places = self._places or Places.unknown(self._rows, len(vote), vote.device)
         owner = places.owners(rows, vote)
         each = torch.arange(self._rows, device=owner.device)[:, None, None]

@@ -92,7 +92,8 @@ class Profile:
     naming: Naming | None = None
     lift: Tensor | None = None  # (1, D, M + 1), where T regresses memories; see models/lift.py
     references: References | None = None
-    followed: bool = False  # each class is one instrument of one frame; see following.py
+    foreground: Tensor | None = None  # where each class is an instrument of one frame that is
+    # followed: (T + 1,), see foreground_fit.py
     object_offset: float = 0.0  # added to the object score, which decides whether a class is there
 
 
@@ -117,6 +118,7 @@ def save_profile(profile: Profile, path: Path) -> None:
         **({} if profile.lift is None else {"lift": profile.lift}),
         **({} if profile.naming is None else {"indicator": profile.naming.indicator}),
         **_reference_tensors(profile.references),
+        **({} if profile.foreground is None else {"foreground": profile.foreground}),
         **{f"fusion.{key}": value for key, value in profile.fusion.items()},
     }
     header = {
@@ -131,7 +133,6 @@ def save_profile(profile: Profile, path: Path) -> None:
         "object_offset": profile.object_offset,
         "naming_weight": None if profile.naming is None else profile.naming.weight,
         "references": _reference_numbers(profile.references),
-        "followed": profile.followed,
     }
     part = path.with_name(path.name + ".part")
     contiguous = {key: value.detach().contiguous() for key, value in tensors.items()}
@@ -209,7 +210,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Profile:
         naming=_naming(header, tensors),
         lift=tensors.get("lift"),
         references=_references(header, tensors),
-        followed=bool(header.get("followed", False)),
+        foreground=tensors.get("foreground"),
         object_offset=float(header["object_offset"]),
     )
 

@@ -317,8 +317,8 @@ def _namer(
     wanted = parts.learner and parts.naming and parts.instances
     if not wanted or model.parting is None:
         return None
-    if profile.followed:
-        return Follower(model.parting.to(device), len(profile.classes))
+    if profile.foreground is not None:
+        return Follower(model.parting.to(device), len(profile.classes), profile.foreground)
     if profile.references is None:
         return None
     return InstanceNamer(model.parting.to(device), profile.references)
