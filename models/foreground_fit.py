@@ -14,7 +14,7 @@ from torch import Tensor
 
 from models.parting import PartedFrame
 
-PRIOR = 0.3  # of the squared weights, where instrument and background each have a weight of one
+PRIOR = 0.05  # of the squared weights, beside the mean over the pixels
 STEPS, LONGEST = 8, 3.0  # Newton's, and the norm of one
 MOST = 3.0  # logits that are added or taken
 
@@ -29,13 +29,12 @@ def fit_foreground(parted: PartedFrame, shown: Tensor) -> Tensor:
     texture = _enlarged(parted.texture[0]).flatten(1).T  # (n, T)
     mean, spread = texture.mean(dim=0), texture.std(dim=0) + 1e-3
     seen = torch.cat([(texture - mean) / spread, torch.ones(len(texture), 1)], dim=1)
-    share = truth / truth.sum().clamp_min(1) + (1 - truth) / (1 - truth).sum().clamp_min(1)
     prior = PRIOR * torch.eye(seen.shape[1])
     weight = torch.zeros(seen.shape[1])
     for _ in range(STEPS):
         likely = (logit + seen @ weight).sigmoid()
-        gradient = seen.T @ (share * (likely - truth)) + prior @ weight
-        curve = (share * (likely * (1 - likely)).clamp_min(1e-4))[:, None]
+        gradient = seen.T @ (likely - truth) / len(seen) + prior @ weight
+        curve = (likely * (1 - likely)).clamp_min(1e-4)[:, None] / len(seen)
         step = torch.linalg.solve((seen * curve).T @ seen + prior, gradient)
         weight = weight - step * min(1.0, LONGEST / float(step.norm().clamp_min(1e-9)))
     straight = weight[:-1] / spread

@@ -27,12 +27,12 @@ from models.tracks import Instances, InstanceTracks, TrackState
 
 MAX_REFERENCES = 256  # regions of annotated frames that a profile keeps
 SHARPNESS = 8.0  # of the comparison with the references
-CONFIDENCE = (0.52, 0.67, -3.25)  # logit of the name, log of pixels, constant; from 24 procedures
+CONFIDENCE = (0.68, 0.44, -1.88)  # logit of the name, log of pixels, constant; from 24 procedures
 TWIN_COST = 0.5  # of a second instrument of one kind, if annotated frames never show two
 UNSURE = -10.0  # logits are cut off here, both ways
 SMALL, SURE = 0.025, 5.0  # a region of less than this share of the picture in which the head's
 # own logit is nowhere so high is no instrument
-LEAST_SHARE = 0.5  # of the likeliest class: an instance whose name is less likely gets none
+LEAST_SHARE = 0.48  # of the likeliest class: an instance whose name is less likely gets none
 
 
 @dataclass(frozen=True)
