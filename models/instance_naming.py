@@ -32,7 +32,7 @@ TWIN_COST = 0.5  # of a second instrument of one kind, if annotated frames never
 UNSURE = -10.0  # logits are cut off here, both ways
 SMALL, SURE = 0.025, 5.0  # a region of less than this share of the picture in which the head's
 # own logit is nowhere so high is no instrument
-LEAST_SHARE = 0.48  # of the likeliest class: an instance whose name is less likely gets none
+LEAST_SHARE = 0.5  # of the likeliest class: an instance whose name is less likely gets none
 
 
 @dataclass(frozen=True)
