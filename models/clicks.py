@@ -20,7 +20,7 @@ from torch import Tensor
 from models.checkpoint import LoadedWeights
 from models.click_head import NEAR
 from models.errors import ModelError
-from models.parting import MIDDLE, PartedFrame
+from models.parting import MIDDLE, PartedFrame, twice
 from models.preprocess import to_input
 from models.types import UInt8Array
 
@@ -53,16 +53,10 @@ def click_maps(parted: PartedFrame, index: int, clicks: Sequence[Click]) -> Tens
             )
             far = torch.minimum(far, (vote - vote[:, row, column, None, None]).norm(dim=0))
             same = torch.einsum("chw,c->hw", middle, middle[:, row // 2, column // 2])
-            alike = torch.maximum(alike, _twice(same))
+            alike = torch.maximum(alike, twice(same[None, None])[0, 0])
             near = torch.maximum(near, _neighbourhoods(vote, click))
         maps += [far, alike, *near]
     return torch.stack(maps)
-
-
-def _twice(value: Tensor) -> Tensor:
-    return F.interpolate(value[None, None], scale_factor=2, mode="bilinear", align_corners=False)[
-        0, 0
-    ]
 
 
 def _neighbourhoods(like: Tensor, click: Click) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.parting import PartedFrame
+from models.parting import PartedFrame, twice
 
 PRIOR = 0.05  # of the squared weights, beside the mean over the pixels
 STEPS, LONGEST = 8, 3.0  # Newton's, and the norm of one
@@ -26,7 +26,7 @@ def fit_foreground(parted: PartedFrame, shown: Tensor) -> Tensor:
     """
     logit = parted.instrument[0, 0].flatten()
     truth = F.adaptive_avg_pool2d(shown.float()[None, None], parted.instrument.shape[-1]).flatten()
-    texture = _enlarged(parted.texture[0]).flatten(1).T  # (n, T)
+    texture = twice(parted.texture)[0].flatten(1).T  # (n, T)
     mean, spread = texture.mean(dim=0), texture.std(dim=0) + 1e-3
     seen = torch.cat([(texture - mean) / spread, torch.ones(len(texture), 1)], dim=1)
     prior = PRIOR * torch.eye(seen.shape[1])
@@ -44,9 +44,4 @@ def fit_foreground(parted: PartedFrame, shown: Tensor) -> Tensor:
 def foreground_shift(weight: Tensor, texture: Tensor) -> Tensor:
     """What to add to the head's logits. weight: (T + 1,); texture: (T, 2h, 2w) -> (4h, 4w)"""
     shift = torch.einsum("t,thw->hw", weight[:-1], texture) + weight[-1]
-    return _enlarged(shift[None])[0].clamp(-MOST, MOST)
-
-
-def _enlarged(value: Tensor) -> Tensor:
-    """(T, 2h, 2w) -> (T, 4h, 4w)"""
-    return F.interpolate(value[None], scale_factor=2, mode="bilinear", align_corners=False)[0]
+    return twice(shift[None, None])[0, 0].clamp(-MOST, MOST)

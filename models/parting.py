@@ -147,7 +147,7 @@ class PartingHead(nn.Module):
         out: Tensor = self.out(fine)
         vote = torch.cat([out[:, 1:3] + _places(out), out[:, 3:]], dim=1)
         color = pooled(near, stride8.shape[-1])
-        texture = torch.cat([_twice(token), stride8, middle, moments_color(color)], dim=1)
+        texture = torch.cat([twice(token), stride8, middle, moments_color(color)], dim=1)
         return PartedFrame(out[:, :1], vote, texture, self.attend(middle))
 
     def describe(self, texture: Tensor, attention: Tensor, region: Tensor) -> Tensor:
@@ -182,10 +182,11 @@ def _joined(conv: nn.Conv2d, low: Tensor, *others: Tensor) -> Tensor:
     """
     own = F.conv2d(low, conv.weight[:, : low.shape[1]])
     rest = F.conv2d(torch.cat(others, dim=1), conv.weight[:, low.shape[1] :], conv.bias)
-    return _twice(own) + rest
+    return twice(own) + rest
 
 
-def _twice(value: Tensor) -> Tensor:
+def twice(value: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, C, 2H, 2W)"""
     return F.interpolate(value, scale_factor=2, mode="bilinear", align_corners=False)
 
 

@@ -13,7 +13,14 @@ from torch import Tensor
 from models.augmentation import CROWDED, recolored, reframed
 from models.backbone import Backbone, ImageFeatures
 from models.precision import training_precision
-from models.rendered_frames import CLIPS, FIRST_SEED, PER_CLIP, RenderedFrames, render_frames
+from models.rendered_frames import (
+    CLIPS,
+    FIRST_SEED,
+    PER_CLIP,
+    RenderedFrames,
+    joined,
+    render_frames,
+)
 from models.types import UInt8Array
 
 MIXED = 255  # in an instance map at a quarter of the size: a block that is not of one kind
@@ -45,12 +52,6 @@ class PartingFrames:
     def features(self) -> ImageFeatures:
         """As the trunk gave them."""
         return ImageFeatures(self.stride16, self.stride8, self.stride4)
-
-    @classmethod
-    def joined(cls, each: list[PartingFrames]) -> PartingFrames:
-        """The frames of several procedures."""
-        columns = zip(*(vars(one).values() for one in each), strict=True)
-        return cls(*(torch.cat(values) for values in columns))
 
 
 @torch.no_grad()
@@ -107,7 +108,7 @@ class FramePool:
             which = self._rng.choice(CLIPS * PER_CLIP, size=frames, replace=False)
             some = self._held[int(index)].frames(torch.from_numpy(which))
             picked.append(encoded(self._backbone, self._varied(some) if varied else some))
-        return PartingFrames.joined(picked)
+        return joined(picked)
 
     def _varied(self, some: RenderedFrames) -> RenderedFrames:
         rng = self._rng
@@ -115,7 +116,7 @@ class FramePool:
             empty = self._empty[int(rng.integers(len(self._empty)))]
             one = empty.frames(torch.from_numpy(rng.choice(len(empty.image), size=1)))
             kept = some.frames(torch.arange(len(some.image) - 1))
-            some = RenderedFrames.joined([kept, recolored(one, rng, banded=CROWDED)])
+            some = joined([kept, recolored(one, rng, banded=CROWDED)])
         for change in (recolored, reframed):
             some = change(some, rng) if rng.random() < VARIED else some
         return some

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -16,6 +18,8 @@ from models.parting import DIRECTION
 from models.phantom import Clip, Procedure, Shift, tissue_lit_tray
 from models.phantom.instruments import Pose
 from models.types import UInt8Array
+
+Frames = TypeVar("Frames")  # a dataclass of tensors whose first dimension is the frame
 
 FIRST_SEED = TRAINING_SEED + 5_000_000  # beyond the procedures of pretraining
 CLIPS, PER_CLIP = 4, 2
@@ -45,11 +49,11 @@ class RenderedFrames:
         """Only the frames that show none."""
         return self.frames(torch.nonzero(self.instance.flatten(1).amax(dim=1) == 0)[:, 0])
 
-    @classmethod
-    def joined(cls, each: list[RenderedFrames]) -> RenderedFrames:
-        """One after the other."""
-        columns = zip(*(vars(one).values() for one in each), strict=True)
-        return cls(*(torch.cat(values) for values in columns))
+
+def joined(each: Sequence[Frames]) -> Frames:
+    """Frames of one kind, one after the other."""
+    columns = zip(*(vars(one).values() for one in each), strict=True)
+    return type(each[0])(*(torch.cat(values) for values in columns))
 
 
 def render_frames(size: int, seed: int, rng: np.random.Generator) -> RenderedFrames:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.asking import ask
 from tests.live import serving
-from tests.test_session import frames
+from tests.scripted_service import frames
 from tests.test_sessions import OTHER, app_with
 
 SDP, JSON = "application/sdp", "application/json"

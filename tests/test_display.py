@@ -19,7 +19,7 @@ from tests.browser import Browser, open_page
 from tests.fakes import FakeTracker
 from tests.live import serving
 from tests.marked_stage import Stage
-from tests.test_session import TIMES, URL
+from tests.scripted_service import TIMES, URL
 
 pytestmark = pytest.mark.browser
 PAGE = "/display/main"

@@ -24,6 +24,7 @@ from service.cli import main
 from streaming.video_file import VideoFile
 from tests.clips import picture, write_clip
 from tests.fakes import FakeTracker
+from tests.foreground import foreground
 
 Run = Callable[..., int]
 
@@ -314,7 +315,9 @@ def test_interrupt_keeps_what_was_written(tmp_path: Path) -> None:
     clip, out = write_clip(tmp_path / "clip.mp4", frames=400, size=(32, 32)), tmp_path / "out"
     command = [sys.executable, "-c", SLOW_RUN, "segment", str(clip), "-o", str(out)]
     root = Path(__file__).resolve().parent.parent
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=root)
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, cwd=root, preexec_fn=foreground
+    )
     deadline = time.monotonic() + 60
     while not (out / "masks/000010.png").exists():
         assert time.monotonic() < deadline

@@ -18,8 +18,8 @@ from service.metrics import DEGRADED
 from tests.asking import ask
 from tests.clips import write_clip
 from tests.live import serving
+from tests.scripted_service import frames
 from tests.test_recorder import read
-from tests.test_session import frames
 from tests.test_sessions import OTHER, app_with
 from tests.test_whip_whep import player
 

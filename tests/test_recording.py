@@ -10,8 +10,8 @@ import pytest
 from tests.asking import Reply, ask
 from tests.browser import open_page
 from tests.live import Server, serving
+from tests.scripted_service import frames
 from tests.test_recorder import read
-from tests.test_session import frames
 from tests.test_sessions import OTHER, app_with
 
 PATIENCE_S = 20

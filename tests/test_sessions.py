@@ -18,7 +18,7 @@ from service.warm_tracker import open_warm_tracker
 from tests.asking import ask
 from tests.fakes import FakeTracker
 from tests.live import serving
-from tests.test_session import TIMES, URL, frames
+from tests.scripted_service import TIMES, URL, frames
 
 OTHER = "phantom://?seed=5&size=160x120&fps=10"
 

@@ -22,6 +22,7 @@ from models.errors import CheckpointError
 from models.weight_source import OFFICIAL_FILES, WeightFolder, WeightSource
 from service.cli import main
 from tests.file_server import Served, serving
+from tests.foreground import foreground
 from tests.official import write_checkpoint
 
 TINY_FILE = OFFICIAL_FILES["tiny"]
@@ -137,7 +138,9 @@ def test_an_interrupted_fetch_leaves_what_came_and_goes_on(folder: Path, served:
     arguments = ["weights", "fetch", "tiny", "--address", served.url]
     command = [sys.executable, "-m", "service.cli", *arguments]
     part = folder / f"{TINY_FILE}.part"
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=os.environ, preexec_fn=foreground
+    ) as process:
         try:
             deadline = time.monotonic() + 60
             while not (part.is_file() and part.stat().st_size == 100_000):
