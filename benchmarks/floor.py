@@ -44,7 +44,7 @@ def step_operations(
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:
             graph.module.eval()(*graph.inputs.values())
         counted[name] = float(counter.get_total_flops())
-    for name in {"attend_own", "encode_memory"} & counted.keys():
+    for name in {"attend_own", "encode_memory", "place_memories"} & counted.keys():
         counted[name] *= subject.taught / subject.classes
     return counted | _learner_operations(subject)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -9,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from models.backbone import BankTensors, DecodedMasks, ImageFeatures
-from models.engines.engine import Engine, Parting
+from models.engines.engine import Engine, Function, Parting
+from models.frame_functions import FrameFunctions
 from models.tracker import Tracker
 from models.types import UInt8Array, Update
 
@@ -47,7 +50,7 @@ class TimedEngine:
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self.config, self.device = engine, engine.config, engine.device
-        self.own_threads = engine.own_threads
+        self.own_threads, self.keeps_keys = engine.own_threads, engine.keeps_keys
         self.spent: dict[str, float] = defaultdict(float)  # since it was last cleared
 
     def encode_image(self, *arguments: Any) -> ImageFeatures:
@@ -56,8 +59,10 @@ class TimedEngine:
         return features
 
     def attend_memory(self, features: Any, bank: BankTensors) -> Any:
-        """Timed; the mapping network's target, with a bank of one entry, on its own."""
-        name = "attend_own" if bank.memory.shape[1] == 1 else "attend_memory"
+        """Timed, by the graph's name; that of one entry is the mapping network's target."""
+        name = "attend_placed" if self.keeps_keys else "attend_memory"
+        if bank.memory.shape[1] == 1:
+            name = "attend_own"
         return self._time(name, self._engine.attend_memory, (features, bank))
 
     def decode_masks(self, *arguments: Any) -> DecodedMasks:
@@ -68,6 +73,27 @@ class TimedEngine:
     def encode_memory(self, *arguments: Any) -> Any:
         """Timed."""
         return self._time("encode_memory", self._engine.encode_memory, arguments)
+
+    def remember(self, bank: BankTensors) -> None:
+        """Timed, where it does anything."""
+        if self.keeps_keys:
+            self._time("place_memories", self._engine.remember, (bank,))
+
+    def compiled(self, function: nn.Module, *example: Tensor) -> Function:
+        """As the engine compiles it; see `functions`."""
+        return self._engine.compiled(function, *example)
+
+    def functions(self, functions: FrameFunctions) -> FrameFunctions:
+        """The same, timed."""
+        held = {
+            name: each and functools.partial(self._timed, name, each)
+            for name, each in vars(functions).items()
+        }
+        return FrameFunctions(**held)
+
+    def _timed(self, name: str, function: Function, *arguments: Tensor) -> tuple[Tensor, ...]:
+        found: tuple[Tensor, ...] = self._time(name, function, arguments)
+        return found
 
     @property
     def part_instruments(self) -> Parting | None:
@@ -93,6 +119,7 @@ class StepTimer:
         self._engine = TimedEngine(tracker.engine)
         if stages:
             tracker.engine = self._engine
+            tracker.functions = self._engine.functions(tracker.functions)
         self.look_ms: list[float] = []
         self.learn_ms: list[float] = []
         self.stages_ms: dict[str, list[float]] = defaultdict(list)

@@ -51,6 +51,7 @@ class BankTensors:
     time_code: (E,) long, row of the time code table: memories - 1 for support, 0 the newest frame
     distance: (C, E) float, frames between now and the entry, for the pointers' time code
     valid: (C, E) bool
+    version: one number per row, another whenever its memories are others; None: not known
     """
 
     memory: Tensor
@@ -58,6 +59,26 @@ class BankTensors:
     time_code: Tensor
     distance: Tensor
     valid: Tensor
+    version: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class PlacedTokens:
+    """What attention asks: N tokens of C rows, with their keys, which hold place and age.
+
+    tokens: (C, N, M); keys: (C, N, D) each, one per attention layer
+    """
+
+    tokens: Tensor
+    keys: tuple[Tensor, ...]
+
+    def followed_by(self, other: PlacedTokens) -> PlacedTokens:
+        """Both, in this order."""
+        keys = zip(self.keys, other.keys, strict=True)
+        return PlacedTokens(
+            torch.cat([self.tokens, other.tokens], dim=1),
+            tuple(torch.cat(pair, dim=1) for pair in keys),
+        )
 
 
 @dataclass(frozen=True)
@@ -87,6 +108,7 @@ class Backbone(nn.Module):
     """A SAM2 network and the four functions that the tracker calls."""
 
     own_threads = False  # it runs on torch's
+    keeps_keys = False
     part_instruments = None  # the head runs itself
 
     def __init__(self, config: BackboneConfig) -> None:
@@ -135,17 +157,69 @@ class Backbone(nn.Module):
         features: (1 or C, D, h, w) at stride 16
         returns:  (C, D, h, w)
         """
-        rows = bank.memory.shape[0]
+        memories = self.place_memories(bank.memory, bank.time_code)
+        placed = memories.followed_by(self.place_pointers(bank.pointer, bank.distance))
+        return self.attend_placed(features, placed, self.key_bias(bank.valid))
+
+    def attend_placed(self, features: Tensor, placed: PlacedTokens, key_bias: Tensor) -> Tensor:
+        """The same, with keys that may have been kept from earlier frames.
+
+        placed: a bank's memories and pointers, in this order; key_bias: of its entries
+        """
+        rows = placed.tokens.shape[0]
         height, width = features.shape[-2:]
-        remembered = self._memory_tokens(bank)
         image_pos = cast(Tensor, self.image_pos)
         # (C, D, h, w) -> (C, hw, D)
         # One frame for all rows stays one row until the rows' memories tell them apart.
         tokens = (features + 0.1 * image_pos).flatten(2).transpose(1, 2)
-        for layer in self.sam.memory_attention.layers:
-            tokens = self._attention_layer(layer, tokens, remembered)
+        for layer, keys in zip(self._attention_layers(), placed.keys, strict=True):
+            tokens = self._attention_layer(layer, tokens, keys, placed.tokens, key_bias)
         tokens = self.sam.memory_attention.norm(tokens)
         return cast(Tensor, tokens.transpose(1, 2).reshape(rows, -1, height, width))
+
+    def place_memories(self, memory: Tensor, time_code: Tensor) -> PlacedTokens:
+        """Nothing here depends on the frame. memory: (C, E, M, h, w); time_code: (E,) long"""
+        rows, entries, width = memory.shape[:3]
+        area = memory.shape[3] * memory.shape[4]
+        tokens = memory.flatten(3).transpose(2, 3).reshape(rows, entries * area, width)
+        # (1, M, h, w) -> (1, hw, M)
+        sine = cast(Tensor, self.memory_pos).flatten(2).transpose(1, 2)
+        codes = self.sam.maskmem_tpos_enc[time_code].view(entries, 1, width)
+        placed = tokens + (sine + codes).reshape(1, entries * area, width)
+        cos, sin = cast(Tensor, self.rope_cos), cast(Tensor, self.rope_sin)
+        turn = _Turn(cos.repeat(entries, 1), sin.repeat(entries, 1))
+        layers = self._attention_layers()
+        keys = tuple(turn.project(one.cross_attn_image.k_proj, placed) for one in layers)
+        return PlacedTokens(tokens, keys)
+
+    def place_pointers(self, pointer: Tensor, distance: Tensor) -> PlacedTokens:
+        """Pointers have an age and no place. pointer: (C, E, D); distance: (C, E)"""
+        rows, entries, width = pointer.shape
+        split = width // self.config.memory_width
+        tokens = pointer.reshape(rows, entries * split, -1)
+        age = get_1d_sine_pe(distance / 15.0, dim=width)
+        age = self.sam.obj_ptr_tpos_proj(age.to(pointer.dtype))
+        placed = tokens + age.repeat_interleave(split, dim=1)
+        layers = self._attention_layers()
+        return PlacedTokens(tokens, tuple(one.cross_attn_image.k_proj(placed) for one in layers))
+
+    def key_bias(self, valid: Tensor) -> Tensor:
+        """Added to attention's scores: places of the bank that are empty count for nothing.
+
+        valid: (C, E) bool; returns (C, 1, N), 0 or minus infinity
+        """
+        area, split = self.config.grid**2, self.config.model_width // self.config.memory_width
+        empty = valid.new_zeros(valid.shape, dtype=cast(Tensor, self.rope_cos).dtype)
+        bias = empty.masked_fill(~valid, float("-inf"))
+        each = [bias.repeat_interleave(count, dim=1) for count in (area, split)]
+        return torch.cat(each, dim=1)[:, None]
+
+    def remember(self, bank: BankTensors) -> None:
+        """See Engine: nothing is kept here."""
+
+    def compiled(self, function: nn.Module, *_: Tensor) -> nn.Module:
+        """See Engine: as it is."""
+        return function
 
     def decode_masks(self, conditioned: Tensor, features: ImageFeatures) -> DecodedMasks:
         """conditioned: (C, D, h, w); features of 1 or C frames, for their fine levels."""
@@ -218,34 +292,12 @@ class Backbone(nn.Module):
         weight = self.sam.sam_prompt_encoder.no_mask_embed.weight
         return cast(Tensor, weight.view(1, -1, 1, 1))
 
-    def _memory_tokens(self, bank: BankTensors) -> _MemoryTokens:
-        rows, entries, width = bank.memory.shape[:3]
-        area = bank.memory.shape[3] * bank.memory.shape[4]
-        split = self.config.model_width // width
-        spatial = bank.memory.flatten(3).transpose(2, 3).reshape(rows, entries * area, width)
-        pointer = bank.pointer.reshape(rows, entries * split, width)
-        sine = (
-            cast(Tensor, self.memory_pos).flatten(2).transpose(1, 2)
-        )  # (1, M, h, w) -> (1, hw, M)
-        codes = self.sam.maskmem_tpos_enc[bank.time_code].view(entries, 1, width)
-        spatial_pos = (sine + codes).reshape(1, entries * area, width)
-        distance = get_1d_sine_pe(bank.distance / 15.0, dim=self.config.model_width)
-        pointer_pos = self.sam.obj_ptr_tpos_proj(distance.to(codes.dtype))
-        pointer_pos = pointer_pos.repeat_interleave(split, dim=1)
-        bias = torch.zeros(bank.valid.shape, dtype=spatial.dtype, device=spatial.device)
-        bias = bias.masked_fill(~bank.valid, float("-inf"))
-        key_bias = torch.cat(
-            [bias.repeat_interleave(area, dim=1), bias.repeat_interleave(split, dim=1)], dim=1
-        )[:, None]
-        memory = torch.cat([spatial, pointer], dim=1)
-        pos = torch.cat([spatial_pos.expand(rows, -1, -1), pointer_pos], dim=1)
-        cos, sin = cast(Tensor, self.rope_cos), cast(Tensor, self.rope_sin)
-        still = torch.zeros(entries * split, cos.shape[1], dtype=cos.dtype, device=cos.device)
-        all_cos = torch.cat([cos.repeat(entries, 1), still + 1])
-        all_sin = torch.cat([sin.repeat(entries, 1), still])
-        return _MemoryTokens(memory, memory + pos, key_bias, _Turn(all_cos, all_sin))
+    def _attention_layers(self) -> Any:
+        return self.sam.memory_attention.layers
 
-    def _attention_layer(self, layer: Any, tokens: Tensor, remembered: _MemoryTokens) -> Tensor:
+    def _attention_layer(
+        self, layer: Any, tokens: Tensor, keys: Tensor, memory: Tensor, key_bias: Tensor
+    ) -> Tensor:
         """One memory attention layer. tokens: (1 or C, hw, D) -> (C, hw, D)"""
         turn = _Turn(cast(Tensor, self.rope_cos), cast(Tensor, self.rope_sin))
         normed = layer.norm1(tokens)
@@ -255,10 +307,9 @@ class Backbone(nn.Module):
 
         cross = layer.cross_attn_image
         query = turn.project(cross.q_proj, layer.norm2(tokens))
-        key = remembered.turn.project(cross.k_proj, remembered.placed)
         # Attention weights sum to one, so projecting what was gathered equals gathering what was
         # projected, at half the arithmetic: a memory is half as wide as the model.
-        gathered = _attend(query, key, remembered.memory, remembered.key_bias)
+        gathered = _attend(query, keys, memory, key_bias)
         tokens = tokens + cross.out_proj(cross.v_proj(gathered))
         return cast(Tensor, tokens + layer.linear2(F.relu(layer.linear1(layer.norm3(tokens)))))
 
@@ -269,7 +320,6 @@ class _Turn:
 
     A turned projection is x W cos + x W' sin, where W' is W with its channel pairs swapped and one
     of each pair negated: two products and no shuffling of channels, which engines do slowly.
-    Tokens that do not turn (object pointers) have cosine one and sine zero.
     """
 
     cos: Tensor
@@ -286,19 +336,6 @@ def _crossed(value: Tensor) -> Tensor:
     """Channels (a, b) of every pair become (-b, a). value: (D, ...)"""
     pairs = value.unflatten(0, (-1, 2))
     return torch.stack([-pairs[:, 1], pairs[:, 0]], dim=1).flatten(0, 1)
-
-
-@dataclass(frozen=True)
-class _MemoryTokens:
-    """A bank as attention sees it: N tokens of C rows.
-
-    memory: (C, N, M); placed: the same with positions; key_bias: (C, 1, N); turn: per token
-    """
-
-    memory: Tensor
-    placed: Tensor
-    key_bias: Tensor
-    turn: _Turn
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -29,7 +29,7 @@ from models.losses import mask_loss, quality_loss
 from models.mapper import apply_mapper, descend, mapping_loss, ridge_solution, token_color
 from models.memory_bank import BankShape, MemoryBank
 from models.naming import WEIGHTS as NAMING_WEIGHTS
-from models.naming import Naming, apply_naming
+from models.naming import NameMasks, Naming, apply_naming
 from models.ofl_sam2 import OflSam2
 from models.profile import Calibration, SupportSet, pool_features, raw_confidence
 
@@ -245,7 +245,7 @@ def _decode_left_out(
         return decoded, raw_confidence(decoded, torch.ones(len(decoded.iou)))
     color = token_color(left_out.image[frame], model.config.backbone.grid)
     naming = Naming(indicator, answer.naming_weight)
-    named, certainty = apply_naming(naming, features, color, decoded)
+    named, certainty = apply_naming(NameMasks(naming), features, color, decoded)
     return named, raw_confidence(named, certainty)
 
 

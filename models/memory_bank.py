@@ -7,6 +7,8 @@ was confident. Nothing is allocated after construction.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +17,8 @@ from torch import Tensor
 from models.backbone import BankTensors
 from models.config import BackboneConfig, MemoryConfig
 from models.ofl_sam2 import Entries
+
+_VERSIONS = itertools.count()  # of rows' memories, never the same twice, whichever the bank
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class MemoryBank:
         self._valid = torch.zeros(held, dtype=torch.bool, device=device)
         codes = [backbone.memories - 1] * shape.support + list(range(shape.recent))
         self._time_code = torch.tensor(codes, device=device)
+        self._version = [0] * shape.rows
+        self._changed(range(shape.rows))
 
     @property
     def nbytes(self) -> int:
@@ -62,12 +68,14 @@ class MemoryBank:
         self._pointer[row, :count] = entries.pointer
         self._valid[row, : self._shape.support] = False
         self._valid[row, :count] = True
+        self._changed([row])
 
     def tensors(self, frame: int) -> BankTensors:
         """The bank as seen from frame number `frame`."""
         distance = (frame - self._frame).float().clamp(1, self._max_distance)
         distance[:, : self._shape.support] = self._max_distance
-        return BankTensors(self._memory, self._pointer, self._time_code, distance, self._valid)
+        held = (self._memory, self._pointer, self._time_code, distance, self._valid)
+        return BankTensors(*held, tuple(self._version))
 
     def push(self, rows: Tensor, entries: Entries, frame: int) -> None:
         """Remember a confident frame. rows: (n,) long; entries: of those n rows"""
@@ -83,6 +91,7 @@ class MemoryBank:
             kept = buffer[rows, first:-1].clone()
             buffer[rows, first] = newest
             buffer[rows, first + 1 :] = kept
+        self._changed(rows.tolist())
 
     def forget_recent(self) -> None:
         """Only the annotated frames remain."""
@@ -99,3 +108,8 @@ class MemoryBank:
         held = (self._memory, self._pointer, self._frame, self._valid)
         for buffer, saved in zip(held, snapshot, strict=True):
             buffer[:, self._shape.support :] = saved
+        self._changed(range(self._shape.rows))
+
+    def _changed(self, rows: Iterable[int]) -> None:
+        for row in rows:
+            self._version[row] = next(_VERSIONS)

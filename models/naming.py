@@ -11,11 +11,13 @@ sum names the pixel. Not in the paper; docs/method.md has what it is worth.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.backbone import DecodedMasks, ImageFeatures
 from models.mapper import Statistics, ridge_solution, window_mean
@@ -24,6 +26,7 @@ DESCRIBE_WINDOW, VOTE_WINDOW = 7, 5  # sides, in tokens
 RIDGE = 0.03
 WEIGHTS = (0.0, 4.0, 8.0, 16.0)  # of a full score, in logits; fitting chooses one
 FLOOR = -8.0  # what a row that the decoder gave up can still be named from
+Name = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, ...]]  # see NameMasks
 MIN_TOKENS = 1.0  # a name that wins less than this much of the picture is not drawn
 
 
@@ -71,36 +74,35 @@ class Naming:
     weight: float
 
 
-@dataclass(frozen=True)
-class NamedMasks:
-    """What naming made of the rows' masks.
+class NameMasks(nn.Module):
+    """Gives every instrument pixel one name. Where any row sees an instrument, a name wins it."""
 
-    mask_logits: (C, 1, 4h, 4w), negative wherever another name won; certainty: (C,) mean score of
-    the class where it won, 0 to 1
-    """
+    def __init__(self, naming: Naming) -> None:
+        super().__init__()
+        self.register_buffer("indicator", naming.indicator)
+        self._weight = naming.weight
 
-    mask_logits: Tensor
-    certainty: Tensor
+    def forward(
+        self, stride16: Tensor, color: Tensor, mask_logits: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Mask logits, negative wherever another name won, and how certain each name is.
 
-
-def name_masks(naming: Naming, stride16: Tensor, color: Tensor, mask_logits: Tensor) -> NamedMasks:
-    """Give every instrument pixel one name.
-
-    stride16: (1, D, h, w); color: (1, 6, h, w) by token_color; mask_logits: (C, 1, 4h, 4w), absent
-    rows already empty. Where any row sees an instrument, the name that wins there gets it.
-    """
-    grid = stride16.shape[-1]
-    instrument = mask_logits.amax(dim=0, keepdim=True)  # (1, 1, 4h, 4w)
-    cover = F.adaptive_avg_pool2d((instrument > 0).float(), grid)
-    described = describe_instrument(stride16, color, cover)
-    scores = (naming.indicator @ described[0].flatten(1)).unflatten(1, (grid, grid))[:, None]
-    voted = instrument_mean(scores, cover.expand(len(scores), -1, -1, -1), VOTE_WINDOW)
-    size = mask_logits.shape[-1]
-    fine = F.interpolate(voted, size, mode="bilinear", align_corners=False)[:, 0].clamp(0, 1)
-    sums = mask_logits[:, 0].clamp_min(FLOOR) + naming.weight * fine
-    won = _winners(sums, instrument[0, 0] > 0, tokens=(size // grid) ** 2)
-    certainty = (fine * won).sum(dim=(1, 2)) / won.sum(dim=(1, 2)).clamp_min(1)
-    return NamedMasks(torch.where(won[:, None], instrument, -instrument.abs() - 1), certainty)
+        stride16: (1, D, h, w); color: (1, 6, h, w) by token_color; mask_logits: (C, 1, 4h, 4w),
+        absent rows already empty
+        returns:  (C, 1, 4h, 4w); (C,) mean score of the class where it won, 0 to 1
+        """
+        grid, size = int(stride16.shape[-1]), int(mask_logits.shape[-1])
+        instrument = mask_logits.amax(dim=0, keepdim=True)  # (1, 1, 4h, 4w)
+        cover = F.adaptive_avg_pool2d((instrument > 0).float(), grid)
+        described = describe_instrument(stride16, color, cover)
+        indicator = cast(Tensor, self.indicator)
+        scores = (indicator @ described[0].flatten(1)).unflatten(1, (grid, grid))[:, None]
+        voted = instrument_mean(scores, cover.expand(len(scores), -1, -1, -1), VOTE_WINDOW)
+        fine = F.interpolate(voted, size, mode="bilinear", align_corners=False)[:, 0].clamp(0, 1)
+        sums = mask_logits[:, 0].clamp_min(FLOOR) + self._weight * fine
+        won = _winners(sums, instrument[0, 0] > 0, tokens=(size // grid) ** 2)
+        certainty = (fine * won).sum(dim=(1, 2)) / won.sum(dim=(1, 2)).clamp_min(1)
+        return torch.where(won[:, None], instrument, -instrument.abs() - 1), certainty
 
 
 def _winners(scores: Tensor, instrument: Tensor, tokens: int) -> Tensor:
@@ -109,20 +111,19 @@ def _winners(scores: Tensor, instrument: Tensor, tokens: int) -> Tensor:
     rows = torch.arange(len(scores), device=scores.device)[:, None, None]
     area = ((best[None] == rows) & instrument).sum(dim=(1, 2))
     large = area >= MIN_TOKENS * tokens
-    if not bool(large.any()):
-        large = area == area.max()
+    large = torch.where(large.any(), large, area == area.max())
     kept = scores.masked_fill(~large[:, None, None], float("-inf"))
     return (kept.max(dim=0).indices[None] == rows) & instrument
 
 
 def apply_naming(
-    naming: Naming, features: ImageFeatures, color: Tensor, decoded: DecodedMasks
+    name: Name, features: ImageFeatures, color: Tensor, decoded: DecodedMasks
 ) -> tuple[DecodedMasks, Tensor]:
     """The rows' masks after naming, and how certain each name is, (C,).
 
-    features, color: of one frame, the latter by token_color
+    name: does what NameMasks does; features, color: of one frame, the latter by token_color
     """
-    named = name_masks(naming, features.stride16, color, decoded.gated())
-    shown = named.mask_logits.amax(dim=(1, 2, 3)) > 0
+    mask_logits, certainty = name(features.stride16, color, decoded.gated())
+    shown = mask_logits.amax(dim=(1, 2, 3)) > 0
     logit = torch.where(shown, decoded.object_logit.clamp_min(0.1), decoded.object_logit)
-    return replace(decoded, mask_logits=named.mask_logits, object_logit=logit), named.certainty
+    return replace(decoded, mask_logits=mask_logits, object_logit=logit), certainty

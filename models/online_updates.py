@@ -139,6 +139,7 @@ class OnlineUpdates:
         kept = self.learner.descend(places, lesson)
         good = Entries(entries.memory[kept], entries.pointer[kept])
         self._bank.push(places[kept], good, frame)
+        engine.remember(self._bank.tensors(frame))
         if bool(kept.any()):
             self._save_now_and_then()
         return kept

@@ -24,9 +24,10 @@ from models.checkpoint import LoadedWeights
 from models.engines.engine import Engine, EngineChoice, open_engine, torch_beside
 from models.errors import ProfileError, StepError
 from models.following import Follower
+from models.frame_functions import FrameFunctions
 from models.instance_naming import InstanceNamer
 from models.learner import LearnerSnapshot, LearnerState
-from models.mapper import apply_mapper, describe, token_color
+from models.mapper import apply_mapper
 from models.memory_bank import BankShape, MemoryBank
 from models.naming import apply_naming
 from models.ofl_sam2 import OflSam2
@@ -70,6 +71,8 @@ class Tracker:
         self._profile = profile = placed(profile, device)
         self._model.fusion.to(device)
         self._namer = _namer(self._model, profile, self._parts, device)
+        pixels = self._namer is None and self._parts.learner and self._parts.naming
+        self.functions = FrameFunctions.on(self.engine, self._model, profile, pixels=pixels)
         self._lesson: Lesson | None = None
         self._bank = MemoryBank(shape, profile.memory.max_pointer_distance, device)
         self._updates = OnlineUpdates(self.engine, profile, self._parts, self._bank)
@@ -185,8 +188,7 @@ class Tracker:
             square = to_input(image_rgb, engine.config.image_size, engine.device)
             image = backbone.normalize(square)
             features = engine.encode_image(image)
-            color = token_color(image, engine.config.grid)
-            described = describe(features.stride16, color, self._model.config.learner)
+            color, described = self.functions.describe(features.stride16, image)
         took_ms = (time.perf_counter() - started) * 1e3
         size = (image_rgb.shape[0], image_rgb.shape[1])
         return PreparedFrame(size, image, features, color, described, took_ms)
@@ -257,27 +259,26 @@ class Tracker:
             self._choose_support(features)
         decoded = self.engine.decode_masks(self._condition(features, described), features)
         decoded = decoded.shifted(self._profile.object_offset)
-        naming, certainty = self._profile.naming, torch.ones_like(decoded.iou)
+        name, certainty = self.functions.name, torch.ones_like(decoded.iou)
         if self._namer is not None:
             part = self.engine.part_instruments
             named, raw = self._namer.name(features, frame.image, decoded, part)
             return Pass(features, described, named, raw)
-        if naming is not None and self._parts.learner and self._parts.naming:
-            decoded, certainty = apply_naming(naming, features, frame.color, decoded)
+        if name is not None:
+            decoded, certainty = apply_naming(name, features, frame.color, decoded)
         return Pass(features, described, decoded, raw_confidence(decoded, certainty))
 
     def _condition(self, features: ImageFeatures, described: Tensor) -> Tensor:
-        parts = self._parts
-        mapped = apply_mapper(self._updates.learner.tau, described)
+        parts, tau = self._parts, self._updates.learner.tau
         if not parts.memory:
-            return mapped
+            return apply_mapper(tau, described)
         bank = self._bank.tensors(self._frame)
         attended = self.engine.attend_memory(features.stride16, bank)
         if not parts.learner:
             return attended
         if parts.fusion is Fusion.ADAPTIVE:
-            return self._model.fusion.forward(attended, mapped)
-        total = attended + mapped
+            return self.functions.map_and_fuse(attended, described, tau)[0]
+        total = attended + apply_mapper(tau, described)
         return total if parts.fusion is Fusion.SUM else total / 2
 
     def _choose_support(self, features: ImageFeatures) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.backbone import BankTensors, DecodedMasks, ImageFeatures
 from models.config import BackboneConfig, LearnerConfig
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FEW = 4  # rows; what only the rows that learn go through is compiled for 1 to 4 of them, and C
 Parting = Callable[[ImageFeatures, Tensor], PartedFrame]  # see PartingHead.forward
+Function = Callable[..., tuple[Tensor, ...]]  # what it returns, the caller may keep
 ENGINES = ("auto", "torch", "onnx", "cuda_graph", "tensorrt")
 
 
@@ -31,6 +32,7 @@ class Engine(Protocol):
 
     config: BackboneConfig
     own_threads: bool  # does it bring threads of its own, beside torch's?
+    keeps_keys: bool  # does it place memories once, see key_cache.py, or with every frame?
 
     @property
     def device(self) -> torch.device:
@@ -41,6 +43,12 @@ class Engine(Protocol):
 
     def attend_memory(self, features: Tensor, bank: BankTensors) -> Tensor:
         """Condition a frame on what each row remembers."""
+
+    def remember(self, bank: BankTensors) -> None:
+        """Do now what attend_memory would have to do first, because the bank has changed."""
+
+    def compiled(self, function: nn.Module, *example: Tensor) -> Function:
+        """A pure function of such tensors, static in shape, as this engine runs it best."""
 
     def decode_masks(self, conditioned: Tensor, features: ImageFeatures) -> DecodedMasks:
         """Masks, predicted IoU, object score and pointer of each row."""

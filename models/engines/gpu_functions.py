@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.backbone import BankTensors, DecodedMasks, ImageFeatures
 from models.config import BackboneConfig
@@ -22,6 +22,7 @@ class GpuFunctions(ABC):
     """
 
     own_threads = False
+    keeps_keys = False
 
     def __init__(self, config: BackboneConfig, rows: int, device: torch.device) -> None:
         self.config, self.device, self._rows = config, device, rows
@@ -39,6 +40,13 @@ class GpuFunctions(ABC):
         name = "attend_own" if bank.memory.shape[1] == 1 else "attend_memory"
         rows = (bank.memory, bank.pointer, bank.time_code, bank.distance, bank.valid)
         return self._run(name, len(bank.memory), features[:1], *rows)[0]
+
+    def remember(self, bank: BankTensors) -> None:  # noqa: B027 - nothing to do here
+        """See Engine: nothing is kept here."""
+
+    def compiled(self, function: nn.Module, *_: Tensor) -> nn.Module:
+        """See Engine: as it is, on the device."""
+        return function.to(self.device)
 
     def decode_masks(self, conditioned: Tensor, features: ImageFeatures) -> DecodedMasks:
         """See Backbone.decode_masks; features of one frame."""

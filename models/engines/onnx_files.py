@@ -6,13 +6,16 @@ that takes ONNX:
     encode_image.onnx    image -> stride16, stride8, stride4
     attend_memory.onnx   stride16, memory, pointer, time_code, distance, valid -> conditioned
     attend_own.onnx      the same with a bank of one entry, for the mapping network's target
+    place_memories.onnx  memory, time_code -> tokens, keys_0, keys_1, ... one per attention layer
+    attend_placed.onnx   stride16, key_bias, tokens, keys_0, ... -> conditioned: attend_memory for
+                         who keeps tokens and keys as long as memories are the same
     decode_masks.onnx    conditioned, stride8, stride4 -> mask_logits, iou, object_logit, pointer
     encode_memory.onnx   stride16, mask_logits, present -> memory
     part_instruments.onnx   stride16, stride8, stride4, image -> instrument, vote, texture,
                             attention; where the weights have a parting head
 
-Besides, attend_own_any.onnx and encode_memory_any.onnx are the same with a free number of rows, for
-runtimes that compile for several numbers: in most frames few rows learn.
+Besides, attend_own_any.onnx, place_memories_any.onnx and encode_memory_any.onnx are the same with a
+free number of rows, for runtimes that compile for several numbers: in most frames few rows learn.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ import torch
 from sam2.modeling.sam2_utils import LayerNorm2d
 from torch import Tensor, nn
 
-from models.backbone import Backbone, BankTensors, ImageFeatures
+from models.backbone import Backbone, BankTensors, ImageFeatures, PlacedTokens
 from models.cache import cache_root, forget_unused, mark_used, writable
 from models.checkpoint import LoadedWeights
 from models.engines.nested_hiera import NestedImageEncoder, nests
@@ -41,11 +44,15 @@ from models.ofl_sam2 import OflSam2
 from models.parting import PartingHead
 
 OPSET = 18
-REVISION = 5  # of the graphs; a new one makes new files
+REVISION = 6  # of the graphs; a new one makes new files
 PART = "part-"
 FOLDERS = re.compile(rf"[0-9a-f]{{24}}|{PART}.*")  # names of ours in a cache
-NAMES = ("encode_image", "attend_memory", "attend_own", "decode_masks", "encode_memory")
-ANY_ROWS = ("attend_own", "encode_memory")  # what only the rows that learn go through
+NAMES = (
+    "encode_image", "attend_memory", "attend_own", "place_memories", "attend_placed",
+    "decode_masks", "encode_memory",
+)  # fmt: skip
+# What only the rows that learn go through.
+ANY_ROWS = ("attend_own", "place_memories", "encode_memory")
 PARTING = "part_instruments"  # of weights with a parting head
 PER_ROW = (
     "memory", "pointer", "distance", "valid", "mask_logits", "present",
@@ -98,7 +105,8 @@ def _backbone_graphs(backbone: Backbone, shape: BankShape) -> dict[str, Graph]:
     stride8 = torch.zeros(1, width // 4, 2 * grid, 2 * grid)
     stride4 = torch.zeros(1, width // 8, 4 * grid, 4 * grid)
     conditioned = torch.zeros(rows, width, grid, grid)
-    own = _bank(backbone, rows, 1)
+    bank, own = _bank(backbone, rows, entries), _bank(backbone, rows, 1)
+    placed = _placed(backbone, rows, entries)
     return {
         "encode_image": Graph(
             NestedImageEncoder(backbone) if nests(backbone.config) else _EncodeImage(backbone),
@@ -107,11 +115,19 @@ def _backbone_graphs(backbone: Backbone, shape: BankShape) -> dict[str, Graph]:
         ),
         "attend_memory": Graph(
             _AttendMemory(backbone),
-            {"stride16": stride16, **_bank(backbone, rows, entries)},
+            {"stride16": stride16, **bank},
             ("conditioned",),
         ),
         "attend_own": Graph(
             _AttendMemory(backbone), {"stride16": stride16, **own}, ("conditioned",)
+        ),
+        "place_memories": Graph(
+            _PlaceMemories(backbone),
+            {name: bank[name] for name in ("memory", "time_code")},
+            tuple(name for name in placed if name != "key_bias"),
+        ),
+        "attend_placed": Graph(
+            _AttendPlaced(backbone), {"stride16": stride16, **placed}, ("conditioned",)
         ),
         "decode_masks": Graph(
             _DecodeMasks(backbone),
@@ -138,6 +154,17 @@ def _bank(backbone: Backbone, rows: int, entries: int) -> dict[str, Tensor]:
         "time_code": torch.zeros(entries, dtype=torch.long),
         "distance": torch.ones(rows, entries),
         "valid": torch.ones(rows, entries, dtype=torch.bool),
+    }
+
+
+def _placed(backbone: Backbone, rows: int, entries: int) -> dict[str, Tensor]:
+    config = backbone.config
+    per_entry = config.grid**2 + config.model_width // config.memory_width
+    keys = torch.zeros(rows, entries * per_entry, config.model_width)
+    return {
+        "key_bias": torch.zeros(rows, 1, keys.shape[1]),
+        "tokens": torch.zeros(*keys.shape[:2], config.memory_width),
+        **{f"keys_{number}": keys for number in range(config.attention_layers)},
     }
 
 
@@ -168,8 +195,37 @@ class _AttendMemory(nn.Module):
         super().__init__()
         self.backbone = backbone
 
-    def forward(self, stride16: Tensor, *bank: Tensor) -> Tensor:
-        return self.backbone.attend_memory(stride16, BankTensors(*bank))
+    def forward(
+        self,
+        stride16: Tensor,
+        memory: Tensor,
+        pointer: Tensor,
+        time_code: Tensor,
+        distance: Tensor,
+        valid: Tensor,
+    ) -> Tensor:
+        bank = BankTensors(memory, pointer, time_code, distance, valid)
+        return self.backbone.attend_memory(stride16, bank)
+
+
+class _PlaceMemories(nn.Module):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, memory: Tensor, time_code: Tensor) -> tuple[Tensor, ...]:
+        placed = self.backbone.place_memories(memory, time_code)
+        return placed.tokens, *placed.keys
+
+
+class _AttendPlaced(nn.Module):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, stride16: Tensor, key_bias: Tensor, *placed: Tensor) -> Tensor:
+        tokens = PlacedTokens(placed[0], placed[1:])
+        return self.backbone.attend_placed(stride16, tokens, key_bias)
 
 
 class _DecodeMasks(nn.Module):

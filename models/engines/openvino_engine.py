@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from models.backbone import BankTensors, DecodedMasks, ImageFeatures
+from models.backbone import BankTensors, DecodedMasks, ImageFeatures, PlacedTokens
 from models.checkpoint import LoadedWeights
-from models.engines.engine import FEW, Parting
+from models.engines.compiled_function import CompiledFunction
+from models.engines.engine import FEW, Function, Parting
+from models.engines.key_cache import KeyCache
 from models.engines.onnx_files import ANY_ROWS, PARTING, graph_names, onnx_files, set_rows
 from models.errors import EngineError
 from models.memory_bank import BankShape
@@ -24,7 +26,8 @@ from models.parting import PartedFrame
 
 # Functions that may run in bf16. The encoder may not: masks then agree with torch to 0.984 only,
 # against 0.998 so (docs/engines.md).
-HALF = ("attend_memory", "attend_own")
+HALF = ("attend_placed", "attend_own")
+ELSEWHERE = ("attend_memory",)  # graphs of other engines; here keys are kept
 _F32 = {"INFERENCE_PRECISION_HINT": "f32"}
 # Fused attention kernels ("snippets") are wrong in bf16 in 2026.4 (up to 19 % off); in f32 they are
 # right, and faster for the memory encoder and the mask decoder.
@@ -53,6 +56,7 @@ class OpenVinoEngine:
     """Compiled graphs of static shape; rows are padded to a number there is a graph for."""
 
     own_threads = True
+    keeps_keys = True
 
     def __init__(
         self,
@@ -79,8 +83,11 @@ class OpenVinoEngine:
         }
         files = onnx_files(weights, shape, cache)
         settings["CACHE_DIR"] = str(files / "compiled")
+        self._settings = settings
         self._request: dict[str, dict[int, Any]] = {}  # by function and number of rows
         for name in graph_names(weights.model):
+            if name in ELSEWHERE:
+                continue
             precise = _F32 if name not in HALF or self.precision == "f32" else _BF16
             self._request[name] = {}
             for count in _row_counts(name, shape.rows):
@@ -88,19 +95,48 @@ class OpenVinoEngine:
                 set_rows(model, count)
                 compiled = core.compile_model(model, "CPU", settings | precise)
                 self._request[name][count] = compiled.create_infer_request()
+        self._backbone = weights.model.backbone
+        self._keys = KeyCache(self._backbone, shape, self._place)
 
     def encode_image(self, image: Tensor) -> ImageFeatures:
         """See Backbone.encode_image; one image."""
         return ImageFeatures(*self._run("encode_image", self._rows, image))
 
     def attend_memory(self, features: Tensor, bank: BankTensors) -> Tensor:
-        """See Backbone.attend_memory; features of one frame, a bank of K + R entries or of one."""
-        name = "attend_own" if bank.memory.shape[1] == 1 else "attend_memory"
-        rows = (bank.memory, bank.pointer, bank.distance, bank.valid)
-        count, (memory, pointer, distance, valid) = self._padded(name, *rows)
+        """See Backbone.attend_memory; features of one frame.
+
+        bank: of K + R entries for all C rows, or of one entry for 1 to C rows
+        """
+        if bank.memory.shape[1] == 1:
+            return self._attend_own(features, bank)
+        placed = self._keys.of(bank)
+        bias = self._backbone.key_bias(bank.valid)
         return self._run(
-            name, count, features[:1], memory, pointer, bank.time_code, distance, valid
-        )[0][: len(bank.memory)]
+            "attend_placed", self._rows, features[:1], bias, placed.tokens, *placed.keys
+        )[0]
+
+    def _attend_own(self, features: Tensor, bank: BankTensors) -> Tensor:
+        rows = (bank.memory, bank.pointer, bank.distance, bank.valid)
+        count, (memory, pointer, distance, valid) = self._padded("attend_own", *rows)
+        found = self._run(
+            "attend_own", count, features[:1], memory, pointer, bank.time_code, distance, valid
+        )
+        return found[0][: len(bank.memory)]
+
+    def remember(self, bank: BankTensors) -> None:
+        """Keys of memories that have changed."""
+        self._keys.refresh(bank)
+
+    def _place(self, memory: Tensor, time_code: Tensor) -> PlacedTokens:
+        count, (padded,) = self._padded("place_memories", memory)
+        tokens, *keys = (
+            one[: len(memory)] for one in self._views("place_memories", count, padded, time_code)
+        )
+        return PlacedTokens(tokens, tuple(keys))
+
+    def compiled(self, function: nn.Module, *example: Tensor) -> Function:
+        """See Engine; in f32, by OpenVINO, on the engine's threads."""
+        return CompiledFunction(function, example, self._settings | _F32)
 
     def decode_masks(self, conditioned: Tensor, features: ImageFeatures) -> DecodedMasks:
         """See Backbone.decode_masks; features of one frame."""
