@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.subject import Subject
 from models.checkpoint import LoadedWeights
 from models.config import LearnerConfig, MemoryConfig
-from models.engines.onnx_files import graphs
+from models.engines.onnx_files import any_rows, graphs
 from models.memory_bank import BankShape
 
 SIDE = 1536  # of the matrices, large enough to be bound by arithmetic
@@ -44,7 +44,7 @@ def step_operations(
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:
             graph.module.eval()(*graph.inputs.values())
         counted[name] = float(counter.get_total_flops())
-    for name in {"attend_own", "encode_memory", "place_memories"} & counted.keys():
+    for name in filter(any_rows, counted):
         counted[name] *= subject.taught / subject.classes
     return counted | _learner_operations(subject)
 

@@ -17,7 +17,7 @@ from models.engines.export import export_weights
 from models.learner import LearnerStart
 from models.mapper import Statistics
 from models.ofl_sam2 import Entries
-from models.online_updates import STAGES
+from models.online_updates import lesson_stages
 from models.parts import LEARN_PER_FRAME, Parts
 from models.phantom import DEMO_SEED, Procedure
 from models.profile import Calibration, Profile, SupportSet, load_profile
@@ -60,7 +60,8 @@ class Subject:
         """Rows that learn in a step, on average."""
         if not self.learning:
             return 0
-        return self.classes if self.learn_all else LEARN_PER_FRAME / STAGES
+        stages = lesson_stages(self.config.attention_layers)
+        return self.classes if self.learn_all else LEARN_PER_FRAME / stages
 
     def settings(self) -> dict[str, Any]:
         """For the result file."""

@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.backbone import BankTensors, DecodedMasks, ImageFeatures
+from models.backbone import DecodedMasks, ImageFeatures
 from models.engines.engine import Engine, Function, Parting
+from models.engines.onnx_files import OWN
 from models.frame_functions import FrameFunctions
+from models.memory_attention import BankTensors
 from models.tracker import Tracker
 from models.types import UInt8Array, Update
 
@@ -59,20 +61,27 @@ class TimedEngine:
         return features
 
     def attend_memory(self, features: Any, bank: BankTensors) -> Any:
-        """Timed, by the graph's name; that of one entry is the mapping network's target."""
+        """Timed, by the graph's name."""
         name = "attend_placed" if self.keeps_keys else "attend_memory"
-        if bank.memory.shape[1] == 1:
-            name = "attend_own"
         return self._time(name, self._engine.attend_memory, (features, bank))
+
+    def attend_own(self, number: int, *arguments: Any) -> Any:
+        """Timed, by the graph's name."""
+        own = functools.partial(self._engine.attend_own, number)
+        return self._time(f"{OWN}{number}", own, arguments)
 
     def decode_masks(self, *arguments: Any) -> DecodedMasks:
         """Timed."""
         decoded: DecodedMasks = self._time("decode_masks", self._engine.decode_masks, arguments)
         return decoded
 
-    def encode_memory(self, *arguments: Any) -> Any:
+    def embed_mask(self, *arguments: Any) -> Any:
         """Timed."""
-        return self._time("encode_memory", self._engine.encode_memory, arguments)
+        return self._time("embed_mask", self._engine.embed_mask, arguments)
+
+    def fuse_memory(self, *arguments: Any) -> Any:
+        """Timed."""
+        return self._time("fuse_memory", self._engine.fuse_memory, arguments)
 
     def remember(self, bank: BankTensors) -> None:
         """Timed, where it does anything."""

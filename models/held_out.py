@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.backbone import BankTensors, DecodedMasks, ImageFeatures
+from models.backbone import DecodedMasks, ImageFeatures
 from models.config import BackboneConfig, FitConfig, LearnerConfig, MemoryConfig
 from models.encoded import (
     EncodedFrames,
@@ -27,6 +27,7 @@ from models.encoded import (
 from models.instance_naming import InstanceNamer, References, joined
 from models.losses import mask_loss, quality_loss
 from models.mapper import apply_mapper, descend, mapping_loss, ridge_solution, token_color
+from models.memory_attention import BankTensors
 from models.memory_bank import BankShape, MemoryBank
 from models.naming import WEIGHTS as NAMING_WEIGHTS
 from models.naming import NameMasks, Naming, apply_naming

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from models.config import LearnerConfig
-from models.lesson import Gathered, Known, Sample, Teacher, TorchTeacher
+from models.lesson import Gathered, HalfWay, Known, Sample, Teacher, TorchTeacher
 from models.mapper import Statistics, mapping_loss
 
 LearnerState = tuple[npt.NDArray[np.float32], ...]  # a snapshot's arrays
@@ -60,11 +60,22 @@ class LearnerSnapshot:
 
 @dataclass(frozen=True)
 class UnderWay:
-    """Half an update. seen: (n,) share of the recent samples that was seen, with this frame"""
+    """A part of an update.
+
+    seen: (n,) share of the recent samples that was seen, with this frame
+    """
 
     known: Known
     seen: Tensor
     gathered: Gathered
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """An update that is ready. kept: (n,) bool, by the guard; learnt: of those n rows"""
+
+    kept: Tensor
+    learnt: LearnerSnapshot
 
 
 class OnlineLearner:
@@ -92,11 +103,14 @@ class OnlineLearner:
         return sum(t.numel() * t.element_size() for t in held)
 
     def update(self, rows: Tensor, sample: Sample) -> Tensor:
-        """Learn from a confident frame: `gather` and `descend`."""
-        return self.descend(rows, self.gather(rows, sample))
+        """Learn from a confident frame at once; (n,) bool, True where the update was kept."""
+        lesson = self.gather(rows, sample)
+        proposal = self.finish(rows, lesson, self.begin(lesson))
+        self.adopt(rows, proposal)
+        return proposal.kept
 
     def gather(self, rows: Tensor, sample: Sample) -> UnderWay:
-        """The first half of an update, which changes nothing.
+        """The first part of an update; only `adopt` changes anything.
 
         rows: (n,) long, rising; sample: the frame for these rows
         """
@@ -112,22 +126,22 @@ class OnlineLearner:
         )
         return UnderWay(known, seen, self._teacher.gather(known, sample))
 
-    def descend(self, rows: Tensor, lesson: UnderWay) -> Tensor:
-        """The second half; rows that the guard rejects stay exactly as they were.
+    def begin(self, lesson: UnderWay) -> HalfWay:
+        """The second part."""
+        return self._teacher.begin(lesson.known, lesson.gathered)
 
-        lesson: of these rows, since when the learner has not changed
-        returns: (n,) bool, True where the update was kept
-        """
+    def finish(self, rows: Tensor, lesson: UnderWay, half: HalfWay) -> Proposal:
+        """The third. lesson: of these rows, since when the learner has not changed"""
         gathered = lesson.gathered
-        new = self._teacher.descend(lesson.known, gathered)
+        new = self._teacher.finish(lesson.known, gathered, half)
         believed = gathered.surprise <= self._start.surprise[rows]
         harmless = torch.isfinite(new.anchor_loss) & (new.anchor_loss <= self._limit[rows])
         kept = harmless & believed & _finite(gathered.recent)
-        self._keep(rows, kept, LearnerSnapshot(new.tau, gathered.recent, lesson.seen))
-        return kept
+        return Proposal(kept, LearnerSnapshot(new.tau, gathered.recent, lesson.seen))
 
-    def _keep(self, rows: Tensor, kept: Tensor, new: LearnerSnapshot) -> None:
-        """Take over what was learnt where it was kept. kept: (n,) bool; new: of those n rows"""
+    def adopt(self, rows: Tensor, proposal: Proposal) -> None:
+        """Take it over; rows that the guard rejects stay exactly as they were."""
+        kept, new = proposal.kept, proposal.learnt
         if len(rows) == len(self.tau) and bool(kept.all()):
             self.tau, self._recent, self._seen = new.tau, new.recent, new.seen
             return

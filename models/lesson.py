@@ -1,4 +1,4 @@
-"""One online update as two pure functions: what a frame taken as true adds, what T makes of it.
+"""One online update as pure functions: what a frame taken as true adds, what T makes of it.
 
 Static shapes and no state, so that an engine may run them as graphs (engines/openvino_teacher.py).
 Everything that is decided, the guard above all, stays with the learner.
@@ -11,7 +11,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from models.mapper import Statistics, descend, mapping_loss
+from models.mapper import Statistics, descend_on, descent_gradient, mapping_loss
 
 
 @dataclass(frozen=True)
@@ -69,21 +69,33 @@ class Learnt:
     anchor_loss: Tensor
 
 
+@dataclass(frozen=True)
+class HalfWay:
+    """T in the middle of the descent, and the gradient there. (n, D, d) each"""
+
+    tau: Tensor
+    gradient: Tensor
+
+
 class Teacher(Protocol):
-    """Who does the arithmetic of a lesson."""
+    """Who does the arithmetic of a lesson: three parts about as long as each other."""
 
     def gather(self, known: Known, sample: Sample) -> Gathered:
         """Add a frame to the samples."""
 
-    def descend(self, known: Known, gathered: Gathered) -> Learnt:
-        """Steepest descent on the annotated samples and the recent ones."""
+    def begin(self, known: Known, gathered: Gathered) -> HalfWay:
+        """Steepest descent on the annotated samples and the recent ones, its first steps."""
+
+    def finish(self, known: Known, gathered: Gathered, half: HalfWay) -> Learnt:
+        """Its last steps, and what the guard asks."""
 
 
 class TorchTeacher:
     """By torch: the oracle."""
 
     def __init__(self, iterations: int) -> None:
-        self._iterations = iterations
+        self._first = iterations // 2
+        self._last = iterations - self._first
 
     def gather(self, known: Known, sample: Sample) -> Gathered:
         """See Teacher."""
@@ -92,7 +104,13 @@ class TorchTeacher:
         mixed = known.anchor.mixed(recent, known.share)
         return Gathered(recent, mixed, mapping_loss(known.tau, fresh))
 
-    def descend(self, known: Known, gathered: Gathered) -> Learnt:
+    def begin(self, known: Known, gathered: Gathered) -> HalfWay:
         """See Teacher."""
-        tau = descend(known.tau, gathered.mixed, known.ridge, self._iterations)
+        gradient = descent_gradient(known.tau, gathered.mixed, known.ridge)
+        return HalfWay(*descend_on(known.tau, gradient, gathered.mixed, known.ridge, self._first))
+
+    def finish(self, known: Known, gathered: Gathered, half: HalfWay) -> Learnt:
+        """See Teacher."""
+        start = (half.tau, half.gradient)
+        tau, _ = descend_on(*start, gathered.mixed, known.ridge, self._last)
         return Learnt(tau, mapping_loss(tau, known.anchor))

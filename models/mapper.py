@@ -199,14 +199,31 @@ def ridge_solution(statistics: Statistics, ridge: float | Tensor) -> Tensor:
 
 def descend(tau: Tensor, statistics: Statistics, ridge: float | Tensor, iterations: int) -> Tensor:
     """Steepest descent with exact step length, Gram form. tau: (R, D, d) -> (R, D, d)"""
-    gram = statistics.gram  # the ridge is added to the products: no copy of the largest tensor
-    gradient = tau @ gram + ridge * tau - statistics.cross
+    gradient = descent_gradient(tau, statistics, ridge)
+    return descend_on(tau, gradient, statistics, ridge, iterations)[0]
+
+
+def descent_gradient(tau: Tensor, statistics: Statistics, ridge: float | Tensor) -> Tensor:
+    """Of the objective at T, (R, D, d)."""
+    # The ridge is added to the products: no copy of the largest tensor.
+    return tau @ statistics.gram + ridge * tau - statistics.cross
+
+
+def descend_on(
+    tau: Tensor,
+    gradient: Tensor,
+    statistics: Statistics,
+    ridge: float | Tensor,
+    iterations: int,
+) -> tuple[Tensor, Tensor]:
+    """Steps of the descent from T, where it has this gradient; both as they are then."""
+    gram = statistics.gram
     for _ in range(iterations):
         curved = gradient @ gram + ridge * gradient
         step = _exact_step(gradient.square().sum(dim=(1, 2)), (gradient * curved).sum(dim=(1, 2)))
         tau = tau.addcmul(step, gradient, value=-1)
         gradient = gradient.addcmul(step, curved, value=-1)
-    return tau
+    return tau, gradient
 
 
 def descend_convolution(

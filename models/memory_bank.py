@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.backbone import BankTensors
 from models.config import BackboneConfig, MemoryConfig
+from models.memory_attention import BankTensors
 from models.ofl_sam2 import Entries
 
 _VERSIONS = itertools.count()  # of rows' memories, never the same twice, whichever the bank

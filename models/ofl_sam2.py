@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-import torch
 from torch import Tensor, nn
 
-from models.backbone import Backbone, BankTensors, ImageFeatures
+from models.backbone import Backbone, ImageFeatures
 from models.click_head import ClickHead
 from models.config import BackboneConfig, LearnerConfig, MemoryConfig
-from models.engines.engine import Engine
 from models.fusion import AdaptiveFusion
 from models.parting import PartingHead
 
@@ -65,21 +63,11 @@ class OflSam2(nn.Module):
         return Entries(memory, self.backbone.prompted_pointer(features, mask))
 
     def target(self, stride16: Tensor, own: Entries) -> Tensor:
-        """See own_target."""
-        return own_target(self.backbone, stride16, own)
+        """What the mapping network regresses: the frame conditioned on its own true mask.
 
-
-def own_target(engine: Engine, stride16: Tensor, own: Entries) -> Tensor:
-    """What the mapping network regresses: the frame conditioned on its own true mask.
-
-    stride16: (1 or N, D, h, w); own: N entries, one each; returns (N, D, h, w)
-    """
-    count, device = len(own.memory), own.memory.device
-    bank = BankTensors(
-        memory=own.memory[:, None],
-        pointer=own.pointer[:, None],
-        time_code=torch.tensor([engine.config.memories - 1], device=device),
-        distance=torch.zeros(count, 1, device=device),
-        valid=torch.ones(count, 1, dtype=torch.bool, device=device),
-    )
-    return engine.attend_memory(stride16, bank)
+        stride16: (1 or N, D, h, w); own: N entries, one each; returns (N, D, h, w)
+        """
+        found = stride16
+        for number in range(self.config.backbone.attention_layers):
+            found = self.backbone.attend_own(number, found, own.memory, own.pointer)
+        return found

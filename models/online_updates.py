@@ -1,10 +1,11 @@
 """What a stream learns from its frames: mapping networks and memories, and the way back.
 
-A lesson has four stages: the frame's masks become memories; they become the target; the frame is
-added to the samples; the mapping network descends, the guard judges, and memories and network
-change together. At once, a frame is learnt from before the next one comes, as published. In
-instalments a frame has time for one stage only: a lesson takes four frames, one lesson is under
-way at most, and nothing changes before its last stage. It may be dropped at any time.
+A lesson in stages: the frame's masks become memories (two stages), and these the target (one for
+each layer of memory attention); the frame is added to the samples; the mapping network descends
+(two); where the guard agrees, memories and network change together (one). At once, a frame is
+learnt from before the next one comes, as published. In instalments a frame has time for one stage
+only: one lesson is under way at most, and nothing changes before its last stage. It may be dropped
+at any time.
 """
 
 from __future__ import annotations
@@ -21,14 +22,13 @@ from models.lesson import Sample
 from models.lift import lifted
 from models.mapper import token_weights
 from models.memory_bank import MemoryBank
-from models.ofl_sam2 import Entries, own_target
+from models.ofl_sam2 import Entries
 from models.parts import Parts
 from models.profile import Profile
 from models.stream import LearntState, Pass, SavedState
 from models.turns import Turns
 from models.types import Update
 
-STAGES = 4  # of a lesson: about as long as each other
 SNAPSHOT_EVERY = 50  # accepted lessons between the states that roll_back() returns to
 KEPT = 2  # of these states; the profile is the one before the first
 
@@ -136,7 +136,12 @@ class OnlineUpdates:
         entries, sample = yield from lesson_of(engine, seen, places, self._lift)
         lesson = self.learner.gather(places, sample)
         yield
-        kept = self.learner.descend(places, lesson)
+        half = self.learner.begin(lesson)
+        yield
+        proposal = self.learner.finish(places, lesson, half)
+        yield
+        kept = proposal.kept
+        self.learner.adopt(places, proposal)
         good = Entries(entries.memory[kept], entries.pointer[kept])
         self._bank.push(places[kept], good, frame)
         engine.remember(self._bank.tensors(frame))
@@ -172,10 +177,32 @@ def lesson_of(
     """
     stride16, described, decoded = seen.features.stride16, seen.described, seen.decoded
     logits, pointer = decoded.mask_logits[rows], decoded.pointer[rows]
-    memory = engine.encode_memory(stride16, logits, decoded.object_logit[rows] > 0)
+    embedded = engine.embed_mask(logits)
+    yield
+    memory = engine.fuse_memory(stride16, embedded, decoded.object_logit[rows] > 0)
     entries = Entries(memory, pointer)
     yield
-    target = own_target(engine, stride16, entries) if lift is None else lifted(lift, memory)
+    if lift is None:
+        target = yield from own_target_in_stages(engine, stride16, entries)
+    else:
+        target = lifted(lift, memory)
     weight = token_weights((logits[:, 0] > 0).float(), engine.config.grid)
     yield
     return entries, Sample(described.flatten(2), target.flatten(2), weight)
+
+
+def own_target_in_stages(
+    engine: Engine, stride16: Tensor, own: Entries
+) -> Generator[None, None, Tensor]:
+    """See OflSam2.target; a layer of memory attention a stage."""
+    found = stride16
+    for number in range(engine.config.attention_layers):
+        if number > 0:
+            yield
+        found = engine.attend_own(number, found, own.memory, own.pointer)
+    return found
+
+
+def lesson_stages(layers: int) -> int:
+    """Stages of a lesson whose target is the attended memory. layers: of memory attention"""
+    return 6 + layers

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from models.backbone import BankTensors, DecodedMasks, ImageFeatures
+from models.backbone import DecodedMasks, ImageFeatures
 from models.checkpoint import load_embedded, save_embedded
 from models.config import NANO
 from models.curve import draw_curve
@@ -35,6 +35,7 @@ from models.mapper import (
     token_color,
     token_weights,
 )
+from models.memory_attention import BankTensors
 from models.ofl_sam2 import Entries, MethodConfig, OflSam2
 from models.precision import training_precision
 

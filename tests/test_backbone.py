@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.backbone import Backbone, BankTensors, ImageFeatures
+from models.backbone import Backbone, ImageFeatures
 from models.config import NANO, TINY, BackboneConfig
+from models.memory_attention import BankTensors
 
 ROWS = 3
 
@@ -102,6 +103,24 @@ def test_replicating_the_whole_bank_changes_nothing(
         atol=1e-5,
         rtol=1e-5,
     )
+
+
+def test_layer_by_layer_a_frame_attends_to_itself_as_to_a_bank_of_one(
+    backbone: Backbone, features: ImageFeatures
+) -> None:
+    bank, config = make_bank(backbone.config), backbone.config
+    own = BankTensors(
+        memory=bank.memory[:, :1],
+        pointer=bank.pointer[:, :1],
+        time_code=torch.tensor([config.memories - 1]),
+        distance=torch.zeros(ROWS, 1),
+        valid=torch.ones(ROWS, 1, dtype=torch.bool),
+    )
+    found = features.stride16
+    for number in range(config.attention_layers):
+        found = backbone.attend_own(number, found, bank.memory[:, 0], bank.pointer[:, 0])
+    expected = backbone.attend_memory(features.stride16, own)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_decoder_and_memory_encoder_equal_the_packages(

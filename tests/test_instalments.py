@@ -12,7 +12,9 @@ import torch
 
 import models.online_updates as module
 from models.checkpoint import LoadedWeights
+from models.config import NANO
 from models.learner import OnlineLearner
+from models.online_updates import lesson_stages
 from models.parts import LEARN_PER_FRAME, Parts
 from models.profile import Calibration, load_profile
 from models.tracker import Tracker
@@ -20,6 +22,8 @@ from models.types import UInt8Array, Update
 from tests.test_tracker import clip_frames
 
 PENDING, ACCEPTED, ROLLED_BACK = Update.PENDING, Update.ACCEPTED, Update.ROLLED_BACK
+STAGES = lesson_stages(NANO.attention_layers)
+BEFORE = [PENDING] * (STAGES - 1)
 
 
 def sure_of_everything(weights: LoadedWeights, parts: Parts) -> Tracker:
@@ -52,16 +56,16 @@ def same(one: Tracker, other: Tracker) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(one.save(), other.save(), strict=True))
 
 
-def test_four_steps_later_all_is_as_if_taught_at_once(
+def test_when_a_lesson_is_over_all_is_as_if_taught_at_once(
     weights: LoadedWeights, tracker: Tracker
 ) -> None:
-    frames = clip_frames(4, clip=101)
+    frames = clip_frames(STAGES, clip=101)
     at_once = sure_of_everything(weights, Parts(learn_per_frame=LEARN_PER_FRAME))
     fresh = sure_of_everything(weights, Parts())
     assert taught(at_once, frames[0]) is ACCEPTED
-    assert [taught(tracker, image) for image in frames[:3]] == [PENDING] * 3
+    assert [taught(tracker, image) for image in frames[:-1]] == BEFORE
     assert same(tracker, fresh), "nothing changes before the lesson is over"
-    assert taught(tracker, frames[3]) is ACCEPTED
+    assert taught(tracker, frames[-1]) is ACCEPTED
     assert same(tracker, at_once)
     assert not same(tracker, fresh)
     memories = (one.remember().learnt.now.bank for one in (tracker, at_once))
@@ -81,18 +85,19 @@ def test_a_step_carries_one_stage_and_every_class_has_its_turn(
 
         return call
 
-    monkeypatch.setattr(module, "own_target", noted("target", module.own_target))
-    for half in ("gather", "descend"):
-        monkeypatch.setattr(OnlineLearner, half, noted(half, getattr(OnlineLearner, half)))
-    engine = tracker.engine
-    monkeypatch.setattr(engine, "encode_memory", noted("memories", engine.encode_memory))
+    learning, of_engine = ("gather", "begin", "finish", "adopt"), ("embed_mask", "fuse_memory")
+    for part in learning:
+        monkeypatch.setattr(OnlineLearner, part, noted(part, getattr(OnlineLearner, part)))
+    for part in (*of_engine, "attend_own"):
+        monkeypatch.setattr(tracker.engine, part, noted(part, getattr(tracker.engine, part)))
+    stages = (*of_engine, *["attend_own"] * NANO.attention_layers, *learning)
     accepted = set()
-    for number, image in enumerate(clip_frames(16, clip=101)):
+    for number, image in enumerate(clip_frames(4 * STAGES, clip=101)):
         done.clear()
         tracker.look(image)
         assert not done
         updates = tracker.learn()
-        assert done == [("memories", "target", "gather", "descend")[number % 4]]
+        assert done == [stages[number % STAGES]]
         accepted |= {row for row, update in enumerate(updates) if update is ACCEPTED}
     assert accepted == set(range(len(tracker.classes)))
 
@@ -110,16 +115,16 @@ def freeze_and_thaw(tracker: Tracker) -> None:
 def test_what_takes_the_learner_back_gives_up_the_lesson(
     weights: LoadedWeights, tracker: Tracker, give_up: Callable[[Tracker], None]
 ) -> None:
-    frames = clip_frames(7, clip=101)
-    assert [taught(tracker, image) for image in frames[:3]] == [PENDING] * 3
+    frames = clip_frames(2 * STAGES - 1, clip=101)
+    assert [taught(tracker, image) for image in frames[: STAGES - 1]] == BEFORE
     give_up(tracker)
-    assert [taught(tracker, image) for image in frames[3:6]] == [PENDING] * 3
+    assert [taught(tracker, image) for image in frames[STAGES - 1 : -1]] == BEFORE
     assert same(tracker, sure_of_everything(weights, Parts()))
-    assert taught(tracker, frames[6]) is ACCEPTED
+    assert taught(tracker, frames[-1]) is ACCEPTED
 
 
 def test_a_frozen_learner_finishes_no_lesson(tracker: Tracker) -> None:
-    frames = clip_frames(5, clip=101)
+    frames = clip_frames(STAGES + 1, clip=101)
     before = tracker.save()
     taught(tracker, frames[0])
     tracker.freeze()
@@ -137,19 +142,19 @@ def test_the_guard_undoes_what_is_not_a_number(
         entries, sample = yield from honest(*arguments)
         return entries, replace(sample, target=torch.full_like(sample.target, float("nan")))
 
-    frames = clip_frames(8, clip=101)
+    frames = clip_frames(2 * STAGES, clip=101)
     monkeypatch.setattr(module, "lesson_of", broken)
-    assert [taught(tracker, one) for one in frames[:4]] == [*[PENDING] * 3, ROLLED_BACK]
+    assert [taught(tracker, one) for one in frames[:STAGES]] == [*BEFORE, ROLLED_BACK]
     assert same(tracker, sure_of_everything(weights, Parts()))
     monkeypatch.setattr(module, "lesson_of", honest)
-    assert [taught(tracker, one) for one in frames[4:]] == [*[PENDING] * 3, ACCEPTED]
+    assert [taught(tracker, one) for one in frames[STAGES:]] == [*BEFORE, ACCEPTED]
 
 
 def test_a_lesson_that_raises_is_over(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
-    frames = clip_frames(6, clip=101)
+    frames = clip_frames(STAGES + 2, clip=101)
     taught(tracker, frames[0])
     with monkeypatch.context() as broken:
-        broken.setattr(module, "own_target", None)
+        broken.setattr(tracker.engine, "fuse_memory", None)
         with pytest.raises(TypeError):
             tracker.step(frames[1])
-    assert [taught(tracker, one) for one in frames[2:]] == [*[PENDING] * 3, ACCEPTED]
+    assert [taught(tracker, one) for one in frames[2:]] == [*BEFORE, ACCEPTED]

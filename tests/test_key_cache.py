@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.backbone import Backbone, PlacedTokens
+from models.backbone import Backbone
 from models.engines.export import export_weights
 from models.engines.key_cache import KeyCache
 from models.engines.openvino_engine import OpenVinoEngine
+from models.memory_attention import PlacedTokens
 from models.memory_bank import BankShape, MemoryBank
 from models.ofl_sam2 import Entries
 

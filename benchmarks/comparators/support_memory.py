@@ -15,11 +15,12 @@ from torch import Tensor
 
 from benchmarks.comparators.interface import FitSettings
 from models.annotated import AnnotatedFrames
-from models.backbone import BankTensors, DecodedMasks, ImageFeatures
+from models.backbone import DecodedMasks, ImageFeatures
 from models.checkpoint import LoadedWeights
 from models.config import FitConfig, MemoryConfig
 from models.encoded import EncodedFrames, encode_frames, frame_features
 from models.held_out import OBJECT_OFFSETS, HeldOut, exclusive_dsc, held_out_frames
+from models.memory_attention import BankTensors
 from models.memory_bank import BankShape, MemoryBank
 from models.ofl_sam2 import OflSam2
 from models.preprocess import class_map, to_input

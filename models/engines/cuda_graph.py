@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from models.checkpoint import LoadedWeights
 from models.engines.gpu_functions import GpuFunctions
-from models.engines.onnx_files import ANY_ROWS, PER_ROW, Graph, graphs
+from models.engines.onnx_files import PER_ROW, Graph, any_rows, graphs_anew
 from models.errors import EngineError
 from models.memory_bank import BankShape
 
@@ -39,8 +39,8 @@ class CudaGraphEngine(GpuFunctions):
         model = copy.deepcopy(weights.model).to(self.device)
         half_weights(model)
         self._captured: dict[tuple[str, int], _Captured] = {}
-        for name, graph in graphs(model, shape).items():
-            counts = range(1, shape.rows + 1) if name in ANY_ROWS else (shape.rows,)
+        for name, graph in graphs_anew(model, shape).items():
+            counts = range(1, shape.rows + 1) if any_rows(name) else (shape.rows,)
             for count in counts:
                 self._captured[name, count] = _Captured(graph, shape.rows, count, self.device)
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor, nn
 
-from models.backbone import BankTensors, DecodedMasks, ImageFeatures
+from models.backbone import DecodedMasks, ImageFeatures
 from models.config import BackboneConfig, LearnerConfig
 from models.errors import EngineError
+from models.memory_attention import BankTensors
 from models.parting import PartedFrame
 
 if TYPE_CHECKING:
@@ -28,7 +29,10 @@ ENGINES = ("auto", "torch", "onnx", "cuda_graph", "tensorrt")
 
 
 class Engine(Protocol):
-    """The four functions; see models/backbone.py for the shapes. `Backbone` itself is one."""
+    """The network's functions; see models/backbone.py for the shapes. `Backbone` itself is one.
+
+    What a lesson needs comes in halves and layers, so that a frame need not carry all of it.
+    """
 
     config: BackboneConfig
     own_threads: bool  # does it bring threads of its own, beside torch's?
@@ -53,8 +57,14 @@ class Engine(Protocol):
     def decode_masks(self, conditioned: Tensor, features: ImageFeatures) -> DecodedMasks:
         """Masks, predicted IoU, object score and pointer of each row."""
 
-    def encode_memory(self, features: Tensor, mask_logits: Tensor, present: Tensor) -> Tensor:
-        """Memories of a frame with its masks."""
+    def embed_mask(self, mask_logits: Tensor) -> Tensor:
+        """The first half of encode_memory."""
+
+    def fuse_memory(self, features: Tensor, embedded: Tensor, present: Tensor) -> Tensor:
+        """The second half: memories of a frame with its masks."""
+
+    def attend_own(self, number: int, given: Tensor, memory: Tensor, pointer: Tensor) -> Tensor:
+        """A layer of memory attention to the frame's own memories."""
 
     @property
     def part_instruments(self) -> Parting | None:

@@ -1,4 +1,4 @@
-"""The four functions as named runs over a number of rows: what both engines for GPUs share."""
+"""The network's functions as named runs over a number of rows: what both engines for GPUs share."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.backbone import BankTensors, DecodedMasks, ImageFeatures
+from models.backbone import DecodedMasks, ImageFeatures
 from models.config import BackboneConfig
-from models.engines.onnx_files import PARTING
+from models.engines.onnx_files import OWN, PARTING
+from models.memory_attention import BankTensors
 from models.parting import PartedFrame
 
 
@@ -36,10 +37,14 @@ class GpuFunctions(ABC):
         return ImageFeatures(*self._run("encode_image", self._rows, image))
 
     def attend_memory(self, features: Tensor, bank: BankTensors) -> Tensor:
-        """See Backbone.attend_memory; a bank of K + R entries for all rows, or of one for some."""
-        name = "attend_own" if bank.memory.shape[1] == 1 else "attend_memory"
+        """See Backbone.attend_memory; a bank of K + R entries for all rows."""
         rows = (bank.memory, bank.pointer, bank.time_code, bank.distance, bank.valid)
-        return self._run(name, len(bank.memory), features[:1], *rows)[0]
+        return self._run("attend_memory", len(bank.memory), features[:1], *rows)[0]
+
+    def attend_own(self, number: int, given: Tensor, memory: Tensor, pointer: Tensor) -> Tensor:
+        """See Backbone.attend_own; features of one frame."""
+        first = given[:1] if number == 0 else given
+        return self._run(f"{OWN}{number}", len(memory), first, memory, pointer)[0]
 
     def remember(self, bank: BankTensors) -> None:  # noqa: B027 - nothing to do here
         """See Engine: nothing is kept here."""
@@ -53,14 +58,18 @@ class GpuFunctions(ABC):
         fine = (features.stride8, features.stride4)
         return DecodedMasks(*self._run("decode_masks", len(conditioned), conditioned, *fine))
 
-    def encode_memory(self, features: Tensor, mask_logits: Tensor, present: Tensor) -> Tensor:
-        """See Backbone.encode_memory; features of one frame."""
+    def embed_mask(self, mask_logits: Tensor) -> Tensor:
+        """See Backbone.embed_mask."""
         size = self.config.image_size
         if mask_logits.shape[-1] != size:
             mask_logits = F.interpolate(
                 mask_logits.float(), size=(size, size), mode="bilinear", align_corners=False
             )
-        return self._run("encode_memory", len(mask_logits), features[:1], mask_logits, present)[0]
+        return self._run("embed_mask", len(mask_logits), mask_logits)[0]
+
+    def fuse_memory(self, features: Tensor, embedded: Tensor, present: Tensor) -> Tensor:
+        """See Backbone.fuse_memory; features of one frame."""
+        return self._run("fuse_memory", len(embedded), features[:1], embedded, present)[0]
 
     def part_instruments(self, features: ImageFeatures, image: Tensor) -> PartedFrame:
         """See PartingHead.forward; one frame, of weights that have the head."""

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from models.backbone import Backbone, BankTensors, PlacedTokens
+from models.backbone import Backbone
+from models.memory_attention import BankTensors, PlacedTokens
 from models.memory_bank import BankShape
 
 Place = Callable[[Tensor, Tensor], PlacedTokens]  # see Backbone.place_memories

@@ -5,17 +5,20 @@ that takes ONNX:
 
     encode_image.onnx    image -> stride16, stride8, stride4
     attend_memory.onnx   stride16, memory, pointer, time_code, distance, valid -> conditioned
-    attend_own.onnx      the same with a bank of one entry, for the mapping network's target
     place_memories.onnx  memory, time_code -> tokens, keys_0, keys_1, ... one per attention layer
     attend_placed.onnx   stride16, key_bias, tokens, keys_0, ... -> conditioned: attend_memory for
                          who keeps tokens and keys as long as memories are the same
     decode_masks.onnx    conditioned, stride8, stride4 -> mask_logits, iou, object_logit, pointer
-    encode_memory.onnx   stride16, mask_logits, present -> memory
+    embed_mask.onnx      mask_logits -> embedded
+    fuse_memory.onnx     stride16, embedded, present -> memory
+    attend_own_0.onnx    stride16, memory, pointer -> attended_on: a layer of attend_memory for a
+                         bank of one entry, for the mapping network's target; attend_own_1.onnx and
+                         so on take attended_on in stride16's place
     part_instruments.onnx   stride16, stride8, stride4, image -> instrument, vote, texture,
                             attention; where the weights have a parting head
 
-Besides, attend_own_any.onnx, place_memories_any.onnx and encode_memory_any.onnx are the same with a
-free number of rows, for runtimes that compile for several numbers: in most frames few rows learn.
+Besides, what only the rows that learn go through (ANY_ROWS) is there once more, as NAME_any.onnx,
+with a free number of rows, for runtimes that compile for several: in most frames few rows learn.
 """
 
 from __future__ import annotations
@@ -35,10 +38,11 @@ import torch
 from sam2.modeling.sam2_utils import LayerNorm2d
 from torch import Tensor, nn
 
-from models.backbone import Backbone, BankTensors, ImageFeatures, PlacedTokens
+from models.backbone import Backbone, ImageFeatures
 from models.cache import cache_root, forget_unused, mark_used, writable
 from models.checkpoint import LoadedWeights
 from models.engines.nested_hiera import NestedImageEncoder, nests
+from models.memory_attention import BankTensors, PlacedTokens
 from models.memory_bank import BankShape
 from models.ofl_sam2 import OflSam2
 from models.parting import PartingHead
@@ -48,16 +52,17 @@ REVISION = 6  # of the graphs; a new one makes new files
 PART = "part-"
 FOLDERS = re.compile(rf"[0-9a-f]{{24}}|{PART}.*")  # names of ours in a cache
 NAMES = (
-    "encode_image", "attend_memory", "attend_own", "place_memories", "attend_placed",
-    "decode_masks", "encode_memory",
+    "encode_image", "attend_memory", "place_memories", "attend_placed", "decode_masks",
+    "embed_mask", "fuse_memory",
 )  # fmt: skip
-# What only the rows that learn go through.
-ANY_ROWS = ("attend_own", "place_memories", "encode_memory")
+OWN = "attend_own_"  # and the number of the layer
+ANY_ROWS = ("place_memories", "embed_mask", "fuse_memory", OWN)  # only rows that learn; or so begun
+ANEW, KEEPING = ("attend_memory",), ("place_memories", "attend_placed")  # see Engine.keeps_keys
 PARTING = "part_instruments"  # of weights with a parting head
 PER_ROW = (
-    "memory", "pointer", "distance", "valid", "mask_logits", "present",
-    "tau", "target", "weight", "decay", "share", "anchor_gram", "anchor_cross", "anchor_energy",
-    "recent_gram", "recent_cross", "recent_energy",
+    "memory", "pointer", "distance", "valid", "mask_logits", "present", "embedded", "attended",
+    "tau", "gradient", "target", "weight", "decay", "share",
+    "anchor_gram", "anchor_cross", "anchor_energy", "recent_gram", "recent_cross", "recent_energy",
 )  # fmt: skip
 
 
@@ -72,12 +77,20 @@ class Graph:
 
 def graph_names(model: OflSam2) -> tuple[str, ...]:
     """Those of `graphs`, in its order."""
-    return NAMES if model.parting is None else (*NAMES, PARTING)
+    layers = range(model.config.backbone.attention_layers)
+    names = (*NAMES, *(f"{OWN}{number}" for number in layers))
+    return names if model.parting is None else (*names, PARTING)
+
+
+def any_rows(name: str) -> bool:
+    """Is it what only rows that learn go through?"""
+    return name.startswith(ANY_ROWS)
 
 
 def file_names(model: OflSam2) -> tuple[str, ...]:
     """Every file that `onnx_files` writes, without its ending."""
-    return (*graph_names(model), *(f"{name}_any" for name in ANY_ROWS))
+    names = graph_names(model)
+    return (*names, *(f"{name}_any" for name in names if any_rows(name)))
 
 
 def graphs(model: OflSam2, shape: BankShape) -> dict[str, Graph]:
@@ -94,6 +107,11 @@ def graphs(model: OflSam2, shape: BankShape) -> dict[str, Graph]:
     return found
 
 
+def graphs_anew(model: OflSam2, shape: BankShape) -> dict[str, Graph]:
+    """Those that an engine needs which keeps no keys."""
+    return {name: graph for name, graph in graphs(model, shape).items() if name not in KEEPING}
+
+
 def _backbone_graphs(backbone: Backbone, shape: BankShape) -> dict[str, Graph]:
     rows, entries = shape.rows, shape.support + shape.recent
     size, grid, width = (
@@ -105,7 +123,7 @@ def _backbone_graphs(backbone: Backbone, shape: BankShape) -> dict[str, Graph]:
     stride8 = torch.zeros(1, width // 4, 2 * grid, 2 * grid)
     stride4 = torch.zeros(1, width // 8, 4 * grid, 4 * grid)
     conditioned = torch.zeros(rows, width, grid, grid)
-    bank, own = _bank(backbone, rows, entries), _bank(backbone, rows, 1)
+    bank = _bank(backbone, rows, entries)
     placed = _placed(backbone, rows, entries)
     return {
         "encode_image": Graph(
@@ -117,9 +135,6 @@ def _backbone_graphs(backbone: Backbone, shape: BankShape) -> dict[str, Graph]:
             _AttendMemory(backbone),
             {"stride16": stride16, **bank},
             ("conditioned",),
-        ),
-        "attend_own": Graph(
-            _AttendMemory(backbone), {"stride16": stride16, **own}, ("conditioned",)
         ),
         "place_memories": Graph(
             _PlaceMemories(backbone),
@@ -134,15 +149,35 @@ def _backbone_graphs(backbone: Backbone, shape: BankShape) -> dict[str, Graph]:
             {"conditioned": conditioned, "stride8": stride8, "stride4": stride4},
             ("mask_logits", "iou", "object_logit", "pointer"),
         ),
-        "encode_memory": Graph(
-            _EncodeMemory(backbone),
+        "embed_mask": Graph(
+            _EmbedMask(backbone),
+            {"mask_logits": torch.zeros(rows, 1, size, size)},
+            ("embedded",),
+        ),
+        "fuse_memory": Graph(
+            _FuseMemory(backbone),
             {
                 "stride16": stride16,
-                "mask_logits": torch.zeros(rows, 1, size, size),
+                "embedded": conditioned,
                 "present": torch.ones(rows, dtype=torch.bool),
             },
             ("memory",),
         ),
+        **_own_graphs(backbone, stride16, bank),
+    }
+
+
+def _own_graphs(backbone: Backbone, stride16: Tensor, bank: dict[str, Tensor]) -> dict[str, Graph]:
+    own = {"memory": bank["memory"][:, 0], "pointer": bank["pointer"][:, 0]}
+    rows, area, width = len(own["memory"]), backbone.config.grid**2, backbone.config.model_width
+    attended = torch.zeros(rows, area, width)
+    return {
+        f"{OWN}{number}": Graph(
+            _AttendOwn(backbone, number),
+            ({"attended": attended} if number else {"stride16": stride16}) | own,
+            ("attended_on",),
+        )
+        for number in range(backbone.config.attention_layers)
     }
 
 
@@ -239,13 +274,31 @@ class _DecodeMasks(nn.Module):
         return decoded.mask_logits, decoded.iou, decoded.object_logit, decoded.pointer
 
 
-class _EncodeMemory(nn.Module):
+class _EmbedMask(nn.Module):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone
 
-    def forward(self, stride16: Tensor, mask_logits: Tensor, present: Tensor) -> Tensor:
-        return self.backbone.encode_memory(stride16, mask_logits, present)
+    def forward(self, mask_logits: Tensor) -> Tensor:
+        return self.backbone.embed_mask(mask_logits)
+
+
+class _FuseMemory(nn.Module):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, stride16: Tensor, embedded: Tensor, present: Tensor) -> Tensor:
+        return self.backbone.fuse_memory(stride16, embedded, present)
+
+
+class _AttendOwn(nn.Module):
+    def __init__(self, backbone: Backbone, number: int) -> None:
+        super().__init__()
+        self.backbone, self._number = backbone, number
+
+    def forward(self, given: Tensor, memory: Tensor, pointer: Tensor) -> Tensor:
+        return self.backbone.attend_own(self._number, given, memory, pointer)
 
 
 class _PartInstruments(nn.Module):
@@ -339,7 +392,7 @@ def onnx_files(weights: LoadedWeights, shape: BankShape, cache: Path | None = No
     try:
         for name, graph in graphs(weights.model, shape).items():
             export_graph(graph, part / f"{name}.onnx")
-            if name in ANY_ROWS:
+            if any_rows(name):
                 export_graph(graph, part / f"{name}_any.onnx", any_rows=True)
     except BaseException:
         shutil.rmtree(part)

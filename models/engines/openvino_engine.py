@@ -14,20 +14,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.backbone import BankTensors, DecodedMasks, ImageFeatures, PlacedTokens
+from models.backbone import DecodedMasks, ImageFeatures
 from models.checkpoint import LoadedWeights
 from models.engines.compiled_function import CompiledFunction
 from models.engines.engine import FEW, Function, Parting
 from models.engines.key_cache import KeyCache
-from models.engines.onnx_files import ANY_ROWS, PARTING, graph_names, onnx_files, set_rows
+from models.engines.onnx_files import (
+    ANEW,
+    OWN,
+    PARTING,
+    any_rows,
+    graph_names,
+    onnx_files,
+    set_rows,
+)
 from models.errors import EngineError
+from models.memory_attention import BankTensors, PlacedTokens
 from models.memory_bank import BankShape
 from models.parting import PartedFrame
 
 # Functions that may run in bf16. The encoder may not: masks then agree with torch to 0.984 only,
 # against 0.998 so (docs/engines.md).
-HALF = ("attend_placed", "attend_own")
-ELSEWHERE = ("attend_memory",)  # graphs of other engines; here keys are kept
+HALF = ("attend_placed", OWN)  # or so begun
 _F32 = {"INFERENCE_PRECISION_HINT": "f32"}
 # Fused attention kernels ("snippets") are wrong in bf16 in 2026.4 (up to 19 % off); in f32 they are
 # right, and faster for the memory encoder and the mask decoder.
@@ -44,7 +52,7 @@ def openvino_missing() -> str | None:
 
 
 def _row_counts(name: str, rows: int) -> list[int]:
-    few = range(1, min(FEW, rows) + 1) if name in ANY_ROWS else ()
+    few = range(1, min(FEW, rows) + 1) if any_rows(name) else ()
     return sorted({*few, rows})
 
 
@@ -86,14 +94,14 @@ class OpenVinoEngine:
         self._settings = settings
         self._request: dict[str, dict[int, Any]] = {}  # by function and number of rows
         for name in graph_names(weights.model):
-            if name in ELSEWHERE:
+            if name in ANEW:
                 continue
-            precise = _F32 if name not in HALF or self.precision == "f32" else _BF16
+            half = name.startswith(HALF) and self.precision == "bf16"
             self._request[name] = {}
             for count in _row_counts(name, shape.rows):
                 model = core.read_model(str(files / _file_name(name, count, shape.rows)))
                 set_rows(model, count)
-                compiled = core.compile_model(model, "CPU", settings | precise)
+                compiled = core.compile_model(model, "CPU", settings | (_BF16 if half else _F32))
                 self._request[name][count] = compiled.create_infer_request()
         self._backbone = weights.model.backbone
         self._keys = KeyCache(self._backbone, shape, self._place)
@@ -105,23 +113,20 @@ class OpenVinoEngine:
     def attend_memory(self, features: Tensor, bank: BankTensors) -> Tensor:
         """See Backbone.attend_memory; features of one frame.
 
-        bank: of K + R entries for all C rows, or of one entry for 1 to C rows
+        bank: of K + R entries for all C rows
         """
-        if bank.memory.shape[1] == 1:
-            return self._attend_own(features, bank)
         placed = self._keys.of(bank)
         bias = self._backbone.key_bias(bank.valid)
         return self._run(
             "attend_placed", self._rows, features[:1], bias, placed.tokens, *placed.keys
         )[0]
 
-    def _attend_own(self, features: Tensor, bank: BankTensors) -> Tensor:
-        rows = (bank.memory, bank.pointer, bank.distance, bank.valid)
-        count, (memory, pointer, distance, valid) = self._padded("attend_own", *rows)
-        found = self._run(
-            "attend_own", count, features[:1], memory, pointer, bank.time_code, distance, valid
-        )
-        return found[0][: len(bank.memory)]
+    def attend_own(self, number: int, given: Tensor, memory: Tensor, pointer: Tensor) -> Tensor:
+        """See Backbone.attend_own; features of one frame."""
+        name = f"{OWN}{number}"
+        count, (padded, pointers) = self._padded(name, memory, pointer)
+        first = given[:1] if number == 0 else self._padded(name, given)[1][0]
+        return self._run(name, count, first, padded, pointers)[0][: len(memory)]
 
     def remember(self, bank: BankTensors) -> None:
         """Keys of memories that have changed."""
@@ -144,16 +149,20 @@ class OpenVinoEngine:
         decoded = self._run("decode_masks", count, padded, features.stride8, features.stride4)
         return DecodedMasks(*(value[: len(conditioned)] for value in decoded))
 
-    def encode_memory(self, features: Tensor, mask_logits: Tensor, present: Tensor) -> Tensor:
-        """See Backbone.encode_memory; features of one frame."""
+    def embed_mask(self, mask_logits: Tensor) -> Tensor:
+        """See Backbone.embed_mask."""
         size = self.config.image_size
         if mask_logits.shape[-1] != size:  # outside the graph, where it takes a tenth of the time
             mask_logits = F.interpolate(
                 mask_logits, size=(size, size), mode="bilinear", align_corners=False
             )
-        count, (logits, there) = self._padded("encode_memory", mask_logits, present)
-        memory = self._run("encode_memory", count, features[:1], logits, there)[0]
-        return memory[: len(mask_logits)]
+        count, (logits,) = self._padded("embed_mask", mask_logits)
+        return self._run("embed_mask", count, logits)[0][: len(mask_logits)]
+
+    def fuse_memory(self, features: Tensor, embedded: Tensor, present: Tensor) -> Tensor:
+        """See Backbone.fuse_memory; features of one frame."""
+        count, (padded, there) = self._padded("fuse_memory", embedded, present)
+        return self._run("fuse_memory", count, features[:1], padded, there)[0][: len(embedded)]
 
     @property
     def part_instruments(self) -> Parting | None:

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from models.engines.onnx_files import Graph, export_graph, set_rows
-from models.lesson import Gathered, Known, Learnt, Sample, TorchTeacher
+from models.lesson import Gathered, HalfWay, Known, Learnt, Sample, TorchTeacher
 from models.mapper import Statistics
 
 GATHERED = ("new_gram", "new_cross", "new_energy", "mixed_gram", "mixed_cross", "surprise")
+HALF_WAY = ("half_tau", "half_gradient")
 LEARNT = ("new_tau", "anchor_loss")
 
 
@@ -51,10 +52,15 @@ class OpenVinoTeacher:
         mixed = Statistics(mixed_gram, mixed_cross, energy, weight)  # its energy moves no T
         return Gathered(Statistics(gram, cross, energy, weight), mixed, surprise)
 
-    def descend(self, known: Known, gathered: Gathered) -> Learnt:
+    def begin(self, known: Known, gathered: Gathered) -> HalfWay:
         """See models.lesson.Teacher."""
-        found = self._run("descend", len(known.tau), _to_descend(known, gathered.mixed))
-        return self._torch.descend(known, gathered) if found is None else Learnt(*found)
+        found = self._run("begin", len(known.tau), _to_begin(known, gathered.mixed))
+        return self._torch.begin(known, gathered) if found is None else HalfWay(*found)
+
+    def finish(self, known: Known, gathered: Gathered, half: HalfWay) -> Learnt:
+        """See models.lesson.Teacher."""
+        found = self._run("finish", len(known.tau), _to_finish(known, gathered.mixed, half))
+        return self._torch.finish(known, gathered, half) if found is None else Learnt(*found)
 
     def _run(self, name: str, rows: int, given: dict[str, Tensor]) -> list[Tensor] | None:
         request = self._requests[name].get(rows)
@@ -102,20 +108,37 @@ class _Gather(nn.Module):
         return new.gram, new.cross, new.energy, mixed.gram, mixed.cross, found.surprise
 
 
-class _Descend(nn.Module):
-    """Over plain tensors, in the order of `_to_descend` and LEARNT."""
+class _Begin(nn.Module):
+    """Over plain tensors, in the order of `_to_begin` and HALF_WAY."""
 
     def __init__(self, iterations: int) -> None:
         super().__init__()
         self._teacher = TorchTeacher(iterations)
 
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
-        tau, ridge, gram, cross, anchor_gram, anchor_cross, energy = given
-        one = torch.ones_like(energy)
+        tau, ridge, gram, cross = given
+        one = torch.ones_like(tau[:, 0, 0])
         mixed = Statistics(gram, cross, one, one)
+        known = Known(tau, mixed, mixed, one, one, ridge)
+        found = self._teacher.begin(known, Gathered(mixed, mixed, one))
+        return found.tau, found.gradient
+
+
+class _Finish(nn.Module):
+    """Over plain tensors, in the order of `_to_finish` and LEARNT."""
+
+    def __init__(self, iterations: int) -> None:
+        super().__init__()
+        self._teacher = TorchTeacher(iterations)
+
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+        tau, gradient, ridge, gram, anchor_gram, anchor_cross, energy = given
+        one = torch.ones_like(energy)
+        mixed = Statistics(gram, anchor_cross, one, one)  # its cross is in the gradient already
         anchor = Statistics(anchor_gram, anchor_cross, energy, one)
         known = Known(tau, anchor, mixed, one, one, ridge)
-        found = self._teacher.descend(known, Gathered(mixed, mixed, one))
+        half = HalfWay(tau, gradient)
+        found = self._teacher.finish(known, Gathered(mixed, mixed, one), half)
         return found.tau, found.anchor_loss
 
 
@@ -136,13 +159,22 @@ def _to_gather(known: Known, sample: Sample) -> dict[str, Tensor]:
     }
 
 
-def _to_descend(known: Known, mixed: Statistics) -> dict[str, Tensor]:
-    anchor = known.anchor
+def _to_begin(known: Known, mixed: Statistics) -> dict[str, Tensor]:
     return {
         "tau": known.tau,
         "ridge": known.ridge,
         "recent_gram": mixed.gram,
         "recent_cross": mixed.cross,
+    }
+
+
+def _to_finish(known: Known, mixed: Statistics, half: HalfWay) -> dict[str, Tensor]:
+    anchor = known.anchor
+    return {
+        "tau": half.tau,
+        "gradient": half.gradient,
+        "ridge": known.ridge,
+        "recent_gram": mixed.gram,
         "anchor_gram": anchor.gram,
         "anchor_cross": anchor.cross,
         "anchor_energy": anchor.energy,
@@ -150,7 +182,7 @@ def _to_descend(known: Known, mixed: Statistics) -> dict[str, Tensor]:
 
 
 def teacher_graphs(shape: LessonShape, rows: int = 2) -> dict[str, Graph]:
-    """Both halves of the update ready for export."""
+    """The parts of the update ready for export."""
     width, described, tokens = shape.width, shape.described, shape.tokens
     gram, cross = torch.zeros(rows, described, described), torch.zeros(rows, width, described)
     one = torch.ones(rows)
@@ -160,5 +192,8 @@ def teacher_graphs(shape: LessonShape, rows: int = 2) -> dict[str, Graph]:
     sample = Sample(torch.zeros(1, described, tokens), target, weight)
     return {
         "gather": Graph(_Gather(), _to_gather(known, sample), GATHERED),
-        "descend": Graph(_Descend(shape.iterations), _to_descend(known, statistics), LEARNT),
+        "begin": Graph(_Begin(shape.iterations), _to_begin(known, statistics), HALF_WAY),
+        "finish": Graph(
+            _Finish(shape.iterations), _to_finish(known, statistics, HalfWay(cross, cross)), LEARNT
+        ),
     }

@@ -20,7 +20,7 @@ from torch import Tensor
 from models.cache import cache_root, forget_unused, mark_used
 from models.checkpoint import LoadedWeights
 from models.engines.gpu_functions import GpuFunctions
-from models.engines.onnx_files import PER_ROW, export_graph, graphs
+from models.engines.onnx_files import PER_ROW, export_graph, graphs_anew
 from models.errors import EngineError
 from models.memory_bank import BankShape
 
@@ -51,7 +51,7 @@ def build_engines(weights: LoadedWeights, shape: BankShape, cache: Path | None =
     folder.mkdir(parents=True, exist_ok=True)
     mark_used(folder)
     forget_unused(folder.parent, re.compile(rf"{PLANS}[0-9a-f]{{24}}"))
-    for name, graph in graphs(weights.model, shape).items():
+    for name, graph in graphs_anew(weights.model, shape).items():
         plan = folder / f"{name}.plan"
         if plan.is_file():
             continue
@@ -100,7 +100,7 @@ class TensorRtEngine(GpuFunctions):
         folder = build_engines(weights, shape, cache)
         runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
         super().__init__(shape.backbone, shape.rows, torch.device("cuda"))
-        names = graphs(weights.model, shape)
+        names = graphs_anew(weights.model, shape)
         self._plan = {
             name: _Plan(trt, runtime, folder / f"{name}.plan", tuple(graph.inputs), graph.outputs)
             for name, graph in names.items()
