@@ -1,6 +1,6 @@
 """`trocar bench scale`: what a step costs as classes, image size and sessions grow.
 
-One class at a time learns, a lesson in four instalments, as in a live stream. Points of one axis
+One class at a time learns, a lesson in instalments, as in a live stream. Points of one axis
 are measured in turn, a few steps each, again and again, so that what else the machine does falls on
 all of them. Viewers cost nothing here: their pictures are encoded elsewhere, see `trocar bench
 loopback`.

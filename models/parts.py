@@ -25,7 +25,7 @@ class Parts:
     instances: name instruments and their tracks instead of pixels, if the profile has references
     online: update on confident frames; gamma: None keeps the profile's
     learn_per_frame: classes that learn from one frame at most; None: all, as in the paper
-    instalments: spread a lesson over four frames' steps, one lesson at a time; False: at once
+    instalments: spread a lesson over several frames' steps, one lesson at a time; False: at once
     """
 
     memory: bool = True

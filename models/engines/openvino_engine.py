@@ -51,15 +51,6 @@ def openvino_missing() -> str | None:
     return None
 
 
-def _row_counts(name: str, rows: int) -> list[int]:
-    few = range(1, min(FEW, rows) + 1) if any_rows(name) else ()
-    return sorted({*few, rows})
-
-
-def _file_name(name: str, count: int, rows: int) -> str:
-    return f"{name}.onnx" if count == rows else f"{name}_any.onnx"
-
-
 class OpenVinoEngine:
     """Compiled graphs of static shape; rows are padded to a number there is a graph for."""
 
@@ -91,18 +82,19 @@ class OpenVinoEngine:
         }
         files = onnx_files(weights, shape, cache)
         settings["CACHE_DIR"] = str(files / "compiled")
-        self._settings = settings
-        self._request: dict[str, dict[int, Any]] = {}  # by function and number of rows
-        for name in graph_names(weights.model):
-            if name in ANEW:
-                continue
-            half = name.startswith(HALF) and self.precision == "bf16"
-            self._request[name] = {}
-            for count in _row_counts(name, shape.rows):
-                model = core.read_model(str(files / _file_name(name, count, shape.rows)))
-                set_rows(model, count)
-                compiled = core.compile_model(model, "CPU", settings | (_BF16 if half else _F32))
-                self._request[name][count] = compiled.create_infer_request()
+        self._core, self._settings = core, settings
+        names = [name for name in graph_names(weights.model) if name not in ANEW]
+        self._any_rows = {
+            name: core.read_model(str(files / f"{name}_any.onnx"))
+            for name in names
+            if any_rows(name)
+        }
+        self._request: dict[tuple[str, int], Any] = {}  # by function and number of rows
+        for name in names:
+            model = core.read_model(str(files / f"{name}.onnx"))
+            self._request[name, shape.rows] = self._compiled(name, model)
+            if name in self._any_rows:
+                self._request_for(name, 1)  # as a live stream learns; more when they are asked for
         self._backbone = weights.model.backbone
         self._keys = KeyCache(self._backbone, shape, self._place)
 
@@ -167,19 +159,19 @@ class OpenVinoEngine:
     @property
     def part_instruments(self) -> Parting | None:
         """See PartingHead.forward; one frame, until the next. None: no such head."""
-        return self._part if PARTING in self._request else None
+        return self._part if (PARTING, self._rows) in self._request else None
 
     def _part(self, features: ImageFeatures, image: Tensor) -> PartedFrame:
         levels = (features.stride16, features.stride8, features.stride4)
         return PartedFrame(*self._views(PARTING, self._rows, *levels, image))
 
     def _padded(self, name: str, *values: Tensor) -> tuple[int, list[Tensor]]:
-        """Repeat the first row up to the next number of rows that there is a graph for.
+        """Repeat the first row up to a number of rows that there is a graph for: FEW, or all.
 
         values: (n, ...) each, n from 1 to C; returns that number and the padded values
         """
         given = len(values[0])
-        count = min(one for one in self._request[name] if one >= given)
+        count = given if name in self._any_rows and given <= FEW else self._rows
         if count == given:
             return count, list(values)
         return count, [
@@ -194,5 +186,18 @@ class OpenVinoEngine:
     def _views(self, name: str, rows: int, *inputs: Tensor) -> list[Tensor]:
         """Results in the request's own buffers, which its next run overwrites."""
         arrays = [np.ascontiguousarray(value.numpy()) for value in inputs]
-        results = self._request[name][rows].infer(arrays, share_inputs=True, share_outputs=True)
+        request = self._request_for(name, rows)
+        results = request.infer(arrays, share_inputs=True, share_outputs=True)
         return [torch.from_numpy(results[index]) for index in range(len(results))]
+
+    def _request_for(self, name: str, rows: int) -> Any:
+        if (name, rows) not in self._request:
+            model = self._any_rows[name].clone()
+            set_rows(model, rows)
+            self._request[name, rows] = self._compiled(name, model)
+        return self._request[name, rows]
+
+    def _compiled(self, name: str, model: Any) -> Any:
+        half = name.startswith(HALF) and self.precision == "bf16"
+        settings = self._settings | (_BF16 if half else _F32)
+        return self._core.compile_model(model, "CPU", settings).create_infer_request()
