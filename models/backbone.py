@@ -1,6 +1,7 @@
-"""The frozen SAM2 as four stateless functions of static shape.
+"""The frozen SAM2 as stateless functions of static shape.
 
-encode_image, attend_memory, decode_masks, encode_memory. Every class is one row of the batch.
+encode_image, attend_memory, decode_masks, encode_memory. Every class is one row of the batch. What
+has to do with memory also comes in parts, for engines that keep keys and for lessons in instalments.
 Nothing here remembers anything: what is remembered lives in the memory bank and comes in as
 `BankTensors`. Memory attention has a file of its own. The prompt encoder is gone from the path: its
 "no prompt" embeddings are constants. A test holds each function against the package's own code.
@@ -64,7 +65,7 @@ class DecodedMasks:
 
 
 class Backbone(MemoryAttention):
-    """A SAM2 network and the four functions that the tracker calls."""
+    """A SAM2 network and the functions that the tracker calls."""
 
     own_threads = False  # it runs on torch's
     keeps_keys = False

@@ -1,1 +1,1 @@
-"""Ways to execute the four functions of the backbone: torch (the oracle) and ONNX files."""
+"""Ways to execute the functions of the backbone: torch (the oracle) and ONNX files."""

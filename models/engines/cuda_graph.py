@@ -1,4 +1,4 @@
-"""The four functions on a GPU: bf16, each captured once as a CUDA graph and replayed.
+"""The network's functions on a GPU: bf16, each captured once as a CUDA graph and replayed.
 
 At these sizes eager torch spends most of a step launching kernels; a replayed graph launches once.
 Shapes are static and addresses fixed: inputs are copied into the graph's own buffers. Linear and

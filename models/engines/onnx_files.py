@@ -1,4 +1,4 @@
-"""The four functions and the parting head as ONNX files, written once per content and kept.
+"""The network's functions and the parting head as ONNX files, written once per content and kept.
 
 Shapes are static. The names of the files and of their tensors are the interface for any runtime
 that takes ONNX:

@@ -1,4 +1,4 @@
-"""The four functions by TensorRT 10 or 11, built from the ONNX files.
+"""The network's functions by TensorRT 10 or 11, built from the ONNX files.
 
 Networks are strongly typed: precision is what the graph says, bf16 products between float32
 normalisations. Engines are kept by weights, graph, TensorRT version and compute capability; mapping
