@@ -1,7 +1,7 @@
 """The frozen SAM2 as stateless functions of static shape.
 
 encode_image, attend_memory, decode_masks, encode_memory. Every class is one row of the batch. What
-has to do with memory also comes in parts, for engines that keep keys and for lessons in instalments.
+has to do with memory also comes in parts, for engines that keep keys and lessons in instalments.
 Nothing here remembers anything: what is remembered lives in the memory bank and comes in as
 `BankTensors`. Memory attention has a file of its own. The prompt encoder is gone from the path: its
 "no prompt" embeddings are constants. A test holds each function against the package's own code.
