@@ -66,7 +66,7 @@ def floor(
 ) -> dict[str, Any]:
     """The floor stage by stage.
 
-    stages: that the step was seen to run; half: those that run in bf16, the others in float32
+    stages: that the step was seen to run; half: how those begin that run in bf16
 
     The rate in bf16 is measured where a stage runs in it: emulated it would take a minute.
     """
@@ -75,7 +75,7 @@ def floor(
         rates["bf16"] = matrix_rate(torch.bfloat16)
     operations = step_operations(subject, weights, stages)
     ms = {
-        name: 1e3 * count / rates["bf16" if name in half else "f32"]
+        name: 1e3 * count / rates["bf16" if name.startswith(half) else "f32"]
         for name, count in operations.items()
     }
     return {

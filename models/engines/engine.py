@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from models.lesson import Teacher
     from models.memory_bank import BankShape
 
-FEW = 4  # rows; what only the rows that learn go through may be compiled for 1 to 4, and is for C
+FEW = 4  # rows; what only the rows that learn go through is compiled for 1 to 4 of them, and C
 Parting = Callable[[ImageFeatures, Tensor], PartedFrame]  # see PartingHead.forward
 Function = Callable[..., tuple[Tensor, ...]]  # what it returns, the caller may keep
 ENGINES = ("auto", "torch", "onnx", "cuda_graph", "tensorrt")

@@ -2,7 +2,7 @@
 
 A key holds a memory's content, place and age in the ring, and no frame: of C rows one at most has
 new memories in a frame, and projecting all of them anew was a fifth of memory attention. Object
-pointers age with every frame, but there are few of them.
+pointers are few. They age with every frame until their age is clamped.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class KeyCache:
             ),
         )
         self._version: list[int | None] = [None] * shape.rows
+        self._distance: Tensor | None = None  # that the pointers' keys were made with
 
     def refresh(self, bank: BankTensors) -> None:
         """Place the memories that have changed. bank: (C, E) entries"""
@@ -49,13 +50,16 @@ class KeyCache:
         self._fill(stale, slice(None, self._memories), self._place(memory, bank.time_code))
         for row in stale:
             self._version[row] = versions[row]
+        self._distance = None
 
     def of(self, bank: BankTensors) -> PlacedTokens:
         """Memories and pointers of the bank; until the next call."""
         self.refresh(bank)
-        rows = list(range(len(bank.pointer)))
-        pointers = self._backbone.place_pointers(bank.pointer, bank.distance)
-        self._fill(rows, slice(self._memories, None), pointers)
+        if self._distance is None or not torch.equal(self._distance, bank.distance):
+            rows = list(range(len(bank.pointer)))
+            pointers = self._backbone.place_pointers(bank.pointer, bank.distance)
+            self._fill(rows, slice(self._memories, None), pointers)
+            self._distance = bank.distance
         return self._kept
 
     def _fill(self, rows: list[int], span: slice, placed: PlacedTokens) -> None:

@@ -84,17 +84,17 @@ class OpenVinoEngine:
         settings["CACHE_DIR"] = str(files / "compiled")
         self._core, self._settings = core, settings
         names = [name for name in graph_names(weights.model) if name not in ANEW]
-        self._any_rows = {
-            name: core.read_model(str(files / f"{name}_any.onnx"))
-            for name in names
-            if any_rows(name)
-        }
-        self._request: dict[tuple[str, int], Any] = {}  # by function and number of rows
+        self._request: dict[str, dict[int, Any]] = {}  # by function and number of rows
         for name in names:
             model = core.read_model(str(files / f"{name}.onnx"))
-            self._request[name, shape.rows] = self._compiled(name, model)
-            if name in self._any_rows:
-                self._request_for(name, 1)  # as a live stream learns; more when they are asked for
+            self._request[name] = {shape.rows: self._compiled(name, model)}
+            if not any_rows(name):
+                continue
+            model = core.read_model(str(files / f"{name}_any.onnx"))
+            for count in range(1, min(FEW + 1, shape.rows)):
+                few = model.clone()
+                set_rows(few, count)
+                self._request[name][count] = self._compiled(name, few)
         self._backbone = weights.model.backbone
         self._keys = KeyCache(self._backbone, shape, self._place)
 
@@ -159,19 +159,19 @@ class OpenVinoEngine:
     @property
     def part_instruments(self) -> Parting | None:
         """See PartingHead.forward; one frame, until the next. None: no such head."""
-        return self._part if (PARTING, self._rows) in self._request else None
+        return self._part if PARTING in self._request else None
 
     def _part(self, features: ImageFeatures, image: Tensor) -> PartedFrame:
         levels = (features.stride16, features.stride8, features.stride4)
         return PartedFrame(*self._views(PARTING, self._rows, *levels, image))
 
     def _padded(self, name: str, *values: Tensor) -> tuple[int, list[Tensor]]:
-        """Repeat the first row up to a number of rows that there is a graph for: FEW, or all.
+        """Repeat the first row up to the next number of rows that there is a graph for.
 
         values: (n, ...) each, n from 1 to C; returns that number and the padded values
         """
         given = len(values[0])
-        count = given if name in self._any_rows and given <= FEW else self._rows
+        count = min(one for one in self._request[name] if one >= given)
         if count == given:
             return count, list(values)
         return count, [
@@ -186,16 +186,9 @@ class OpenVinoEngine:
     def _views(self, name: str, rows: int, *inputs: Tensor) -> list[Tensor]:
         """Results in the request's own buffers, which its next run overwrites."""
         arrays = [np.ascontiguousarray(value.numpy()) for value in inputs]
-        request = self._request_for(name, rows)
+        request = self._request[name][rows]
         results = request.infer(arrays, share_inputs=True, share_outputs=True)
         return [torch.from_numpy(results[index]) for index in range(len(results))]
-
-    def _request_for(self, name: str, rows: int) -> Any:
-        if (name, rows) not in self._request:
-            model = self._any_rows[name].clone()
-            set_rows(model, rows)
-            self._request[name, rows] = self._compiled(name, model)
-        return self._request[name, rows]
 
     def _compiled(self, name: str, model: Any) -> Any:
         half = name.startswith(HALF) and self.precision == "bf16"
