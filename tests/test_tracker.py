@@ -204,8 +204,9 @@ def test_memory_and_step_time_are_flat_over_two_thousand_frames(weights: LoadedW
             resident.append(process.memory_info().rss)
     assert updates > 1000, "the stream must really have been learning"
     assert tracker.state_bytes == state < 64e6
-    # The least of several: how much the allocator holds besides swings by tens of megabytes.
-    assert min(resident[-4:]) < min(resident[1:5]) * 1.02 + 8e6
+    # The least of several: how much the allocator holds besides swings by tens of megabytes. Every
+    # class learns in most frames: one memory of each left behind would be 260 of them.
+    assert min(resident[-4:]) < min(resident[1:5]) * 1.02 + 24e6
     # The 20th percentile: what a step takes when nobody else wants the core.
     early, late = np.percentile(step_ms[200:600], 20), np.percentile(step_ms[-400:], 20)
     assert late < early * 1.3
