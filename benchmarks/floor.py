@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.subject import Subject
 from models.checkpoint import LoadedWeights
 from models.config import LearnerConfig, MemoryConfig
-from models.engines.onnx_files import any_rows, graphs
+from models.engines.graphs import any_rows, graphs
 from models.memory_bank import BankShape
 
 SIDE = 1536  # of the matrices, large enough to be bound by arithmetic

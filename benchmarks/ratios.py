@@ -23,7 +23,7 @@ from models.types import UInt8Array
 BASELINE = Path(__file__).with_name("baseline.json")
 FRAMES, WARM_STEPS = 16, 4
 RUNS = 3  # of which a new baseline is the median
-TOLERANCE = 1.6  # a ratio may be this many times worse: processors differ, neighbours are noisy
+TOLERANCE = 1.45  # a ratio may be this many times worse: processors differ, neighbours are noisy
 WHAT = {  # each is better the smaller it is
     "onnx over torch": "a step of the onnx engine over one of our torch engine",
     "onnx over predictor": "the same over a frame of sam2's own video predictor",

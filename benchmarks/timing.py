@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from models.backbone import DecodedMasks, ImageFeatures
 from models.engines.engine import Engine, Function, Parting
-from models.engines.onnx_files import OWN
+from models.engines.graphs import OWN
 from models.frame_functions import FrameFunctions
 from models.memory_attention import BankTensors
 from models.tracker import Tracker

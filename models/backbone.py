@@ -126,12 +126,7 @@ class Backbone(MemoryAttention):
 
     def embed_mask(self, mask_logits: Tensor) -> Tensor:
         """The half of encode_memory that sees masks. (C, 1, *, *) -> (C, D, h, w)"""
-        size = self.config.image_size
-        if mask_logits.shape[-1] != size:
-            mask_logits = F.interpolate(
-                mask_logits.float(), size=(size, size), mode="bilinear", align_corners=False
-            )
-        mask = mask_logits.sigmoid() * 20.0 - 10.0
+        mask = enlarged(mask_logits, self.config.image_size).sigmoid() * 20.0 - 10.0
         return cast(Tensor, self.sam.memory_encoder.mask_downsampler(mask))
 
     def fuse_memory(self, features: Tensor, embedded: Tensor, present: Tensor) -> Tensor:
@@ -189,3 +184,11 @@ class Backbone(MemoryAttention):
     def _no_mask_embedding(self) -> Tensor:
         weight = self.sam.sam_prompt_encoder.no_mask_embed.weight
         return cast(Tensor, weight.view(1, -1, 1, 1))
+
+
+def enlarged(mask_logits: Tensor, size: int) -> Tensor:
+    """Mask logits at the network's input size. (C, 1, *, *) -> (C, 1, size, size)"""
+    if mask_logits.shape[-1] == size:
+        return mask_logits
+    logits = mask_logits.float()
+    return F.interpolate(logits, size=(size, size), mode="bilinear", align_corners=False)

@@ -22,7 +22,7 @@ from models.lesson import Sample
 from models.lift import lifted
 from models.mapper import token_weights
 from models.memory_bank import MemoryBank
-from models.ofl_sam2 import Entries
+from models.ofl_sam2 import Entries, own_target_in_stages
 from models.parts import Parts
 from models.profile import Profile
 from models.stream import LearntState, Pass, SavedState
@@ -189,18 +189,6 @@ def lesson_of(
     weight = token_weights((logits[:, 0] > 0).float(), engine.config.grid)
     yield
     return entries, Sample(described.flatten(2), target.flatten(2), weight)
-
-
-def own_target_in_stages(
-    engine: Engine, stride16: Tensor, own: Entries
-) -> Generator[None, None, Tensor]:
-    """See OflSam2.target; a layer of memory attention a stage."""
-    found = stride16
-    for number in range(engine.config.attention_layers):
-        if number > 0:
-            yield
-        found = engine.attend_own(number, found, own.memory, own.pointer)
-    return found
 
 
 def lesson_stages(layers: int) -> int:

@@ -8,7 +8,6 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pytest
@@ -17,17 +16,17 @@ import torch
 from models.cache import forget_unused, writable
 from models.checkpoint import LoadedWeights
 from models.engines import onnx_files as onnx_module
-from models.engines.engine import Engine, EngineChoice, open_engine
+from models.engines.engine import EngineChoice, open_engine
 from models.engines.export import export_weights, random_weights
 from models.engines.gpu_functions import GpuFunctions
-from models.engines.onnx_files import FOLDERS, file_names, graphs, onnx_files
+from models.engines.graphs import graphs
+from models.engines.onnx_files import FOLDERS, file_names, onnx_files
 from models.engines.openvino_engine import OpenVinoEngine
 from models.engines.openvino_teacher import LessonShape, OpenVinoTeacher
 from models.errors import EngineError
 from models.lesson import Gathered, Known, Learnt, Sample, Teacher, TorchTeacher
 from models.memory_bank import BankShape
-from models.ofl_sam2 import Entries
-from models.online_updates import own_target_in_stages
+from models.ofl_sam2 import Entries, own_target
 from models.parts import Parts
 from models.phantom import DEMO_SEED, Procedure
 from models.profile import load_profile
@@ -75,16 +74,6 @@ def test_onnx_sees_and_learns_what_torch_does(
     assert np.mean(same) >= 0.99
 
 
-def target(engine: Engine, features: torch.Tensor, own: Entries) -> torch.Tensor:
-    """What the mapping network regresses, all stages at once."""
-    stages = own_target_in_stages(engine, features, own)
-    while True:
-        try:
-            next(stages)
-        except StopIteration as finished:
-            return cast(torch.Tensor, finished.value)
-
-
 def test_any_number_of_rows_learns_as_in_torch(weights: LoadedWeights, tmp_path: Path) -> None:
     """There are graphs for 1 to 4 rows and for 6; five rows are padded to six."""
     engine = OpenVinoEngine(weights, shape_of(weights, 6), "f32", tmp_path)
@@ -97,7 +86,7 @@ def test_any_number_of_rows_learns_as_in_torch(weights: LoadedWeights, tmp_path:
             torch.testing.assert_close(found, memory, atol=1e-4, rtol=1e-4)
             own = Entries(memory, torch.randn(rows, 128))
             torch.testing.assert_close(
-                target(engine, features, own), target(backbone, features, own),
+                own_target(engine, features, own), own_target(backbone, features, own),
                 atol=1e-4, rtol=1e-4,
             )  # fmt: skip
 

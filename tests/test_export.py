@@ -20,7 +20,8 @@ from models.engines.export import (
     shape_of,
     unsupported_operators,
 )
-from models.engines.onnx_files import NAMES, PARTING, export_graph, graph_names, graphs
+from models.engines.graphs import NAMES, PARTING, graph_names, graphs
+from models.engines.onnx_files import export_graph
 from models.errors import EngineError
 from service.cli import main
 

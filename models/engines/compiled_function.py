@@ -8,7 +8,7 @@ engine's threads had nothing to do.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.engines.onnx_files import Graph, export_graph
+from models.engines.graphs import Graph
+from models.engines.onnx_files import export_graph
 
 
 class CompiledFunction:
@@ -40,6 +41,11 @@ class CompiledFunction:
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Copies of the results, to be kept."""
-        arrays = [np.ascontiguousarray(value.numpy()) for value in inputs]
-        found = self._request.infer(arrays, share_inputs=True, share_outputs=True)
-        return tuple(torch.from_numpy(np.array(found[index])) for index in range(len(found)))
+        return tuple(value.clone() for value in infer(self._request, inputs))
+
+
+def infer(request: Any, inputs: Iterable[Tensor]) -> list[Tensor]:
+    """Results of an OpenVINO request in its own buffers, which its next run overwrites."""
+    arrays = [np.ascontiguousarray(value.numpy()) for value in inputs]
+    found = request.infer(arrays, share_inputs=True, share_outputs=True)
+    return [torch.from_numpy(found[index]) for index in range(len(found))]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from models.checkpoint import LoadedWeights
 from models.engines.gpu_functions import GpuFunctions
-from models.engines.onnx_files import PER_ROW, Graph, any_rows, graphs_anew
+from models.engines.graphs import PER_ROW, Graph, any_rows, graphs_anew
 from models.errors import EngineError
 from models.memory_bank import BankShape
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from models.backbone import Backbone
 from models.checkpoint import LoadedWeights
 from models.config import BACKBONES, NANO, BackboneConfig, MemoryConfig
-from models.engines.onnx_files import Graph, export_graph, graphs
+from models.engines.graphs import Graph, graphs
+from models.engines.onnx_files import export_graph
 from models.errors import EngineError
 from models.memory_bank import BankShape
 from models.ofl_sam2 import MethodConfig, OflSam2

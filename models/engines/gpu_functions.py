@@ -6,18 +6,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.backbone import DecodedMasks, ImageFeatures
+from models.backbone import DecodedMasks, ImageFeatures, enlarged
 from models.config import BackboneConfig
-from models.engines.onnx_files import OWN, PARTING
+from models.engines.graphs import OWN, PARTING
 from models.memory_attention import BankTensors
 from models.parting import PartedFrame
 
 
 class GpuFunctions(ABC):
-    """An Engine over the graphs of onnx_files.graphs; a subclass knows how to run one.
+    """An Engine over the graphs of graphs.py; a subclass knows how to run one.
 
     rows: C, of the graphs whose rows are the classes
     """
@@ -60,12 +59,8 @@ class GpuFunctions(ABC):
 
     def embed_mask(self, mask_logits: Tensor) -> Tensor:
         """See Backbone.embed_mask."""
-        size = self.config.image_size
-        if mask_logits.shape[-1] != size:
-            mask_logits = F.interpolate(
-                mask_logits.float(), size=(size, size), mode="bilinear", align_corners=False
-            )
-        return self._run("embed_mask", len(mask_logits), mask_logits)[0]
+        logits = enlarged(mask_logits, self.config.image_size)
+        return self._run("embed_mask", len(logits), logits)[0]
 
     def fuse_memory(self, features: Tensor, embedded: Tensor, present: Tensor) -> Tensor:
         """See Backbone.fuse_memory; features of one frame."""

@@ -65,5 +65,4 @@ class KeyCache:
     def _fill(self, rows: list[int], span: slice, placed: PlacedTokens) -> None:
         kept = (self._kept.tokens, *self._kept.keys)
         for buffer, new in zip(kept, (placed.tokens, *placed.keys), strict=True):
-            for row, values in zip(rows, new, strict=True):
-                buffer[row, span] = values
+            buffer[rows, span] = new

@@ -9,25 +9,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.backbone import DecodedMasks, ImageFeatures
+from models.backbone import DecodedMasks, ImageFeatures, enlarged
 from models.checkpoint import LoadedWeights
-from models.engines.compiled_function import CompiledFunction
+from models.engines.compiled_function import CompiledFunction, infer
 from models.engines.engine import FEW, Function, Parting
+from models.engines.graphs import ANEW, OWN, PARTING, any_rows, graph_names
 from models.engines.key_cache import KeyCache
-from models.engines.onnx_files import (
-    ANEW,
-    OWN,
-    PARTING,
-    any_rows,
-    graph_names,
-    onnx_files,
-    set_rows,
-)
+from models.engines.onnx_files import onnx_files, set_rows
 from models.errors import EngineError
 from models.memory_attention import BankTensors, PlacedTokens
 from models.memory_bank import BankShape
@@ -143,12 +134,8 @@ class OpenVinoEngine:
 
     def embed_mask(self, mask_logits: Tensor) -> Tensor:
         """See Backbone.embed_mask."""
-        size = self.config.image_size
-        if mask_logits.shape[-1] != size:  # outside the graph, where it takes a tenth of the time
-            mask_logits = F.interpolate(
-                mask_logits, size=(size, size), mode="bilinear", align_corners=False
-            )
-        count, (logits,) = self._padded("embed_mask", mask_logits)
+        large = enlarged(mask_logits, self.config.image_size)  # ten times as long in a graph
+        count, (logits,) = self._padded("embed_mask", large)
         return self._run("embed_mask", count, logits)[0][: len(mask_logits)]
 
     def fuse_memory(self, features: Tensor, embedded: Tensor, present: Tensor) -> Tensor:
@@ -185,10 +172,7 @@ class OpenVinoEngine:
 
     def _views(self, name: str, rows: int, *inputs: Tensor) -> list[Tensor]:
         """Results in the request's own buffers, which its next run overwrites."""
-        arrays = [np.ascontiguousarray(value.numpy()) for value in inputs]
-        request = self._request[name][rows]
-        results = request.infer(arrays, share_inputs=True, share_outputs=True)
-        return [torch.from_numpy(results[index]) for index in range(len(results))]
+        return infer(self._request[name][rows], inputs)
 
     def _compiled(self, name: str, model: Any) -> Any:
         half = name.startswith(HALF) and self.precision == "bf16"

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.engines.onnx_files import Graph, export_graph, set_rows
+from models.engines.compiled_function import infer
+from models.engines.graphs import Graph
+from models.engines.onnx_files import export_graph, set_rows
 from models.lesson import Gathered, HalfWay, Known, Learnt, Sample, TorchTeacher
 from models.mapper import Statistics
 
@@ -66,10 +67,7 @@ class OpenVinoTeacher:
         request = self._requests[name].get(rows)
         if request is None:
             return None
-        arrays = [np.ascontiguousarray(value.numpy()) for value in given.values()]
-        found = request.infer(arrays, share_inputs=True, share_outputs=True)
-        # Copies: the request's own buffers are overwritten by its next run.
-        return [torch.from_numpy(np.array(found[index])) for index in range(len(found))]
+        return [value.clone() for value in infer(request, given.values())]
 
 
 def _compiled(graph: Graph, counts: Iterable[int], threads: int) -> dict[int, Any]:

@@ -20,7 +20,8 @@ from torch import Tensor
 from models.cache import cache_root, forget_unused, mark_used
 from models.checkpoint import LoadedWeights
 from models.engines.gpu_functions import GpuFunctions
-from models.engines.onnx_files import PER_ROW, export_graph, graphs_anew
+from models.engines.graphs import PER_ROW, graphs_anew
+from models.engines.onnx_files import export_graph
 from models.errors import EngineError
 from models.memory_bank import BankShape
 

@@ -1,0 +1,288 @@
+"""The network's functions and the parting head, ready for export: modules, shapes, names.
+
+The names of the graphs and of their tensors are the interface for any runtime that takes ONNX:
+
+    encode_image.onnx    image -> stride16, stride8, stride4
+    attend_memory.onnx   stride16, memory, pointer, time_code, distance, valid -> conditioned
+    place_memories.onnx  memory, time_code -> tokens, keys_0, keys_1, ... one per attention layer
+    attend_placed.onnx   stride16, key_bias, tokens, keys_0, ... -> conditioned: attend_memory for
+                         who keeps tokens and keys as long as memories are the same
+    decode_masks.onnx    conditioned, stride8, stride4 -> mask_logits, iou, object_logit, pointer
+    embed_mask.onnx      mask_logits -> embedded
+    fuse_memory.onnx     stride16, embedded, present -> memory
+    attend_own_0.onnx    stride16, memory, pointer -> attended_on: a layer of attend_memory for a
+                         bank of one entry, for the mapping network's target; attend_own_1.onnx and
+                         so on take attended_on in stride16's place
+    part_instruments.onnx   stride16, stride8, stride4, image -> instrument, vote, texture,
+                            attention; where the weights have a parting head
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from models.backbone import Backbone, ImageFeatures
+from models.engines.nested_hiera import NestedImageEncoder, nests
+from models.memory_attention import BankTensors, PlacedTokens
+from models.memory_bank import BankShape
+from models.ofl_sam2 import OflSam2
+from models.parting import PartingHead
+
+NAMES = (
+    "encode_image", "attend_memory", "place_memories", "attend_placed", "decode_masks",
+    "embed_mask", "fuse_memory",
+)  # fmt: skip
+OWN = "attend_own_"  # and the number of the layer
+ANY_ROWS = ("place_memories", "embed_mask", "fuse_memory", OWN)  # only rows that learn; or so begun
+ANEW, KEEPING = ("attend_memory",), ("place_memories", "attend_placed")  # see Engine.keeps_keys
+PARTING = "part_instruments"  # of weights with a parting head
+PER_ROW = (
+    "memory", "pointer", "distance", "valid", "mask_logits", "present", "embedded", "attended",
+    "tau", "gradient", "target", "weight", "decay", "share",
+    "anchor_gram", "anchor_cross", "anchor_energy", "recent_gram", "recent_cross", "recent_energy",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A function ready for export: module, example inputs, names of inputs and outputs."""
+
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    outputs: tuple[str, ...]
+
+
+def graph_names(model: OflSam2) -> tuple[str, ...]:
+    """Those of `graphs`, in its order."""
+    layers = range(model.config.backbone.attention_layers)
+    names = (*NAMES, *(f"{OWN}{number}" for number in layers))
+    return names if model.parting is None else (*names, PARTING)
+
+
+def any_rows(name: str) -> bool:
+    """Is it what only rows that learn go through?"""
+    return name.startswith(ANY_ROWS)
+
+
+def graphs(model: OflSam2, shape: BankShape) -> dict[str, Graph]:
+    """The graphs for C rows and a bank of K + R entries; the parting head's if there is one."""
+    found = _backbone_graphs(model.backbone, shape)
+    if model.parting is not None:
+        frame = {name: found["decode_masks"].inputs[name] for name in ("stride8", "stride4")}
+        stride16 = found["attend_memory"].inputs["stride16"]
+        found[PARTING] = Graph(
+            _PartInstruments(model.parting),
+            {"stride16": stride16, **frame, **found["encode_image"].inputs},
+            ("instrument", "vote", "texture", "attention"),
+        )
+    return found
+
+
+def graphs_anew(model: OflSam2, shape: BankShape) -> dict[str, Graph]:
+    """Those that an engine needs which keeps no keys."""
+    return {name: graph for name, graph in graphs(model, shape).items() if name not in KEEPING}
+
+
+def _backbone_graphs(backbone: Backbone, shape: BankShape) -> dict[str, Graph]:
+    rows, entries = shape.rows, shape.support + shape.recent
+    size, grid, width = (
+        backbone.config.image_size,
+        backbone.config.grid,
+        backbone.config.model_width,
+    )
+    stride16 = torch.zeros(1, width, grid, grid)
+    stride8 = torch.zeros(1, width // 4, 2 * grid, 2 * grid)
+    stride4 = torch.zeros(1, width // 8, 4 * grid, 4 * grid)
+    conditioned = torch.zeros(rows, width, grid, grid)
+    bank = _bank(backbone, rows, entries)
+    placed = _placed(backbone, rows, entries)
+    return {
+        "encode_image": Graph(
+            NestedImageEncoder(backbone) if nests(backbone.config) else _EncodeImage(backbone),
+            {"image": torch.zeros(1, 3, size, size)},
+            ("stride16", "stride8", "stride4"),
+        ),
+        "attend_memory": Graph(
+            _AttendMemory(backbone),
+            {"stride16": stride16, **bank},
+            ("conditioned",),
+        ),
+        "place_memories": Graph(
+            _PlaceMemories(backbone),
+            {name: bank[name] for name in ("memory", "time_code")},
+            tuple(name for name in placed if name != "key_bias"),
+        ),
+        "attend_placed": Graph(
+            _AttendPlaced(backbone), {"stride16": stride16, **placed}, ("conditioned",)
+        ),
+        "decode_masks": Graph(
+            _DecodeMasks(backbone),
+            {"conditioned": conditioned, "stride8": stride8, "stride4": stride4},
+            ("mask_logits", "iou", "object_logit", "pointer"),
+        ),
+        "embed_mask": Graph(
+            _EmbedMask(backbone),
+            {"mask_logits": torch.zeros(rows, 1, size, size)},
+            ("embedded",),
+        ),
+        "fuse_memory": Graph(
+            _FuseMemory(backbone),
+            {
+                "stride16": stride16,
+                "embedded": conditioned,
+                "present": torch.ones(rows, dtype=torch.bool),
+            },
+            ("memory",),
+        ),
+        **_own_graphs(backbone, stride16, bank),
+    }
+
+
+def _own_graphs(backbone: Backbone, stride16: Tensor, bank: dict[str, Tensor]) -> dict[str, Graph]:
+    own = {"memory": bank["memory"][:, 0], "pointer": bank["pointer"][:, 0]}
+    rows, area, width = len(own["memory"]), backbone.config.grid**2, backbone.config.model_width
+    attended = torch.zeros(rows, area, width)
+    return {
+        f"{OWN}{number}": Graph(
+            _AttendOwn(backbone, number),
+            ({"attended": attended} if number else {"stride16": stride16}) | own,
+            ("attended_on",),
+        )
+        for number in range(backbone.config.attention_layers)
+    }
+
+
+def _bank(backbone: Backbone, rows: int, entries: int) -> dict[str, Tensor]:
+    config = backbone.config
+    return {
+        "memory": torch.zeros(rows, entries, config.memory_width, config.grid, config.grid),
+        "pointer": torch.zeros(rows, entries, config.model_width),
+        "time_code": torch.zeros(entries, dtype=torch.long),
+        "distance": torch.ones(rows, entries),
+        "valid": torch.ones(rows, entries, dtype=torch.bool),
+    }
+
+
+def _placed(backbone: Backbone, rows: int, entries: int) -> dict[str, Tensor]:
+    config = backbone.config
+    per_entry = config.grid**2 + config.model_width // config.memory_width
+    keys = torch.zeros(rows, entries * per_entry, config.model_width)
+    return {
+        "key_bias": torch.zeros(rows, 1, keys.shape[1]),
+        "tokens": torch.zeros(*keys.shape[:2], config.memory_width),
+        **{f"keys_{number}": keys for number in range(config.attention_layers)},
+    }
+
+
+class _EncodeImage(nn.Module):
+    """The package's own encoder, its position embedding enlarged beforehand (no bicubic Resize)."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.trunk = cast(Any, backbone.sam.image_encoder.trunk)
+        grid = backbone.config.image_size // 4
+        self.register_buffer("place", self.trunk._get_pos_embed((grid, grid)).detach())
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        tokens = self.trunk.patch_embed(image) + self.place
+        stages = []
+        for number, block in enumerate(self.trunk.blocks):
+            tokens = block(tokens)
+            if number in self.trunk.stage_ends:
+                stages.append(tokens.permute(0, 3, 1, 2))
+        (stride4, stride8, stride16, _), _ = self.backbone.sam.image_encoder.neck(stages)
+        decoder = self.backbone.sam.sam_mask_decoder
+        return stride16, decoder.conv_s1(stride8), decoder.conv_s0(stride4)
+
+
+class _AttendMemory(nn.Module):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(
+        self,
+        stride16: Tensor,
+        memory: Tensor,
+        pointer: Tensor,
+        time_code: Tensor,
+        distance: Tensor,
+        valid: Tensor,
+    ) -> Tensor:
+        bank = BankTensors(memory, pointer, time_code, distance, valid)
+        return self.backbone.attend_memory(stride16, bank)
+
+
+class _PlaceMemories(nn.Module):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, memory: Tensor, time_code: Tensor) -> tuple[Tensor, ...]:
+        placed = self.backbone.place_memories(memory, time_code)
+        return placed.tokens, *placed.keys
+
+
+class _AttendPlaced(nn.Module):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, stride16: Tensor, key_bias: Tensor, *placed: Tensor) -> Tensor:
+        tokens = PlacedTokens(placed[0], placed[1:])
+        return self.backbone.attend_placed(stride16, tokens, key_bias)
+
+
+class _DecodeMasks(nn.Module):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, conditioned: Tensor, stride8: Tensor, stride4: Tensor) -> tuple[Tensor, ...]:
+        features = ImageFeatures(conditioned, stride8, stride4)
+        decoded = self.backbone.decode_masks(conditioned, features)
+        return decoded.mask_logits, decoded.iou, decoded.object_logit, decoded.pointer
+
+
+class _EmbedMask(nn.Module):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, mask_logits: Tensor) -> Tensor:
+        return self.backbone.embed_mask(mask_logits)
+
+
+class _FuseMemory(nn.Module):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, stride16: Tensor, embedded: Tensor, present: Tensor) -> Tensor:
+        return self.backbone.fuse_memory(stride16, embedded, present)
+
+
+class _AttendOwn(nn.Module):
+    def __init__(self, backbone: Backbone, number: int) -> None:
+        super().__init__()
+        self.backbone, self._number = backbone, number
+
+    def forward(self, given: Tensor, memory: Tensor, pointer: Tensor) -> Tensor:
+        return self.backbone.attend_own(self._number, given, memory, pointer)
+
+
+class _PartInstruments(nn.Module):
+    def __init__(self, head: PartingHead) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(
+        self, stride16: Tensor, stride8: Tensor, stride4: Tensor, image: Tensor
+    ) -> tuple[Tensor, ...]:
+        parted = self.head(ImageFeatures(stride16, stride8, stride4), image)
+        return parted.instrument, parted.vote, parted.texture, parted.attention
