@@ -66,6 +66,9 @@ def _add_subject(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--learn-all", action="store_true", help="every class learns from every frame, as published"
     )
+    parser.add_argument(
+        "--instances", action="store_true", help="by the parting head alone, as the demo; NANO"
+    )
 
 
 def _add_accuracy(kinds: Kinds) -> None:  # type: ignore[valid-type]

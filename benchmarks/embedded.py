@@ -47,7 +47,7 @@ FPS = 25.0
 FIND_FRAMES, TRACK_FRAMES = 16, 60
 NAME_FRAMES, NAME_STEP_S = 16, 0.12  # two seconds of video
 NAMED = ("full", "no update", "pixels named", "support memory alone")
-SHIFTED = ("full", "no update")
+SHIFTED = CARRIED = ("full", "no update")
 SHIFT = Shift(at_s=1.0)
 
 
@@ -178,14 +178,17 @@ def name(workers: Executor, procedures: int) -> dict[str, Any]:
     units = _each(workers, name_in_procedure, procedures, "name")
     plain = {key: [unit.plain[key] for unit in units] for key in NAMED}
     shifted = {key: [unit.shifted[key] for unit in units] for key in SHIFTED}
+    carried = {key: [unit.carried[key] for unit in units] for key in CARRIED}
     return {
         "procedures": procedures,
         "shots": SHOTS,
         "frames_per_clip": NAME_FRAMES,
         "variants": {key: summary(tallies) for key, tallies in plain.items()},
         "shifted": {key: summary(tallies) for key, tallies in shifted.items()},
+        "carried": {key: summary(tallies) for key, tallies in carried.items()},
         "update_effect": _difference(plain),
         "update_effect_shifted": _difference(shifted),
+        "update_effect_carried": _difference(carried),
         "named_by_colour_alone": asdict(Spread.of([unit.colour for unit in units])),
         "confidence": _reliability(plain["full"]),
     }
@@ -202,11 +205,13 @@ def _reliability(tallies: list[Tally]) -> dict[str, Any]:
 class NameScores:
     """Tallies of one procedure by variant, without and with a shift of the appearance.
 
+    carried: of the second clip, after the first without a reset: an operation goes on
     colour: share of visible instruments whose colour alone names them
     """
 
     plain: dict[str, Tally]
     shifted: dict[str, Tally]
+    carried: dict[str, Tally]
     colour: float
 
 
@@ -216,10 +221,13 @@ def name_in_procedure(number: int) -> NameScores:
     profile = few_shot_profile(weights, seed, SHOTS)
     plain, shifted = named_clips(seed), named_clips(seed, SHIFT)
 
-    def run(key: str, clips: list[list[PhantomFrame]]) -> Tally:
+    def run(key: str, clips: list[list[PhantomFrame]], before: list[PhantomFrame]) -> Tally:
+        """before: frames of the same operation that come first and are not scored"""
         tracker, tally = Tracker(weights, profile, VARIANTS[key]), Tally()
         for clip in clips:
             tracker.reset()
+            for frame in before:
+                tracker.step(frame.image_rgb)
             for frame in clip:
                 result = tracker.step(frame.image_rgb)
                 score_frame(result, frame.class_mask, tally)
@@ -229,8 +237,9 @@ def name_in_procedure(number: int) -> NameScores:
     colours = ColourNames(annotated_frames(Procedure(seed), SHOTS).pairs)
     by_colour = [one for clip in plain for frame in clip for one in colours.rightly_named(frame)]
     return NameScores(
-        {key: run(key, plain) for key in NAMED},
-        {key: run(key, shifted) for key in SHIFTED},
+        {key: run(key, plain, []) for key in NAMED},
+        {key: run(key, shifted, []) for key in SHIFTED},
+        {key: run(key, plain[1:], plain[0]) for key in CARRIED},
         float(np.mean(by_colour)) if by_colour else float("nan"),
     )
 
@@ -341,6 +350,7 @@ def print_name(result: dict[str, Any]) -> None:
     print(f"{'':24}{head}")
     rows = dict(result["variants"])
     rows.update({f"shift: {key}": value for key, value in result["shifted"].items()})
+    rows.update({f"second clip: {key}": value for key, value in result["carried"].items()})
     for key, row in rows.items():
         print(
             f"{key:24}{_spread(row['class_dsc']):>16}{_spread(row['foreground_dsc']):>16}"
@@ -355,7 +365,8 @@ def print_name(result: dict[str, Any]) -> None:
     )
     print(
         f"online updates: {_signed(result['update_effect'])} class DSC; "
-        f"under the shift {_signed(result['update_effect_shifted'])}"
+        f"under the shift {_signed(result['update_effect_shifted'])}; "
+        f"in the second clip of an operation {_signed(result['update_effect_carried'])}"
     )
 
 

@@ -46,7 +46,7 @@ def step_operations(
         counted[name] = float(counter.get_total_flops())
     for name in filter(any_rows, counted):
         counted[name] *= subject.taught / subject.classes
-    return counted | _learner_operations(subject)
+    return counted if subject.instances else counted | _learner_operations(subject)
 
 
 def _learner_operations(subject: Subject) -> dict[str, float]:

@@ -14,6 +14,7 @@ from models.checkpoint import LoadedWeights
 from models.config import BACKBONES, BackboneConfig, LearnerConfig, MemoryConfig
 from models.engines.engine import EngineChoice
 from models.engines.export import export_weights
+from models.errors import ProfileError
 from models.learner import LearnerStart
 from models.mapper import Statistics
 from models.ofl_sam2 import Entries
@@ -21,6 +22,7 @@ from models.online_updates import lesson_stages
 from models.parts import LEARN_PER_FRAME, Parts
 from models.phantom import DEMO_SEED, Procedure
 from models.profile import Calibration, Profile, SupportSet, load_profile
+from models.references import References
 from models.tracker import Tracker
 from models.types import ClassSpec, UInt8Array
 
@@ -30,6 +32,8 @@ class Subject:
     """image_size: of the network, None is the backbone's own; learning: updates are on
 
     learn_all: as published, not as a live stream does, see Parts.for_video
+    instances: named by the parting head alone, as the embedded profiles are; else pixel by pixel,
+      by the rows of OFL-SAM2 with their memory and mapping network
     """
 
     backbone: str = "nano"
@@ -37,16 +41,20 @@ class Subject:
     classes: int = 4
     learning: bool = True
     learn_all: bool = False
+    instances: bool = False
 
     @classmethod
     def of(cls, arguments: argparse.Namespace) -> Subject:
-        """As the command line says."""
+        """As the command line says. Raises ProfileError: no head in those weights."""
+        if arguments.instances and arguments.backbone != "nano":
+            raise ProfileError(f"--instances: expected backbone nano, got {arguments.backbone}")
         return cls(
             arguments.backbone,
             arguments.image_size,
             arguments.classes,
             not arguments.no_online,
             arguments.learn_all,
+            arguments.instances,
         )
 
     @property
@@ -57,8 +65,8 @@ class Subject:
 
     @property
     def taught(self) -> float:
-        """Rows that learn in a step, on average."""
-        if not self.learning:
+        """Mapping networks that learn in a step, on average."""
+        if not self.learning or self.instances:
             return 0
         stages = lesson_stages(self.config.attention_layers)
         return self.classes if self.learn_all else LEARN_PER_FRAME / stages
@@ -75,7 +83,8 @@ class Subject:
         """Sure of every class (or of none), with a guard that believes everything finite."""
         weights = weights or self.weights()
         choice = EngineChoice(engine)
-        parts = Parts.for_video(online=self.learning, learn_all=self.learn_all)
+        video = Parts.for_video(online=self.learning, learn_all=self.learn_all)
+        parts = replace(video, instances=self.instances)
         return Tracker(weights, self._profile(weights), parts, choice)
 
     def _profile(self, weights: LoadedWeights) -> Profile:
@@ -128,6 +137,7 @@ def _with_rows(profile: Profile, rows: int, grid: int) -> Profile:
     """The profile with its classes repeated, or cut, to this many, its memories at this grid."""
     index = torch.arange(rows) % len(profile.classes)
     start, support, naming = profile.start, profile.support, profile.naming
+    references = profile.references
     return replace(
         profile,
         classes=tuple(ClassSpec(row + 1, f"class {row + 1}", "#3fb950") for row in range(rows)),
@@ -140,7 +150,15 @@ def _with_rows(profile: Profile, rows: int, grid: int) -> Profile:
             present=support.present[index],
         ),
         naming=naming and replace(naming, indicator=_told_apart(naming.indicator[index])),
+        references=references and _of_rows(references, index),
     )
+
+
+def _of_rows(references: References, index: Tensor) -> References:
+    """index: (rows,) the class that each row repeats"""
+    each = [torch.nonzero(references.row == one).flatten() for one in index]
+    row = torch.cat([torch.full_like(one, row) for row, one in enumerate(each)])
+    return replace(references, description=references.description[torch.cat(each)], row=row)
 
 
 def _at_grid(memory: Tensor, grid: int) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models.backbone import DecodedMasks, ImageFeatures
+from models.by_rows import ByRows
 from models.engines.engine import Engine, Function, Parting
 from models.engines.graphs import OWN
 from models.frame_functions import FrameFunctions
@@ -128,7 +129,8 @@ class StepTimer:
         self._engine = TimedEngine(tracker.engine)
         if stages:
             tracker.engine = self._engine
-            tracker.functions = self._engine.functions(tracker.functions)
+            if isinstance(tracker.way, ByRows):
+                tracker.way.functions = self._engine.functions(tracker.way.functions)
         self.look_ms: list[float] = []
         self.learn_ms: list[float] = []
         self.stages_ms: dict[str, list[float]] = defaultdict(list)

@@ -136,8 +136,8 @@ class FitConfig:
     held_out: at most this many frames are left out in turn (all of a few-shot set)
     follow: the one annotated frame shows one instrument per class, and these are followed, no
         others; see following.py
-    instances: held-out frames may choose naming by instance: better names, 12 ms more a frame on
-        two cores; otherwise pixels are named
+    instances: held-out frames may choose naming by instance: better names; otherwise pixels are
+        named, by the rows
     """
 
     seed: int = 0

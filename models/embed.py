@@ -44,10 +44,7 @@ def fit_instrument() -> FitReport:
 
 
 def fit_phantom() -> FitReport:
-    """The demo's kinds: frames spread over clips 0 to 15 of its procedure.
-
-    Pixels are named: by instance a step on two cores takes longer than a frame's interval.
-    """
+    """The demo's kinds: frames spread over clips 0 to 15 of its procedure."""
     procedure = Procedure(DEMO_SEED)
     pairs = []
     for number in range(PHANTOM_FRAMES):
@@ -55,16 +52,13 @@ def fit_phantom() -> FitReport:
         frame = clip.render(1.0 + 4.3 * (number // 16))
         pairs.append(((frame.image_rgb, frame.class_mask), number % 16))
     used = tuple(spec for spec in CLASSES if spec.class_id in procedure.kinds)
-    return _fit("phantom", used, Shots.of(pairs), instances=False)
+    return _fit("phantom", used, Shots.of(pairs))
 
 
-def _fit(
-    name: str, classes: tuple[ClassSpec, ...], shots: Shots, *, instances: bool = True
-) -> FitReport:
+def _fit(name: str, classes: tuple[ClassSpec, ...], shots: Shots) -> FitReport:
     ids = [spec.class_id for spec in classes]
     frames = AnnotatedFrames.of(shots.pairs, ids, NANO.image_size, shots.clip)
-    config = FitConfig(instances=instances, progress=True)
-    profile, report = fit_frames(load_embedded(), classes, frames, config)
+    profile, report = fit_frames(load_embedded(), classes, frames, FitConfig(progress=True))
     save_profile(profile, PROFILES / f"{name}.safetensors")
     return report
 

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from models.annotated import AnnotatedFrames
 from models.backbone import ImageFeatures
-from models.instance_naming import References, frame_references
+from models.instance_naming import frame_references
 from models.lift import fit_lift, lifted
 from models.mapper import Statistics, describe, token_color, token_weights
 from models.naming import describe_instrument, fit_naming, naming_statistics
 from models.ofl_sam2 import Entries, OflSam2
+from models.references import References
 
 
 @dataclass(frozen=True)

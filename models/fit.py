@@ -32,12 +32,13 @@ from models.held_out import (
     leave_one_out,
     train_fusion,
 )
-from models.instance_naming import References, joined
+from models.instance_naming import joined
 from models.learner import LearnerStart
 from models.mapper import descend, ridge_solution
 from models.naming import Naming
 from models.ofl_sam2 import Entries, OflSam2
 from models.profile import Profile, SupportSet, pool_features, save_profile
+from models.references import References
 from models.types import ClassSpec
 
 MOST_FRAMES = 128  # of a data set, where nobody says how many: a gigabyte or so
@@ -50,6 +51,7 @@ class FitReport:
 
     frames: fitted on; annotated: how many there were
     followed: whether the instruments of the one frame were found, where following was asked for
+    by_head: masks come from the parting head alone, see by_head.py
     """
 
     path: Path | None
@@ -60,6 +62,7 @@ class FitReport:
     ridge: float
     left_out: tuple[str, ...] = ()
     followed: bool = False
+    by_head: bool = False
     annotated: int = 0
 
 
@@ -159,6 +162,7 @@ def fit_frames(
         fusion_epochs=epochs,
         ridge=ridge,
         followed=profile.foreground is not None,
+        by_head=profile.references is not None and profile.references.unaided,
     )
     return profile, report
 

@@ -24,7 +24,7 @@ from models.encoded import (
     statistics_without,
     total_statistics,
 )
-from models.instance_naming import InstanceNamer, References, joined
+from models.instance_naming import InstanceNamer, joined
 from models.losses import mask_loss, quality_loss
 from models.mapper import apply_mapper, descend, mapping_loss, ridge_solution, token_color
 from models.memory_attention import BankTensors
@@ -33,6 +33,7 @@ from models.naming import WEIGHTS as NAMING_WEIGHTS
 from models.naming import NameMasks, Naming, apply_naming
 from models.ofl_sam2 import OflSam2
 from models.profile import Calibration, SupportSet, pool_features, raw_confidence
+from models.references import References
 
 RIDGES = (0.3, 1.0, 3.0, 10.0)  # times the ridge that pretraining found
 FOUND_WEIGHTS = (1.0, 0.5, 0.0)  # see References; the first, unless another is clearly better
@@ -240,7 +241,8 @@ def _decode_left_out(
     if answer.found_weight is not None and model.parting is not None:
         references = replace(left_out.references[frame], found_weight=answer.found_weight)
         namer = InstanceNamer(model.parting, references)
-        return namer.name(features, left_out.image[frame], decoded)
+        parted = namer.part(model.backbone, features, left_out.image[frame])
+        return namer.name(parted, decoded)
     indicator = left_out.indicator[frame]
     if indicator is None or answer.naming_weight <= 0:
         return decoded, raw_confidence(decoded, torch.ones(len(decoded.iou)))

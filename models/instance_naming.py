@@ -14,51 +14,27 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.answering import Answer
 from models.assignment import joint_shares
 from models.backbone import DecodedMasks, ImageFeatures
 from models.instances import Float, Labels, Parted, part_votes
 from models.namer import Named, Namer
 from models.parting import DESCRIPTION, PartedFrame, PartingHead
+from models.references import Recent, References
 from models.tracks import Instances, InstanceTracks, TrackState
 
 MAX_REFERENCES = 256  # regions of annotated frames that a profile keeps
-SHARPNESS = 8.0  # of the comparison with the references
 CONFIDENCE = (0.68, 0.44, -1.88)  # logit of the name, log of pixels, constant; from 24 procedures
 TWIN_COST = 0.5  # of a second instrument of one kind, if annotated frames never show two
 UNSURE = -10.0  # logits are cut off here, both ways
 SMALL, SURE = 0.025, 5.0  # a region of less than this share of the picture in which the head's
 # own logit is nowhere so high is no instrument
 LEAST_SHARE = 0.5  # of the likeliest class: an instance whose name is less likely gets none
-
-
-@dataclass(frozen=True)
-class References:
-    """Regions of annotated frames. description: (R, D) unit length; row: (R,) long, their class
-
-    alone: share of annotated frames in which no class had two regions
-    found_weight: of the parting head's own opinion of what is instrument, beside the decoder's
-    """
-
-    description: Tensor
-    row: Tensor
-    alone: float = 1.0
-    found_weight: float = 0.0
-
-    def log_shares(self, description: Tensor, rows: int) -> Tensor:
-        """How much each class is like these regions. (K, D) -> (K, rows + 1), shares sum to one
-
-        The last column is none of them: what is at right angles to every reference.
-        """
-        alike = SHARPNESS * description @ self.description.T  # (K, R)
-        own = F.one_hot(self.row, rows).to(alike.dtype)  # (R, rows)
-        count = own.sum(dim=0)
-        mean = (alike.exp() @ own / count.clamp_min(1)).log()
-        like = torch.where(count > 0, mean, -SHARPNESS)
-        return F.pad(like, (0, 1)).log_softmax(dim=1)
 
 
 def describe_regions(head: PartingHead, parted: PartedFrame, label: Labels, count: int) -> Tensor:
@@ -97,12 +73,25 @@ def joined(each: list[References], found_weight: float) -> References:
     return References(kept, names, alone, found_weight)
 
 
+@dataclass(frozen=True)
+class NamedRegions:
+    """K instances of one frame. description: (K, D); area: (K,) pixels
+
+    shares: (K, C) how likely each is each class, by its track
+    """
+
+    description: Tensor
+    area: npt.NDArray[np.int64]
+    shares: Float
+
+
 class InstanceNamer(Namer[TrackState]):
     """Names the instances of one stream, frame by frame."""
 
     def __init__(self, head: PartingHead, references: References) -> None:
         super().__init__(head)
-        self._references = references
+        self.references = references
+        self.recent: Recent | None = None  # what the stream has taught beside them
         self.tracks = InstanceTracks()
 
     def reset(self) -> None:
@@ -117,24 +106,46 @@ class InstanceNamer(Namer[TrackState]):
         """Go on from there."""
         self.tracks.return_to(state)
 
+    def answer(self, parted: PartedFrame, rows: int) -> tuple[Answer, NamedRegions | None]:
+        """A frame as the head alone sees it; its instances, where there are several classes."""
+        own = parted.instrument[0, 0].clamp(UNSURE, -UNSURE)
+        instrument = _without_specks(own, own)
+        if rows == 1:
+            return _one_class(instrument, expected_dsc(instrument)[None]), None
+        return self._painted(parted, instrument, rows)
+
     def _name(self, parted: PartedFrame, decoded: DecodedMasks) -> Named:
-        rows = decoded.gated()[:, 0].clamp(UNSURE, -UNSURE)  # (C, H, W)
-        instrument = rows.amax(dim=0)
-        if self._references.found_weight > 0:
+        logits = decoded.gated()[:, 0].clamp(UNSURE, -UNSURE)  # (C, H, W)
+        weight, rows = self.references.found_weight, len(logits)
+        if self.references.unaided:
+            return _claimed(decoded, self.answer(parted, rows)[0])
+        instrument = logits.amax(dim=0)
+        if weight > 0:
             own = parted.instrument[0, 0].clamp(UNSURE, -UNSURE)
-            instrument = instrument + self._references.found_weight * (own - instrument)
-            instrument = _without_specks(instrument, own)
-        if len(rows) == 1:
-            return _found(decoded, instrument)
+            instrument = _without_specks(instrument + weight * (own - instrument), own)
+        if rows == 1:
+            sure = decoded.iou * decoded.object_logit.sigmoid()
+            return _claimed(decoded, _one_class(instrument, sure))
+        return _claimed(decoded, self._painted(parted, instrument, rows)[0])
+
+    def _painted(
+        self, parted: PartedFrame, instrument: Tensor, rows: int
+    ) -> tuple[Answer, NamedRegions]:
+        """Each instance in its likeliest row, or in none. instrument: (H, W) logits"""
         regions = part_votes((instrument > 0).cpu().numpy(), parted.vote[0].cpu().numpy())
         count = len(regions.centre)
         described = describe_regions(self._head, parted, regions.label, count)
         area = np.bincount(regions.label.ravel(), minlength=count + 1)[1:]
         seen = Instances(regions.centre, described.cpu().numpy(), area)
-        evidence = self._references.log_shares(described, len(rows)).cpu().numpy()
+        evidence = self.references.log_shares(described, rows, self.recent).cpu().numpy()
+        if not np.isfinite(evidence).all():
+            evidence = np.zeros_like(evidence)
+            instrument = torch.full_like(instrument, float("nan"))  # nothing may hide it
         mean = self.tracks.step(seen, evidence)
-        shares = joint_shares(mean, area, TWIN_COST * self._references.alone)
-        return _painted(decoded, instrument, regions, shares[:, : len(rows)])
+        alone = TWIN_COST * self.references.alone
+        shares = joint_shares(mean, area, alone)[:, :rows]
+        named = NamedRegions(described, area, shares)
+        return _answer_of(instrument, regions, shares), named
 
 
 def _without_specks(instrument: Tensor, own: Tensor) -> Tensor:
@@ -150,19 +161,21 @@ def _without_specks(instrument: Tensor, own: Tensor) -> Tensor:
     return torch.where(out, -instrument.abs() - 1, instrument)
 
 
-def _found(decoded: DecodedMasks, instrument: Tensor) -> tuple[DecodedMasks, Tensor]:
-    """The only class there is."""
+def expected_dsc(instrument: Tensor) -> Tensor:
+    """DSC of the mask with what its own probabilities say is there. (H, W) logits -> scalar"""
+    mask, probability = instrument > 0, instrument.sigmoid()
+    size = mask.sum() + probability.sum()
+    return 2 * (probability * mask).sum() / size.clamp_min(1e-6)
+
+
+def _one_class(instrument: Tensor, raw: Tensor) -> Answer:
     shown = (instrument > 0).any()
-    object_logit = torch.where(shown, decoded.object_logit.clamp_min(0.1), -1.0)
-    found = replace(decoded, mask_logits=instrument[None, None], object_logit=object_logit)
-    return found, decoded.iou * decoded.object_logit.sigmoid()
+    return Answer(instrument[None, None], torch.where(shown, 1.0, -1.0)[None], raw)
 
 
-def _painted(
-    decoded: DecodedMasks, instrument: Tensor, regions: Parted, shares: Float
-) -> tuple[DecodedMasks, Tensor]:
-    """Each instance in its likeliest row, or in none. shares: (K, C)"""
-    rows = len(decoded.iou)
+def _answer_of(instrument: Tensor, regions: Parted, shares: Float) -> Answer:
+    """instrument: (H, W) logits; shares: (K, C)"""
+    rows = shares.shape[1]
     sure = shares.max(axis=1, initial=0) >= LEAST_SHARE
     best = np.where(sure, shares.argmax(axis=1) if len(shares) else 0, -1)
     row_of = torch.from_numpy(np.concatenate([[-1], best])).to(instrument.device)
@@ -171,10 +184,17 @@ def _painted(
     own = named[None] == torch.arange(rows, device=named.device)[:, None, None]
     logits = torch.where(own, instrument, -instrument.abs() - 1)[:, None]
     shown = own.flatten(1).any(dim=1)
-    object_logit = torch.where(shown, decoded.object_logit.clamp_min(0.1), -1.0)
-    painted = replace(decoded, mask_logits=logits, object_logit=object_logit)
     share = torch.from_numpy(np.concatenate([[0.0], shares.max(axis=1, initial=0)])).float()
-    return painted, _raw_confidence(own, share.to(named.device)[regions_of])
+    raw = _raw_confidence(own, share.to(named.device)[regions_of])
+    return Answer(logits, torch.where(shown, 1.0, -1.0), raw)
+
+
+def _claimed(decoded: DecodedMasks, answer: Answer) -> Named:
+    """The rows with these masks; a row that shows something says that it does."""
+    shown = answer.object_logit > 0
+    object_logit = torch.where(shown, decoded.object_logit.clamp_min(0.1), -1.0)
+    rows = replace(decoded, mask_logits=answer.mask_logits, object_logit=object_logit)
+    return rows, answer.raw
 
 
 def _raw_confidence(own: Tensor, share: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from models.backbone import DecodedMasks, ImageFeatures
-from models.engines.engine import Parting
+from models.engines.engine import Engine
 from models.parting import PartedFrame, PartingHead
 
 State = TypeVar("State")
@@ -22,20 +22,16 @@ class Namer(ABC, Generic[State]):
     def __init__(self, head: PartingHead) -> None:
         self._head = head
 
-    def name(
-        self,
-        features: ImageFeatures,
-        image: Tensor,
-        decoded: DecodedMasks,
-        part: Parting | None = None,
-    ) -> Named:
-        """The rows' masks after naming, and their confidence before calibration, (C,).
+    def part(self, engine: Engine, features: ImageFeatures, image: Tensor) -> PartedFrame:
+        """What the head says of a frame, by the engine where it can."""
+        parted: PartedFrame = (engine.part_instruments or self._head)(features, image)
+        return parted
 
-        part: runs the head; None: torch does
-        """
+    def name(self, parted: PartedFrame, decoded: DecodedMasks) -> Named:
+        """The rows' masks after naming, and their confidence before calibration, (C,)."""
         if not bool(torch.isfinite(decoded.mask_logits).all()):
             return decoded, decoded.iou  # nothing may hide what is not a number
-        return self._name((part or self._head)(features, image), decoded)
+        return self._name(parted, decoded)
 
     @abstractmethod
     def _name(self, parted: PartedFrame, decoded: DecodedMasks) -> Named: ...

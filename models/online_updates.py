@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from models.engines.engine import Engine, open_teacher
+from models.history import History
 from models.learner import LearnerSnapshot, OnlineLearner
 from models.lesson import Sample
 from models.lift import lifted
@@ -28,9 +29,6 @@ from models.profile import Profile
 from models.stream import LearntState, Pass, SavedState
 from models.turns import Turns
 from models.types import Update
-
-SNAPSHOT_EVERY = 50  # accepted lessons between the states that roll_back() returns to
-KEPT = 2  # of these states; the profile is the one before the first
 
 Stages = Generator[None, None, Tensor]  # a stage at a time; at last which updates were kept, (n,)
 
@@ -53,8 +51,7 @@ class OnlineUpdates:
         self._turns = Turns(len(profile.classes), most)
         self._instalments = parts.instalments
         self._under_way: _UnderWay | None = None
-        self._saved: list[SavedState] = []
-        self._since_saved = 0
+        self._history: History[SavedState] = History()
 
     @property
     def nbytes(self) -> int:
@@ -87,31 +84,29 @@ class OnlineUpdates:
     def remember(self) -> LearntState:
         """Everything learnt. A lesson under way is dropped, so that both ways on are alike."""
         self.drop()
-        return LearntState(self._state(), tuple(self._saved), self._since_saved)
+        return LearntState(self._state(), self._history.past)
 
     def return_to(self, state: LearntState) -> None:
         """Go on from there."""
         self.drop()
         self._restore(state.now)
-        self._saved, self._since_saved = list(state.saved), state.since_saved
+        self._history.past = state.past
 
     def roll_back(self) -> None:
         """Go back to what was known 50 to 100 accepted lessons ago, or to the profile."""
         self.drop()
-        if len(self._saved) == KEPT:
-            self._restore(self._saved[0])
-        else:
+        earlier = self._history.back()
+        if earlier is None:
             self._forget()
-        self._saved.clear()
-        self._since_saved = 0
+        else:
+            self._restore(earlier)
 
     def reset(self) -> None:
         """Back to the profile, as at the beginning."""
         self.drop()
         self._forget()
         self._turns.reset()
-        self._saved.clear()
-        self._since_saved = 0
+        self._history.forget()
 
     def load(self, learner: LearnerSnapshot) -> None:
         """Go on with mapping networks from elsewhere; memories stay."""
@@ -146,14 +141,8 @@ class OnlineUpdates:
         self._bank.push(places[kept], good, frame)
         engine.remember(self._bank.tensors(frame))
         if bool(kept.any()):
-            self._save_now_and_then()
+            self._history.accepted(self._state)
         return kept
-
-    def _save_now_and_then(self) -> None:
-        self._since_saved += 1
-        if self._since_saved >= SNAPSHOT_EVERY:
-            self._since_saved = 0
-            self._saved = [*self._saved, self._state()][-KEPT:]
 
     def _state(self) -> SavedState:
         return SavedState(self.learner.snapshot(), self._bank.snapshot())

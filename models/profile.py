@@ -16,11 +16,11 @@ from torch import Tensor
 from models.backbone import DecodedMasks
 from models.config import LearnerConfig, MemoryConfig
 from models.errors import ProfileError
-from models.instance_naming import References
 from models.learner import LearnerStart
 from models.mapper import Statistics
 from models.naming import Naming
 from models.ofl_sam2 import Entries
+from models.references import References
 from models.types import ClassSpec
 
 FORMAT = "trocar-profile-1"

@@ -2,11 +2,10 @@
 
 `step` is `look`, which answers, and `learn`, which a live caller does after handing the masks on.
 
-A step: image -> Hiera features; memory attention over the bank gives E1, the mapping network E2;
-the fusion of both goes into the frozen mask decoder. A class whose calibrated confidence reaches
-gamma updates its memory ring and its mapping network (`online_updates.py`); below gamma neither
-moves. An update that raises the loss on the annotated samples beyond the profile's tolerance, or
-is not finite, is undone together with its memory entry. Step time and memory are constant.
+How a frame becomes masks, and what it then teaches, is one of two ways (`answering.py`): by the
+rows of OFL-SAM2, or by the parting head alone, as the profile's held-out frames decided. Only a
+class whose calibrated confidence reaches gamma teaches. An update that the way's guard objects to
+is undone. Step time and memory are constant.
 """
 
 from __future__ import annotations
@@ -14,29 +13,28 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from models.backbone import DecodedMasks, ImageFeatures
+from models.answering import Answer, Answering, PreparedFrame
+from models.by_head import ByHead
+from models.by_rows import ByRows
 from models.checkpoint import LoadedWeights
 from models.engines.engine import Engine, EngineChoice, open_engine, torch_beside
 from models.errors import ProfileError, StepError
 from models.following import Follower
-from models.frame_functions import FrameFunctions
 from models.instance_naming import InstanceNamer
-from models.learner import LearnerSnapshot, LearnerState
-from models.mapper import apply_mapper
-from models.memory_bank import BankShape, MemoryBank
-from models.naming import apply_naming
+from models.learner import LearnerState
+from models.memory_bank import BankShape
 from models.ofl_sam2 import OflSam2
-from models.online_updates import OnlineUpdates
-from models.parts import Fusion, Parts
+from models.parts import Parts
 from models.placement import placed
 from models.preprocess import class_map, to_input
-from models.profile import Profile, load_profile, pool_features, raw_confidence
-from models.stream import Lesson, Pass, PreparedFrame, StreamState
+from models.profile import Profile, load_profile
+from models.stream import Lesson, StreamState
 from models.types import ClassResult, ClassSpec, Segmentation, UInt8Array, Update
 from models.weight_source import WeightSource
 
@@ -70,12 +68,8 @@ class Tracker:
         device = self.engine.device
         self._profile = profile = placed(profile, device)
         self._model.fusion.to(device)
-        self._namer = _namer(self._model, profile, self._parts, device)
-        pixels = self._namer is None and self._parts.learner and self._parts.naming
-        self.functions = FrameFunctions.on(self.engine, self._model, profile, pixels=pixels)
+        self.way: Answering[Any] = _way(self.engine, self._model, profile, self._parts)
         self._lesson: Lesson | None = None
-        self._bank = MemoryBank(shape, profile.memory.max_pointer_distance, device)
-        self._updates = OnlineUpdates(self.engine, profile, self._parts, self._bank)
         self._frozen = not self._parts.online
         self._frame = 0
 
@@ -123,31 +117,28 @@ class Tracker:
     @property
     def state_bytes(self) -> int:
         """Bytes of this stream's state with all its snapshots; constant, see docs/method.md."""
-        return self._updates.nbytes
+        return self.way.nbytes
 
     def freeze(self, frozen: bool = True) -> None:
         """Stop learning (or go on); segmenting continues either way."""
         self._frozen = frozen
-        self._updates.drop()
+        self.way.drop()
 
     def rollback(self) -> None:
         """Go back to the learner of 50 to 100 accepted lessons ago, or to the profile."""
-        if self._namer is not None:
-            self._namer.reset()
-        self._updates.roll_back()
+        self.way.roll_back()
 
     def save(self) -> LearnerState:
         """What was learnt, to be given to another tracker of the same profile."""
-        return self._updates.learner.snapshot().arrays()
+        return self.way.save()
 
     def load(self, state: LearnerState) -> None:
         """Go on with what another tracker had learnt; its memories are not part of it."""
-        self._updates.load(placed(LearnerSnapshot.of(state), self.engine.device))
+        self.way.load(state)
 
     def remember(self) -> StreamState:
         """The stream as it stands, to be gone on from more than once: a volume has two halves."""
-        tracks = None if self._namer is None else self._namer.remember()
-        return StreamState(self._updates.remember(), self._frame, tracks)
+        return StreamState(self.way.remember(), self._frame)
 
     def return_to(self, state: StreamState) -> None:
         """Go on as if nothing had come since. The annotated frames stay those of the first frame.
@@ -155,20 +146,16 @@ class Tracker:
         state: of this tracker, and not from before a `reset`
         """
         self._lesson = None
-        self._updates.return_to(state.learnt)
+        self.way.return_to(state.way)
         self._frame = state.frame
-        if self._namer is not None:
-            self._namer.return_to(state.tracks)
 
     def reset(self) -> None:
         """Forget the stream: the state is the profile's again."""
         self._lesson = None
-        if self._namer is not None:
-            self._namer.reset()
-        self._updates.reset()
+        self.way.reset()
         self._frame = 0
 
-    def step(self, image_rgb: UInt8Array | PreparedFrame) -> Segmentation:
+    def step(self, image_rgb: UInt8Array | PreparedFrame[Any]) -> Segmentation:
         """Segment the next frame and learn from it. image_rgb: (H, W, 3) uint8"""
         answer = self.look(image_rgb)
         started = time.perf_counter()
@@ -180,7 +167,7 @@ class Tracker:
         return Segmentation(answer.class_map, results, step_ms)
 
     @torch.inference_mode()
-    def prepare(self, image_rgb: UInt8Array) -> PreparedFrame:
+    def prepare(self, image_rgb: UInt8Array) -> PreparedFrame[Any]:
         """The part of `look` that may run ahead of it, in order or not. image_rgb: (H, W, 3)"""
         started = time.perf_counter()
         backbone, engine = self._model.backbone, self.engine
@@ -188,13 +175,13 @@ class Tracker:
             square = to_input(image_rgb, engine.config.image_size, engine.device)
             image = backbone.normalize(square)
             features = engine.encode_image(image)
-            color, described = self.functions.describe(features.stride16, image)
+            ahead = self.way.prepare(engine, image, features)
         took_ms = (time.perf_counter() - started) * 1e3
         size = (image_rgb.shape[0], image_rgb.shape[1])
-        return PreparedFrame(size, image, features, color, described, took_ms)
+        return PreparedFrame(size, image, features, ahead, took_ms)
 
     @torch.inference_mode()
-    def look(self, image_rgb: UInt8Array | PreparedFrame) -> Segmentation:
+    def look(self, image_rgb: UInt8Array | PreparedFrame[Any]) -> Segmentation:
         """Segment the next frame; `learn` may follow. image_rgb: (H, W, 3) uint8
 
         Raises StepError: the network's answer is not a number, whatever was learnt.
@@ -203,14 +190,14 @@ class Tracker:
         with torch_beside(self.engine):
             return self._look(frame)
 
-    def _look(self, frame: PreparedFrame) -> Segmentation:
+    def _look(self, frame: PreparedFrame[Any]) -> Segmentation:
         started = time.perf_counter()
-        seen, undone = self._sound_pass(frame)
-        decoded = seen.decoded
-        confidence = self._profile.calibration(seen.raw)
-        present = (decoded.object_logit > 0) & (decoded.mask_logits.amax(dim=(1, 2, 3)) > 0)
-        self._lesson = Lesson(seen, confidence, present, undone)
-        classes = self._class_map(decoded, present, frame.size)
+        answer, undone = self._sound_answer(frame)
+        confidence = self._profile.calibration(answer.raw)
+        present = (answer.object_logit > 0) & (answer.mask_logits.amax(dim=(1, 2, 3)) > 0)
+        sure: list[bool] = (present & (confidence >= self._gamma)).tolist()
+        self._lesson = Lesson(sure, undone)
+        classes = self._class_map(answer, present, frame.size)
         results = self._results(classes, present, confidence)
         self._frame += 1
         step_ms = frame.took_ms + (time.perf_counter() - started) * 1e3
@@ -228,70 +215,27 @@ class Tracker:
         if lesson.undone:
             return (Update.ROLLED_BACK,) * len(self.classes)
         with torch_beside(self.engine):
-            wanting = self._wanting(lesson)
-            return self._updates.learn(self.engine, lesson.seen, wanting, self._frame - 1)
+            return self.way.learn(self.engine, lesson.sure, self._frame - 1)
 
-    def _wanting(self, lesson: Lesson) -> list[bool]:
-        """Which classes' masks are confident enough to learn from."""
-        sure: list[bool] = (lesson.present & (lesson.confidence >= self._gamma)).tolist()
-        finite = not any(sure) or bool(torch.isfinite(lesson.seen.described.sum()))
-        return sure if finite else [False] * len(sure)
-
-    def _sound_pass(self, frame: PreparedFrame) -> tuple[Pass, bool]:
-        """One frame through the network; whether what was learnt had to be undone for it.
+    def _sound_answer(self, frame: PreparedFrame[Any]) -> tuple[Answer, bool]:
+        """A frame's masks; whether what was learnt had to be undone for them.
 
         NaN in a mapping network or a memory would not show: attention swallows it, and what is
         left looks like a frame without instruments, in this and every later frame.
         """
-        seen = self._pass(frame)
-        if _is_sound(seen):
-            return seen, False
+        answer = self.way.answer(self.engine, frame, self._frame)
+        if _is_sound(answer):
+            return answer, False
         for undo in (self.rollback, self.reset):
             undo()
-            seen = self._pass(frame)
-            if _is_sound(seen):
-                return seen, True
+            answer = self.way.answer(self.engine, frame, self._frame)
+            if _is_sound(answer):
+                return answer, True
         raise StepError("expected masks that are numbers, got others with the profile's own state")
 
-    def _pass(self, frame: PreparedFrame) -> Pass:
-        features, described = frame.features, frame.described
-        if self._frame == 0:
-            self._choose_support(features)
-        decoded = self.engine.decode_masks(self._condition(features, described), features)
-        decoded = decoded.shifted(self._profile.object_offset)
-        name, certainty = self.functions.name, torch.ones_like(decoded.iou)
-        if self._namer is not None:
-            part = self.engine.part_instruments
-            named, raw = self._namer.name(features, frame.image, decoded, part)
-            return Pass(features, described, named, raw)
-        if name is not None:
-            decoded, certainty = apply_naming(name, features, frame.color, decoded)
-        return Pass(features, described, decoded, raw_confidence(decoded, certainty))
-
-    def _condition(self, features: ImageFeatures, described: Tensor) -> Tensor:
-        parts, tau = self._parts, self._updates.learner.tau
-        if not parts.memory:
-            return apply_mapper(tau, described)
-        bank = self._bank.tensors(self._frame)
-        attended = self.engine.attend_memory(features.stride16, bank)
-        if not parts.learner:
-            return attended
-        if parts.fusion is Fusion.ADAPTIVE:
-            return self.functions.map_and_fuse(attended, described, tau)[0]
-        total = attended + apply_mapper(tau, described)
-        return total if parts.fusion is Fusion.SUM else total / 2
-
-    def _choose_support(self, features: ImageFeatures) -> None:
-        pooled = pool_features(features.stride16)[0]
-        for row in range(len(self.classes)):
-            entries = self._profile.support.most_similar(row, pooled, self._profile.memory.support)
-            self._bank.set_support(row, entries)
-
-    def _class_map(
-        self, decoded: DecodedMasks, present: Tensor, shape: tuple[int, int]
-    ) -> UInt8Array:
+    def _class_map(self, answer: Answer, present: Tensor, shape: tuple[int, int]) -> UInt8Array:
         rows = torch.nonzero(present).flatten().tolist()
-        logits = decoded.mask_logits[rows, 0].float().cpu().numpy()
+        logits = answer.mask_logits[rows, 0].float().cpu().numpy()
         ids = [self.classes[row].class_id for row in rows]
         return class_map(logits, ids, shape)
 
@@ -308,8 +252,16 @@ class Tracker:
         )
 
 
-def _is_sound(seen: Pass) -> bool:
-    return bool(torch.isfinite(seen.decoded.mask_logits).all())
+def _is_sound(answer: Answer) -> bool:
+    found = (answer.mask_logits, answer.raw)
+    return all(bool(torch.isfinite(one).all()) for one in found)
+
+
+def _way(engine: Engine, model: OflSam2, profile: Profile, parts: Parts) -> Answering[Any]:
+    namer, rows = _namer(model, profile, parts, engine.device), len(profile.classes)
+    if isinstance(namer, InstanceNamer) and namer.references.unaided:
+        return ByHead(namer, rows)
+    return ByRows(engine, model, profile, parts, namer)
 
 
 def _namer(

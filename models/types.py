@@ -35,7 +35,7 @@ class Update(StrEnum):
     ROLLED_BACK = "rolled_back"  # the guard found that the update harmed the support samples
     PENDING = "pending"  # masks first: the learner has not decided yet
     WAITING = "waiting"  # confident, but another class's turn to learn from this frame
-    FROZEN = "frozen"  # the learner is frozen or online updates are off
+    FROZEN = "frozen"  # the learner is frozen, updates are off, or nothing is there to be learnt
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,9 @@ def _add_fit(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument("--backbone", choices=BACKBONES, default="nano", help="frozen, of SAM2")
     parser.add_argument("--checkpoint", type=Path, help=CHECKPOINT_HELP)
     parser.add_argument(
-        "--name-pixels", action="store_true", help="not instruments: sooner, less often right"
+        "--name-pixels",
+        action="store_true",
+        help="not instruments: by the rows of OFL-SAM2, less often right",
     )
     parser.add_argument(
         "--follow",
@@ -303,6 +305,8 @@ def _fit(arguments: argparse.Namespace) -> int:
         print(f"{name}: never visible in the annotated frames, left out of the profile")
     if arguments.follow and not report.followed:
         print("the embedded head hardly finds these: memories alone follow them", file=sys.stderr)
+    if report.by_head:
+        print("masks by the parting head alone: memory and mapping network added nothing to it")
     print(f"{report.frames} of {report.annotated} annotated frames -> {arguments.out}")
     return 0
 

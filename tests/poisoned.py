@@ -49,6 +49,6 @@ class Spoilt:
         updates = self._tracker.learn()
         self._lessons += 1
         if self._lessons == BEGIN:
-            learner = self._tracker._updates.learner
+            learner = self._tracker.way.updates.learner
             learner.tau = torch.full_like(learner.tau, NAN)
         return updates

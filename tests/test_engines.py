@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,12 +52,17 @@ def shape_of(weights: LoadedWeights, rows: int) -> BankShape:
 
 
 @pytest.mark.parametrize(
-    ("precision", "parts"), [(None, Parts(gamma=0.5)), ("f32", Parts.for_video(gamma=0.5))]
+    ("precision", "parts"),
+    [
+        (None, Parts(gamma=0.5, instances=False)),
+        ("f32", replace(Parts.for_video(gamma=0.5), instances=False)),
+        (None, Parts.for_video(gamma=0.5)),
+    ],
 )
 def test_onnx_sees_and_learns_what_torch_does(
     weights: LoadedWeights, precision: str | None, parts: Parts
 ) -> None:
-    """200 frames with updates on, and a gate low enough to fire."""
+    """200 frames with updates on, and a gate low enough to fire: by its rows, by the head alone."""
     profile = load_profile("phantom")
     overlaps, same = [], []
     taught = 0  # frames with a lesson, or a stage of one
@@ -191,7 +197,7 @@ def test_what_gpu_engines_share_sees_and_learns_what_torch_does(
 ) -> None:
     import models.tracker as module
 
-    profile, parts = load_profile("phantom"), Parts(gamma=0.5)
+    profile, parts = load_profile("phantom"), Parts(gamma=0.5, instances=False)
     oracle = Tracker(weights, profile, parts)
     monkeypatch.setattr(module, "open_engine", lambda choice, *rest: Unwrapped(*rest))
     other = Tracker(weights, profile, parts)
@@ -249,11 +255,12 @@ def test_a_lesson_as_a_graph_is_the_one_in_torch(rows: int) -> None:
         torch.testing.assert_close(*recent)
 
 
+@pytest.mark.parametrize("instances", [False, True])
 @pytest.mark.parametrize("engine", ["torch", "onnx"])
 def test_frames_prepared_ahead_in_another_thread_end_the_same(
-    weights: LoadedWeights, engine: str, one_thread: None
+    weights: LoadedWeights, engine: str, instances: bool, one_thread: None
 ) -> None:
-    profile, parts = load_profile("phantom"), Parts(gamma=0.3)
+    profile, parts = load_profile("phantom"), Parts(gamma=0.3, instances=instances)
     plain = Tracker(weights, profile, parts, EngineChoice(engine))
     ahead = Tracker(weights, profile, parts, EngineChoice(engine))
     frames = demo_frames(20, 6)
@@ -264,8 +271,9 @@ def test_frames_prepared_ahead_in_another_thread_end_the_same(
             assert result.results == expected.results
 
 
-def test_looking_then_learning_is_a_step(weights: LoadedWeights) -> None:
-    profile, parts = load_profile("phantom"), Parts(gamma=0.3)
+@pytest.mark.parametrize("instances", [False, True])
+def test_looking_then_learning_is_a_step(weights: LoadedWeights, instances: bool) -> None:
+    profile, parts = load_profile("phantom"), Parts(gamma=0.3, instances=instances)
     whole, halves = Tracker(weights, profile, parts), Tracker(weights, profile, parts)
     learnt = []
     for image in demo_frames(20, 6):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models.annotated import AnnotatedFrames
-from models.backbone import DecodedMasks, ImageFeatures
+from models.backbone import DecodedMasks
 from models.checkpoint import LoadedWeights
 from models.config import FitConfig
 from models.errors import DatasetError
@@ -44,8 +44,7 @@ class Scene:
         empty = torch.zeros(0)
         parted = PartedFrame(found, vote, torch.zeros(1, 4, SIDE // 2, SIDE // 2), empty)
         decoded = DecodedMasks(rows[:, None], torch.ones(2), torch.ones(2), empty)
-        features = ImageFeatures(empty, empty, empty)
-        named, _ = self._follower.name(features, empty, decoded, lambda *_: parted)
+        named, _ = self._follower.name(parted, decoded)
         return named.gated()[:, 0] > 0
 
 

@@ -68,7 +68,7 @@ def test_when_a_lesson_is_over_all_is_as_if_taught_at_once(
     assert taught(tracker, frames[-1]) is ACCEPTED
     assert same(tracker, at_once)
     assert not same(tracker, fresh)
-    memories = (one.remember().learnt.now.bank for one in (tracker, at_once))
+    memories = (one.remember().way.learnt.now.bank for one in (tracker, at_once))
     for found, wanted in zip(*memories, strict=True):
         torch.testing.assert_close(found, wanted)
 

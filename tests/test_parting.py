@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from models import click_training, description_fitting, parting_training
 from models.assignment import joint_shares
-from models.backbone import DecodedMasks, ImageFeatures
+from models.backbone import DecodedMasks
 from models.checkpoint import EMBEDDED, LoadedWeights
 from models.clicks import Click, next_click, segment_clicks
 from models.description_fitting import (
@@ -23,11 +23,12 @@ from models.description_fitting import (
     train_in_episodes,
 )
 from models.errors import ModelError
-from models.instance_naming import InstanceNamer, References, frame_references, joined
+from models.instance_naming import InstanceNamer, frame_references, joined
 from models.instances import MAX_INSTANCES, part_votes
 from models.parting import DESCRIPTION, VOTE, PartedFrame
 from models.phantom import Procedure
 from models.preprocess import to_input
+from models.references import References
 from models.tracks import MAX_TRACKS, PATIENCE, Instances, InstanceTracks
 
 Picture = np.ndarray[tuple[int, int], np.dtype[np.float32]]
@@ -131,7 +132,7 @@ def test_an_instrument_that_could_be_anything_gets_no_name(weights: LoadedWeight
     def drawn(first: torch.Tensor, others: torch.Tensor) -> list[bool]:
         described = torch.cat([first, others, others])
         references = References(described, torch.arange(3), found_weight=1.0)
-        named, confidence = InstanceNamer(head, references).name(features, image, decoded)
+        named, confidence = InstanceNamer(head, references).name(head(features, image), decoded)
         there = (named.mask_logits[:, 0] > 0).flatten(1).any(dim=1)
         assert torch.equal(there, named.object_logit > 0)
         assert bool(torch.isfinite(confidence).all())
@@ -257,9 +258,7 @@ def test_a_small_region_that_is_nowhere_sure_is_no_instrument(weights: LoadedWei
     nothing = torch.full((1, 1, 64, 64), -9.0)
     decoded = DecodedMasks(nothing, torch.ones(1), torch.ones(1), torch.zeros(1, 128))
     references = References(torch.zeros(0, DESCRIPTION), torch.zeros(0).long(), found_weight=1.0)
-    image, features = torch.zeros(1, 3, 256, 256), ImageFeatures(own, own, own)
-    namer = InstanceNamer(head, references)
-    named, _ = namer.name(features, image, decoded, lambda *_: parted)
+    named, _ = InstanceNamer(head, references).name(parted, decoded)
     shown = named.mask_logits[0, 0] > 0
     assert not shown[4:8, 4:8].any()
     assert shown[4:8, 40:44].all()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from models import online_updates
+from models import history
 from models.checkpoint import LoadedWeights
 from models.engines.engine import EngineChoice
 from models.learner import LearnerState
@@ -33,7 +33,7 @@ def always_sure(weights: LoadedWeights, gamma: float = 0.8) -> Tracker:
     profile = load_profile("phantom")
     rows = len(profile.classes)
     sure = Calibration(torch.full((rows,), 0.01), torch.full((rows,), 8.0))
-    return Tracker(weights, replace(profile, calibration=sure), Parts(gamma=gamma))
+    return Tracker(weights, replace(profile, calibration=sure), Parts(gamma=gamma, instances=False))
 
 
 def always_learning(weights: LoadedWeights) -> Tracker:
@@ -44,7 +44,7 @@ def always_learning(weights: LoadedWeights) -> Tracker:
     anything = torch.full((rows,), float("inf"))
     start = replace(profile.start, tolerance=anything, surprise=anything)
     learning = replace(profile, calibration=sure, start=start)
-    return Tracker(weights, learning, engine=EngineChoice())
+    return Tracker(weights, learning, Parts(instances=False), EngineChoice())
 
 
 def test_finds_instruments_in_an_unseen_procedure(weights: LoadedWeights) -> None:
@@ -104,7 +104,7 @@ def test_gate_decides_who_learns(weights: LoadedWeights) -> None:
     learning = always_sure(weights)
     updates = [one.update for image in frames for one in learning.step(image).results]
     assert Update.ACCEPTED in updates
-    closed = Tracker(weights, load_profile("phantom"), Parts(gamma=1.0))
+    closed = Tracker(weights, load_profile("phantom"), Parts(gamma=1.0, instances=False))
     for image in frames:
         assert all(one.update is Update.REFUSED for one in closed.step(image).results)
 
@@ -113,7 +113,7 @@ def test_frozen_learns_nothing(weights: LoadedWeights, one_thread: None) -> None
     frames = clip_frames(8)
     frozen = always_sure(weights)
     frozen.freeze()
-    offline = Tracker(weights, load_profile("phantom"), Parts(online=False))
+    offline = Tracker(weights, load_profile("phantom"), Parts(online=False, instances=False))
     for image in frames:
         result = frozen.step(image)
         assert all(one.update is Update.FROZEN for one in result.results)
@@ -124,7 +124,7 @@ def test_rollback_goes_back_by_snapshots_and_before_them_to_the_profile(
     weights: LoadedWeights, monkeypatch: pytest.MonkeyPatch, one_thread: None
 ) -> None:
     """With a snapshot after every other lesson: two or three lessons are undone."""
-    monkeypatch.setattr(online_updates, "SNAPSHOT_EVERY", 2)
+    monkeypatch.setattr(history, "SNAPSHOT_EVERY", 2)
     tracker, frames = always_learning(weights), clip_frames(8, clip=101)
     known = [tracker.save()]
     for image in frames:

@@ -39,7 +39,7 @@ def test_without_a_limit_all_learn() -> None:
 def test_a_tracker_says_who_learnt_and_who_waits(weights: LoadedWeights) -> None:
     """What is confident and not taught waits; nobody else does."""
     profile = load_profile("phantom")
-    tracker = Tracker(weights, profile, Parts(gamma=0.3, learn_per_frame=1))
+    tracker = Tracker(weights, profile, Parts(gamma=0.3, learn_per_frame=1, instances=False))
     seen: Counter[Update] = Counter()
     for image in demo_frames(20, 12):
         results = tracker.step(image).results

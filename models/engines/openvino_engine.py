@@ -145,12 +145,12 @@ class OpenVinoEngine:
 
     @property
     def part_instruments(self) -> Parting | None:
-        """See PartingHead.forward; one frame, until the next. None: no such head."""
+        """See PartingHead.forward; one frame. None: no such head."""
         return self._part if PARTING in self._request else None
 
     def _part(self, features: ImageFeatures, image: Tensor) -> PartedFrame:
         levels = (features.stride16, features.stride8, features.stride4)
-        return PartedFrame(*self._views(PARTING, self._rows, *levels, image))
+        return PartedFrame(*self._run(PARTING, self._rows, *levels, image))
 
     def _padded(self, name: str, *values: Tensor) -> tuple[int, list[Tensor]]:
         """Repeat the first row up to the next number of rows that there is a graph for.

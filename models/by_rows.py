@@ -1,0 +1,167 @@
+"""Frames answered by the rows of the network, a class each: OFL-SAM2 (arXiv 2512.24861).
+
+Memory attention over the bank gives E1, the mapping network E2; the fusion of both goes into the
+frozen mask decoder. A confident class moves its memory ring and its mapping network
+(`online_updates.py`); the others stay. Names are then those of pixels, or of instances.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.answering import Answer, Answering, PreparedFrame
+from models.backbone import ImageFeatures
+from models.engines.engine import Engine
+from models.frame_functions import FrameFunctions
+from models.learner import LearnerSnapshot, LearnerState
+from models.mapper import apply_mapper
+from models.memory_bank import BankShape, MemoryBank
+from models.namer import Namer
+from models.naming import apply_naming
+from models.ofl_sam2 import OflSam2
+from models.online_updates import OnlineUpdates
+from models.parting import PartedFrame
+from models.parts import Fusion, Parts
+from models.placement import placed
+from models.profile import Profile, pool_features, raw_confidence
+from models.stream import LearntState, Pass
+from models.types import Update
+
+
+@dataclass(frozen=True)
+class Described:
+    """Of one frame: color (1, 6, h, w) by token_color; described (1, d, h, w) by describe.
+
+    parted: by the parting head, where it names
+    """
+
+    color: Tensor
+    described: Tensor
+    parted: PartedFrame | None
+
+
+@dataclass(frozen=True)
+class _State:
+    learnt: LearntState
+    tracks: Any  # what the namer remembers
+
+
+class ByRows(Answering[Described]):
+    """See the module's docstring."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        model: OflSam2,
+        profile: Profile,
+        parts: Parts,
+        namer: Namer[Any] | None,
+    ) -> None:
+        """model: with the profile's fusion; namer: None names pixels, if the profile can"""
+        backbone = model.config.backbone
+        shape = BankShape.of(len(profile.classes), profile.memory, backbone)
+        pixels = namer is None and parts.learner and parts.naming
+        self.functions = FrameFunctions.on(engine, model, profile, pixels=pixels)
+        self._profile, self._parts, self._namer = profile, parts, namer
+        self._bank = MemoryBank(shape, profile.memory.max_pointer_distance, engine.device)
+        self.updates = OnlineUpdates(engine, profile, parts, self._bank)
+        self._seen: Pass | None = None  # the frame last answered
+
+    @property
+    def nbytes(self) -> int:
+        """See Answering."""
+        return self.updates.nbytes
+
+    def prepare(self, engine: Engine, image: Tensor, features: ImageFeatures) -> Described:
+        """See Answering."""
+        color, described = self.functions.describe(features.stride16, image)
+        parted = None if self._namer is None else self._namer.part(engine, features, image)
+        return Described(color, described, parted)
+
+    def answer(self, engine: Engine, frame: PreparedFrame[Described], number: int) -> Answer:
+        """See Answering. NaN in what was learnt is not hidden: it reaches the masks."""
+        features, ahead = frame.features, frame.ahead
+        if number == 0:
+            self._choose_support(features)
+        conditioned = self._condition(engine, features, ahead.described, number)
+        decoded = engine.decode_masks(conditioned, features).shifted(self._profile.object_offset)
+        if self._namer is not None and ahead.parted is not None:
+            decoded, raw = self._namer.name(ahead.parted, decoded)
+        else:
+            certainty = torch.ones_like(decoded.iou)
+            if self.functions.name is not None:
+                name = self.functions.name
+                decoded, certainty = apply_naming(name, features, ahead.color, decoded)
+            raw = raw_confidence(decoded, certainty)
+        self._seen = Pass(features, ahead.described, decoded)
+        return Answer(decoded.mask_logits, decoded.object_logit, raw)
+
+    def learn(self, engine: Engine, sure: list[bool], number: int) -> tuple[Update, ...]:
+        """See Answering. In instalments that may be a stage of an earlier frame's lesson."""
+        seen = self._seen
+        assert seen is not None
+        finite = not any(sure) or bool(torch.isfinite(seen.described.sum()))
+        wanting = sure if finite else [False] * len(sure)
+        return self.updates.learn(engine, seen, wanting, number)
+
+    def drop(self) -> None:
+        """See Answering."""
+        self.updates.drop()
+
+    def roll_back(self) -> None:
+        """See Answering."""
+        self._forget_tracks()
+        self.updates.roll_back()
+
+    def reset(self) -> None:
+        """See Answering."""
+        self._forget_tracks()
+        self.updates.reset()
+
+    def save(self) -> LearnerState:
+        """See Answering; memories are not part of it."""
+        return self.updates.learner.snapshot().arrays()
+
+    def load(self, state: LearnerState) -> None:
+        """See Answering."""
+        learner = self.updates.learner
+        self.updates.load(placed(LearnerSnapshot.of(state), learner.tau.device))
+
+    def remember(self) -> _State:
+        """See Answering."""
+        tracks = None if self._namer is None else self._namer.remember()
+        return _State(self.updates.remember(), tracks)
+
+    def return_to(self, state: _State) -> None:
+        """See Answering. The annotated frames in memory stay those of the first frame."""
+        self.updates.return_to(state.learnt)
+        if self._namer is not None:
+            self._namer.return_to(state.tracks)
+
+    def _forget_tracks(self) -> None:
+        if self._namer is not None:
+            self._namer.reset()
+
+    def _condition(
+        self, engine: Engine, features: ImageFeatures, described: Tensor, number: int
+    ) -> Tensor:
+        parts, tau = self._parts, self.updates.learner.tau
+        if not parts.memory:
+            return apply_mapper(tau, described)
+        attended = engine.attend_memory(features.stride16, self._bank.tensors(number))
+        if not parts.learner:
+            return attended
+        if parts.fusion is Fusion.ADAPTIVE:
+            return self.functions.map_and_fuse(attended, described, tau)[0]
+        total = attended + apply_mapper(tau, described)
+        return total if parts.fusion is Fusion.SUM else total / 2
+
+    def _choose_support(self, features: ImageFeatures) -> None:
+        pooled, memory = pool_features(features.stride16)[0], self._profile.memory
+        for row in range(len(self._profile.classes)):
+            entries = self._profile.support.most_similar(row, pooled, memory.support)
+            self._bank.set_support(row, entries)
