@@ -64,7 +64,9 @@ class Tracker:
         self._gamma = profile.learner.gamma if self._parts.gamma is None else self._parts.gamma
         backbone = self._model.config.backbone
         shape = BankShape.of(len(profile.classes), profile.memory, backbone)
-        self.engine: Engine = open_engine(engine or EngineChoice("torch"), weights, shape)
+        by_head = _by_head(self._model, profile, self._parts)
+        choice = engine or EngineChoice("torch")
+        self.engine: Engine = open_engine(choice, weights, shape, rows=not by_head)
         device = self.engine.device
         self._profile = profile = placed(profile, device)
         self._model.fusion.to(device)
@@ -257,24 +259,29 @@ def _is_sound(answer: Answer) -> bool:
     return all(bool(torch.isfinite(one).all()) for one in found)
 
 
+def _has_head(model: OflSam2, parts: Parts) -> bool:
+    wanted = parts.learner and parts.naming and parts.instances
+    return wanted and model.parting is not None
+
+
+def _by_head(model: OflSam2, profile: Profile, parts: Parts) -> bool:
+    """Are frames answered by the parting head alone?"""
+    references = profile.references if profile.foreground is None else None
+    return _has_head(model, parts) and references is not None and references.unaided
+
+
 def _way(engine: Engine, model: OflSam2, profile: Profile, parts: Parts) -> Answering[Any]:
-    namer, rows = _namer(model, profile, parts, engine.device), len(profile.classes)
+    namer: InstanceNamer | Follower | None = None
+    rows = len(profile.classes)
+    if model.parting is not None and _has_head(model, parts):
+        head = model.parting.to(engine.device)
+        if profile.foreground is not None:
+            namer = Follower(head, rows, profile.foreground)
+        elif profile.references is not None:
+            namer = InstanceNamer(head, profile.references)
     if isinstance(namer, InstanceNamer) and namer.references.unaided:
         return ByHead(namer, rows)
     return ByRows(engine, model, profile, parts, namer)
-
-
-def _namer(
-    model: OflSam2, profile: Profile, parts: Parts, device: torch.device
-) -> InstanceNamer | Follower | None:
-    wanted = parts.learner and parts.naming and parts.instances
-    if not wanted or model.parting is None:
-        return None
-    if profile.foreground is not None:
-        return Follower(model.parting.to(device), len(profile.classes), profile.foreground)
-    if profile.references is None:
-        return None
-    return InstanceNamer(model.parting.to(device), profile.references)
 
 
 def _with_profile(model: OflSam2, profile: Profile) -> OflSam2:

@@ -149,7 +149,7 @@ def _add_fit(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument(
         "--name-pixels",
         action="store_true",
-        help="not instruments: by the rows of OFL-SAM2, less often right",
+        help="not instruments: by rows, less often right",
     )
     parser.add_argument(
         "--follow",

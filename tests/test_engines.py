@@ -192,14 +192,15 @@ class Unwrapped(GpuFunctions):
         return found if isinstance(found, tuple) else (found,)
 
 
+@pytest.mark.parametrize("instances", [False, True])
 def test_what_gpu_engines_share_sees_and_learns_what_torch_does(
-    weights: LoadedWeights, monkeypatch: pytest.MonkeyPatch, one_thread: None
+    weights: LoadedWeights, instances: bool, monkeypatch: pytest.MonkeyPatch, one_thread: None
 ) -> None:
     import models.tracker as module
 
-    profile, parts = load_profile("phantom"), Parts(gamma=0.5, instances=False)
+    profile, parts = load_profile("phantom"), Parts(gamma=0.5, instances=instances)
     oracle = Tracker(weights, profile, parts)
-    monkeypatch.setattr(module, "open_engine", lambda choice, *rest: Unwrapped(*rest))
+    monkeypatch.setattr(module, "open_engine", lambda choice, *rest, **_: Unwrapped(*rest))
     other = Tracker(weights, profile, parts)
     assert isinstance(other.engine, Unwrapped)
     decided = []

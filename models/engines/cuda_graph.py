@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from models.checkpoint import LoadedWeights
 from models.engines.gpu_functions import GpuFunctions
-from models.engines.graphs import PER_ROW, Graph, any_rows, graphs_anew
+from models.engines.graphs import PER_ROW, WITHOUT_ROWS, Graph, any_rows, graphs_anew
 from models.errors import EngineError
 from models.memory_bank import BankShape
 
@@ -28,8 +28,8 @@ _HALF_WEIGHTS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 class CudaGraphEngine(GpuFunctions):
     """Captured graphs for C rows, and for each smaller number of rows of what a lesson needs."""
 
-    def __init__(self, weights: LoadedWeights, shape: BankShape) -> None:
-        """Raises EngineError: no CUDA device, or one without bf16."""
+    def __init__(self, weights: LoadedWeights, shape: BankShape, *, rows: bool = True) -> None:
+        """rows: see open_engine. Raises EngineError: no CUDA device, or one without bf16."""
         if not torch.cuda.is_available():
             raise EngineError("engine cuda_graph: expected a CUDA device, found none")
         if not torch.cuda.is_bf16_supported():
@@ -40,6 +40,8 @@ class CudaGraphEngine(GpuFunctions):
         half_weights(model)
         self._captured: dict[tuple[str, int], _Captured] = {}
         for name, graph in graphs_anew(model, shape).items():
+            if not rows and name not in WITHOUT_ROWS:
+                continue
             counts = range(1, shape.rows + 1) if any_rows(name) else (shape.rows,)
             for count in counts:
                 self._captured[name, count] = _Captured(graph, shape.rows, count, self.device)

@@ -113,9 +113,12 @@ def open_teacher(
     return OpenVinoTeacher(shape, {*range(1, min(most, FEW) + 1), most}, engine.threads)
 
 
-def open_engine(choice: EngineChoice, weights: LoadedWeights, shape: BankShape) -> Engine:
+def open_engine(
+    choice: EngineChoice, weights: LoadedWeights, shape: BankShape, *, rows: bool = True
+) -> Engine:
     """The engine for a tracker whose bank has this shape.
 
+    rows: False where an image's features and the parting head are all that is asked for
     `auto` is `onnx` where OpenVINO is installed, else `torch`.
     Raises EngineError: unknown name, or its library or device is not there.
     """
@@ -126,7 +129,7 @@ def open_engine(choice: EngineChoice, weights: LoadedWeights, shape: BankShape) 
     if choice.name == "cuda_graph":
         from models.engines.cuda_graph import CudaGraphEngine
 
-        return CudaGraphEngine(weights, shape)
+        return CudaGraphEngine(weights, shape, rows=rows)
     if choice.name == "tensorrt":
         from models.engines.tensorrt_engine import TensorRtEngine
 
@@ -138,4 +141,4 @@ def open_engine(choice: EngineChoice, weights: LoadedWeights, shape: BankShape) 
         return weights.model.backbone
     if missing:
         raise EngineError(f"engine onnx: expected the package openvino, {missing}")
-    return OpenVinoEngine(weights, shape, choice.precision)
+    return OpenVinoEngine(weights, shape, choice.precision, rows=rows)

@@ -16,7 +16,7 @@ from models.backbone import DecodedMasks, ImageFeatures, enlarged
 from models.checkpoint import LoadedWeights
 from models.engines.compiled_function import CompiledFunction, infer
 from models.engines.engine import FEW, Function, Parting
-from models.engines.graphs import ANEW, OWN, PARTING, any_rows, graph_names
+from models.engines.graphs import ANEW, OWN, PARTING, WITHOUT_ROWS, any_rows, graph_names
 from models.engines.key_cache import KeyCache
 from models.engines.onnx_files import onnx_files, set_rows
 from models.errors import EngineError
@@ -54,8 +54,13 @@ class OpenVinoEngine:
         shape: BankShape,
         precision: str | None = None,
         cache: Path | None = None,
+        *,
+        rows: bool = True,
     ) -> None:
-        """precision: bf16 (of HALF alone), f32, or None for bf16 where the processor has it."""
+        """precision: bf16 (of HALF alone), f32, or None for bf16 where the processor has it
+
+        rows: see open_engine
+        """
         import openvino
 
         core = openvino.Core()
@@ -74,7 +79,11 @@ class OpenVinoEngine:
         files = onnx_files(weights, shape, cache)
         settings["CACHE_DIR"] = str(files / "compiled")
         self._core, self._settings = core, settings
-        names = [name for name in graph_names(weights.model) if name not in ANEW]
+        names = [
+            name
+            for name in graph_names(weights.model)
+            if name not in ANEW and (rows or name in WITHOUT_ROWS)
+        ]
         self._request: dict[str, dict[int, Any]] = {}  # by function and number of rows
         for name in names:
             model = core.read_model(str(files / f"{name}.onnx"))
