@@ -2,8 +2,8 @@
 
 The same frames, weights, size, number of objects and threads, in rounds in which everybody runs in
 turn, so that what else the machine does falls on all. The predictor does no few-shot learning and
-needs a mask to begin with; we learn in every frame unless told not to. Its compiled variant needs
-a GPU.
+needs a mask to begin with; we learn in every frame unless told not to. NANO runs both ways, by its
+rows, as the predictor does, and by the parting head alone. The compiled variant needs a GPU.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import functools
 import io
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from models.preprocess import resize_image
 from models.tracker import Tracker
 from models.types import UInt8Array
 
+BY_HEAD = ", by the head alone"
 WARM_UP = 5  # frames at the start of each run that do not count: the predictor's memory fills
 
 
@@ -60,7 +61,14 @@ def measure_peers(config: PeersConfig) -> dict[str, Any]:
     weights = config.subject.weights()
     side = config.subject.config.image_size
     frames = [resize_image(image, side) for image in pictures(count=config.frames)]
-    trackers = {name: config.subject.tracker(name, weights) for name in config.engines}
+    ways = {"": config.subject}
+    if config.subject.backbone == "nano" and not config.subject.instances:
+        ways[BY_HEAD] = replace(config.subject, instances=True)
+    trackers = {
+        f"{name}{label}": subject.tracker(name, weights)
+        for label, subject in ways.items()
+        for name in config.engines
+    }
     predictor = Predictor(weights, config.subject.classes)
     taken: dict[str, list[float]] = {name: [] for name in ("predictor", *trackers)}
     for _ in tqdm(range(config.rounds), unit="round", desc="peers"):
@@ -133,10 +141,10 @@ def _compiled_predictor() -> Any:
 
 def peers_table(content: dict[str, Any]) -> str:
     """For a person."""
-    lines = [f"{'':<28}{'ms a frame':>12}{'times as fast':>24}"]
+    lines = [f"{'':<36}{'ms a frame':>12}{'times as fast':>24}"]
     for name, each in content["frame_ms"].items():
         label = "sam2's own video predictor" if name == "predictor" else f"trocar, {name}"
         times = content["times_the_predictor"].get(name)
         said = f"{times['median']:.2f} ({times['p25']:.2f} to {times['p75']:.2f})" if times else ""
-        lines.append(f"{label:<28}{np.median(each):>12.1f}{said:>24}")
+        lines.append(f"{label:<36}{np.median(each):>12.1f}{said:>24}")
     return "\n".join(lines)

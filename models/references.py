@@ -45,14 +45,16 @@ class References:
         """
         alike = (SHARPNESS * description @ self.description.T).exp()  # (K, R)
         own = F.one_hot(self.row, rows).to(alike.dtype)  # (R, rows)
-        return _log_shares(description, alike @ own, own.sum(dim=0), recent)
+        return log_shares(description, alike @ own, own.sum(dim=0), recent)
 
-    def rightly_named(self, rows: int, recent: Recent) -> int:
-        """Annotated regions whose name the others and the recent ones give them again."""
+    def left_out(self, rows: int) -> tuple[Tensor, Tensor]:
+        """Each region by all others: sums of its likeness to each class's, and their number.
+
+        (R, rows) both
+        """
         alike = (SHARPNESS * self.description @ self.description.T).exp().fill_diagonal_(0)
         own = F.one_hot(self.row, rows).to(alike.dtype)
-        shares = _log_shares(self.description, alike @ own, own.sum(dim=0) - own, recent)
-        return int((shares.argmax(dim=1) == self.row).sum())
+        return alike @ own, own.sum(dim=0) - own
 
 
 @dataclass(frozen=True)
@@ -105,10 +107,10 @@ class Recent:
         return cls(description, count.long())
 
 
-def _log_shares(
+def log_shares(
     description: Tensor, likeness: Tensor, count: Tensor, recent: Recent | None
 ) -> Tensor:
-    """likeness: (K, C) sums over count, (C,) or (K, C), references"""
+    """See References. likeness: (K, C) sums over count, (C,) or (K, C), references"""
     mean = likeness / count.clamp_min(1)
     if recent is not None:
         share = SHARE * recent.count / RING  # (C,)

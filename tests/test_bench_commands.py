@@ -39,7 +39,8 @@ def test_stages_peers_and_their_report(tmp_path: Path, capsys: pytest.CaptureFix
     assert 0 < numbers["floor"]["fraction_reached"] < 1.5
     outside = {"mapping and fusion", "statistics and descent"}
     assert set(numbers["floor"]["floor_ms"]) - outside <= set(numbers["stages"])
-    assert measured(found / "p.json")["times_the_predictor"]["onnx"]["n"] == 1
+    times = measured(found / "p.json")["times_the_predictor"]
+    assert times["onnx"]["n"] == times["onnx, by the head alone"]["n"] == 1
     shown = capsys.readouterr().out
     assert "sam2's own video predictor" in shown
     assert "floor" in shown
@@ -50,6 +51,20 @@ def test_stages_peers_and_their_report(tmp_path: Path, capsys: pytest.CaptureFix
     for picture in ("s-latency.png", "s-stages.png"):
         assert picture in page
         assert (tmp_path / "page" / picture).stat().st_size > 5000
+
+
+def test_a_step_by_the_head_alone_runs_no_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "s.json"
+    short = ["bench", "stages", "--engines", "onnx", "--frames", "8", "--json", str(file)]
+    assert main([*short, "--instances"]) == 0
+    numbers = measured(file)["engines"]["onnx"]
+    graphs = {"encode_image", "part_instruments"}
+    assert set(numbers["floor"]["floor_ms"]) == graphs
+    assert {name for name in numbers["stages"] if "outside" not in name} == graphs
+    assert main([*short, "--instances", "--backbone", "tiny"]) == 2
+    assert "--instances: expected backbone nano, got tiny" in capsys.readouterr().err
 
 
 def test_the_tour_prints_one_table(

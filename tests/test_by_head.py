@@ -174,7 +174,7 @@ def test_a_lesson_that_takes_annotated_regions_their_name_is_undone() -> None:
     wrong = [F.normalize(axis(1) + 0.4 * axis(20 + n), dim=0) for n in range(RING)]
     took = [learner.learn(0, look) for look in wrong]
     assert not all(took)
-    assert references.rightly_named(2, learner.recent) == 4
+    assert learner.rightly_named(learner.recent) == 4
     assert not learner.learn(1, torch.full((DESCRIPTION,), float("nan")))
     assert torch.isfinite(learner.recent.description).all()
 

@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -177,7 +179,7 @@ def test_only_what_was_fetched_is_found_and_the_way_to_it_is_said(tmp_path: Path
 def test_fit_and_segment_on_an_official_backbone(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Random weights of the real architecture, saved in full, at its 1024 pixels."""
+    """Random weights of the real architecture, saved in full, at its 1024 pixels; one class."""
     torch.manual_seed(0)
     full = tmp_path / "full.pt"
     torch.save({"model": build_sam2(TINY).state_dict()}, full)
@@ -185,6 +187,11 @@ def test_fit_and_segment_on_an_official_backbone(
     data = tmp_path / "data"
     for _ in write_phantom(data, PhantomFolderConfig(1, 2, (120, 160), 4, 3)):
         pass
+    one = {"classes": [{"id": 1, "name": "instrument", "color": "#3fb950"}]}
+    (data / "classes.json").write_text(json.dumps(one))
+    for file in data.glob("*/masks/*.png"):
+        shown = cv2.imread(str(file), cv2.IMREAD_UNCHANGED) > 0
+        cv2.imwrite(str(file), shown.astype(np.uint8))
     images = next(data.glob("*/images"))
     profile, out = tmp_path / "tiny.safetensors", tmp_path / "out"
     fit = ["fit", str(data), "-o", str(profile), "--shots", "1", "--backbone", "tiny"]
