@@ -23,7 +23,7 @@ from models.references import Recent
 from models.tracks import TrackState
 from models.types import Update
 
-SURE_NAME = 0.9  # share of the name from which a region teaches
+SURE_NAME = 0.9  # chosen on 24 validation procedures (docs/method.md)
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,15 @@ class _State:
 class ByHead(Answering[PartedFrame]):
     """See the module's docstring."""
 
-    def __init__(self, namer: InstanceNamer, rows: int) -> None:
-        """rows: C, the profile's classes"""
+    def __init__(
+        self, namer: InstanceNamer, rows: int, *, sure_name: float = SURE_NAME, guarded: bool = True
+    ) -> None:
+        """rows: C, the profile's classes; guarded: the learner may object, see reference_learner.py
+
+        sure_name: share of its name from which a region teaches
+        """
         self._namer, self._rows = namer, rows
+        self._sure_name, self._guarded = sure_name, guarded
         self._learner = ReferenceLearner(namer.references, rows)
         self._history: History[Recent] = History()
         self._seen: NamedRegions | None = None  # in the frame last answered
@@ -108,11 +114,11 @@ class ByHead(Answering[PartedFrame]):
     def _learn(self, row: int, seen: NamedRegions) -> Update:
         """A confident class's largest region that is next to certain."""
         shares = seen.shares
-        own = (shares.argmax(axis=1) == row) & (shares[:, row] >= SURE_NAME)
+        own = (shares.argmax(axis=1) == row) & (shares[:, row] >= self._sure_name)
         if not own.any():
             return Update.REFUSED
         largest = int((seen.area * own).argmax())
-        if not self._learner.learn(row, seen.description[largest]):
+        if not self._learner.learn(row, seen.description[largest], guarded=self._guarded):
             return Update.ROLLED_BACK
         self._history.accepted(lambda: self._learner.recent)
         return Update.ACCEPTED

@@ -22,12 +22,12 @@ class ReferenceLearner:
         self.recent = self._none()
         self._right = self.rightly_named(self.recent)
 
-    def learn(self, row: int, description: Tensor) -> bool:
+    def learn(self, row: int, description: Tensor, *, guarded: bool = True) -> bool:
         """Take a region of that class, (D,), unless the guard objects; was it taken?"""
         new = self.recent.with_region(row, description)
         if not bool(torch.isfinite(description).all()):
             return False
-        if self.rightly_named(new) < self._right:
+        if guarded and self.rightly_named(new) < self._right:
             return False
         self.recent = new
         return True

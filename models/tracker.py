@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from models.answering import Answer, Answering, PreparedFrame
-from models.by_head import ByHead
+from models.by_head import SURE_NAME, ByHead
 from models.by_rows import ByRows
 from models.checkpoint import LoadedWeights
 from models.engines.engine import Engine, EngineChoice, open_engine, torch_beside
@@ -280,7 +280,9 @@ def _way(engine: Engine, model: OflSam2, profile: Profile, parts: Parts) -> Answ
         elif profile.references is not None:
             namer = InstanceNamer(head, profile.references)
     if isinstance(namer, InstanceNamer) and namer.references.unaided:
-        return ByHead(namer, rows)
+        guarded = bool(torch.isfinite(profile.start.tolerance).all())
+        blind = parts.gamma == 0  # everything teaches: the ablation
+        return ByHead(namer, rows, sure_name=0.0 if blind else SURE_NAME, guarded=guarded)
     return ByRows(engine, model, profile, parts, namer)
 
 
