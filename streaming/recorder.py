@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 WAITING = 16  # pictures and masks that wait for the disk; past it they are left out and counted
 CLOSE_S = 5.0
+MILLISECOND = 1_000_000
 FAILURES = (av.error.FFmpegError, OSError, SinkError)
 
 
@@ -116,7 +117,8 @@ class Recorder:
             if item.array.ndim == 2:
                 return  # of a frame from before the recording's start
             self._start_ns = item.captured_ns
-        pts_ns = item.captured_ns - self._start_ns
+        # Whole milliseconds, Matroska's clock: or both files round the same time differently.
+        pts_ns = (item.captured_ns - self._start_ns) // MILLISECOND * MILLISECOND
         if item.array.ndim == 3:
             if self._video is None:
                 self._video = VideoWriter(self._folder / "video.mp4", size, self._fps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -55,6 +56,20 @@ def read(path: Path, form: str) -> dict[int, UInt8Array]:
             round(one.time * 1000): np.asarray(one.to_ndarray(format=form), np.uint8)
             for one in container.decode(video=0)
         }
+
+
+def test_a_mask_has_its_frames_time_wherever_that_lies_between_milliseconds(tmp_path: Path) -> None:
+    """mp4 and Matroska count time differently; halves of a millisecond went both ways."""
+    recorder = Recorder(tmp_path, Fraction(25))
+    for number in range(30):
+        between = number * 40_500_000 + number % 7 * 100_000
+        recorder.frame(replace(frame(number), captured_ns=between))
+        recorder.mask(replace(frame(number), captured_ns=between), mask(number))
+        wait(recorder, number + 1)
+    recorder.close()
+    shown, masks = (read(tmp_path / name, form) for name, form in FILES)
+    assert len(shown) == 30
+    assert list(masks) == list(shown)
 
 
 def test_pictures_and_masks_are_recorded_with_their_times(tmp_path: Path) -> None:
