@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from models.backbone import DecodedMasks, ImageFeatures
 from models.by_rows import ByRows
-from models.engines.engine import Engine, Function, Parting
+from models.engines.engine import Engine, Found, Function, Parting, Step
 from models.engines.graphs import OWN
 from models.frame_functions import FrameFunctions
 from models.memory_attention import BankTensors
@@ -92,6 +92,10 @@ class TimedEngine:
     def compiled(self, function: nn.Module, *example: Tensor) -> Function:
         """As the engine compiles it; see `functions`."""
         return self._engine.compiled(function, *example)
+
+    def recorded(self, step: Step[Found], *example: Any) -> Step[Found]:
+        """As the engine records it."""
+        return self._engine.recorded(step, *example)
 
     def functions(self, functions: FrameFunctions) -> FrameFunctions:
         """The same, timed."""

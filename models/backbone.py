@@ -9,8 +9,9 @@ Nothing here remembers anything: what is remembered lives in the memory bank and
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,7 @@ from models.architecture import build_sam2
 from models.config import BackboneConfig
 from models.memory_attention import BankTensors, MemoryAttention
 
+Found = TypeVar("Found")
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
 NO_OBJECT_LOGIT = -1024.0
@@ -110,6 +112,10 @@ class Backbone(MemoryAttention):
     def compiled(self, function: nn.Module, *_: Tensor) -> nn.Module:
         """See Engine: as it is."""
         return function
+
+    def recorded(self, step: Callable[..., Found], *_: Any) -> Callable[..., Found]:
+        """See Engine: as it is."""
+        return step
 
     def decode_masks(self, conditioned: Tensor, features: ImageFeatures) -> DecodedMasks:
         """conditioned: (C, D, h, w); features of 1 or C frames, for their fine levels."""

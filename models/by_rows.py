@@ -7,18 +7,20 @@ frozen mask decoder. A confident class moves its memory ring and its mapping net
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from models.answering import Answer, Answering, PreparedFrame
-from models.backbone import ImageFeatures
-from models.engines.engine import Engine
+from models.backbone import DecodedMasks, ImageFeatures
+from models.engines.engine import Engine, Step
 from models.frame_functions import FrameFunctions
 from models.learner import LearnerSnapshot, LearnerState
 from models.mapper import apply_mapper
+from models.memory_attention import BankTensors
 from models.memory_bank import BankShape, MemoryBank
 from models.namer import Namer
 from models.naming import apply_naming
@@ -30,6 +32,8 @@ from models.placement import placed
 from models.profile import Profile, pool_features, raw_confidence
 from models.stream import LearntState, Pass
 from models.types import Update
+
+_Rows = tuple[DecodedMasks, Tensor]  # with the raw confidence, (C,)
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,8 @@ class ByRows(Answering[Described]):
         self._bank = MemoryBank(shape, profile.memory.max_pointer_distance, engine.device)
         self.updates = OnlineUpdates(engine, profile, parts, self._bank)
         self._seen: Pass | None = None  # the frame last answered
+        self._engine = engine
+        self._recorded = {full: self._record(full) for full in (False, True)}
 
     @property
     def nbytes(self) -> int:
@@ -87,16 +93,14 @@ class ByRows(Answering[Described]):
         features, ahead = frame.features, frame.ahead
         if number == 0:
             self._choose_support(features)
-        conditioned = self._condition(engine, features, ahead.described, number)
-        decoded = engine.decode_masks(conditioned, features).shifted(self._profile.object_offset)
+        bank, tau = self._bank.tensors(number), self.updates.learner.tau
+        own = (features, ahead.color, ahead.described, tau, bank)
+        if engine is self._engine:
+            decoded, raw = self._recorded[bank.full](*own)
+        else:
+            decoded, raw = self._rows_of(engine, *own)
         if self._namer is not None and ahead.parted is not None:
             decoded, raw = self._namer.name(ahead.parted, decoded)
-        else:
-            certainty = torch.ones_like(decoded.iou)
-            if self.functions.name is not None:
-                name = self.functions.name
-                decoded, certainty = apply_naming(name, features, ahead.color, decoded)
-            raw = raw_confidence(decoded, certainty)
         self._seen = Pass(features, ahead.described, decoded)
         return Answer(decoded.mask_logits, decoded.object_logit, raw)
 
@@ -146,13 +150,50 @@ class ByRows(Answering[Described]):
         if self._namer is not None:
             self._namer.reset()
 
+    def _record(self, full: bool) -> Step[_Rows]:
+        """What happens between a frame's features and its masks, for a bank that is full or not."""
+        config, tau = self._engine.config, self.updates.learner.tau
+        grid, width = config.grid, config.model_width
+        features = ImageFeatures(
+            tau.new_zeros(1, width, grid, grid),
+            tau.new_zeros(1, width // 4, 2 * grid, 2 * grid),
+            tau.new_zeros(1, width // 8, 4 * grid, 4 * grid),
+        )
+        color = tau.new_zeros(1, 6, grid, grid)
+        described = tau.new_zeros(1, tau.shape[2], grid, grid)
+        bank = replace(self._bank.tensors(0), full=full)
+        step = functools.partial(self._rows_of, self._engine)
+        return self._engine.recorded(step, features, color, described, tau, bank)
+
+    def _rows_of(
+        self,
+        engine: Engine,
+        features: ImageFeatures,
+        color: Tensor,
+        described: Tensor,
+        tau: Tensor,
+        bank: BankTensors,
+    ) -> _Rows:
+        """Masks of a frame, and confidence before calibration; no number is looked at."""
+        conditioned = self._condition(engine, features, described, tau, bank)
+        decoded = engine.decode_masks(conditioned, features).shifted(self._profile.object_offset)
+        certainty = torch.ones_like(decoded.iou)
+        if self.functions.name is not None:
+            decoded, certainty = apply_naming(self.functions.name, features, color, decoded)
+        return decoded, raw_confidence(decoded, certainty)
+
     def _condition(
-        self, engine: Engine, features: ImageFeatures, described: Tensor, number: int
+        self,
+        engine: Engine,
+        features: ImageFeatures,
+        described: Tensor,
+        tau: Tensor,
+        bank: BankTensors,
     ) -> Tensor:
-        parts, tau = self._parts, self.updates.learner.tau
+        parts = self._parts
         if not parts.memory:
             return apply_mapper(tau, described)
-        attended = engine.attend_memory(features.stride16, self._bank.tensors(number))
+        attended = engine.attend_memory(features.stride16, bank)
         if not parts.learner:
             return attended
         if parts.fusion is Fusion.ADAPTIVE:

@@ -16,6 +16,7 @@ from sam2.modeling.sam2_utils import get_1d_sine_pe
 from torch import Tensor, nn
 
 from models.config import BackboneConfig
+from models.gpu_attention import attend_on_gpu
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class BankTensors:
     pointer: (C, E, D) object pointers
     time_code: (E,) long, row of the time code table: memories - 1 for support, 0 the newest frame
     distance: (C, E) float, frames between now and the entry, for the pointers' time code
-    valid: (C, E) bool
+    valid: (C, E) bool; full: all of it is, as far as is known without asking a device
     version: one number per row, another whenever its memories are others; None: not known
     """
 
@@ -36,6 +37,7 @@ class BankTensors:
     distance: Tensor
     valid: Tensor
     version: tuple[int, ...] | None = None
+    full: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,16 @@ class MemoryAttention(nn.Module):
         """
         memories = self.place_memories(bank.memory, bank.time_code)
         placed = memories.followed_by(self.place_pointers(bank.pointer, bank.distance))
-        return self.attend_placed(features, placed, self.key_bias(bank.valid))
+        bias = None if bank.full else self.key_bias(bank.valid)
+        return self.attend_placed(features, placed, bias)
 
-    def attend_placed(self, features: Tensor, placed: PlacedTokens, key_bias: Tensor) -> Tensor:
+    def attend_placed(
+        self, features: Tensor, placed: PlacedTokens, key_bias: Tensor | None
+    ) -> Tensor:
         """The same, with keys that may have been kept from earlier frames.
 
-        placed: a bank's memories and pointers, in this order; key_bias: of its entries
+        placed: a bank's memories and pointers, in this order
+        key_bias: of its entries; None: all of them count
         """
         tokens = self._frame_tokens(features)
         for layer, keys in zip(self._layers(), placed.keys, strict=True):
@@ -99,7 +105,7 @@ class MemoryAttention(nn.Module):
         returns: (n, hw, D), from the last layer (n, D, h, w)
         """
         layer, last = self._layers()[number], len(self._layers()) - 1
-        support = torch.tensor([self.config.memories - 1], device=pointer.device)
+        support = torch.full((1,), self.config.memories - 1, device=pointer.device)
         memories, placed = self._placed_memories(memory[:, None], support)
         now = torch.zeros_like(pointer[:, :1])
         pointers, aged = self._placed_pointers(pointer[:, None], now)
@@ -223,9 +229,7 @@ def _crossed(value: Tensor) -> Tensor:
 def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
     """One-head attention. query: (C, n, D); key: (C, N, D); value: (C, N, V) -> (C, n, V)"""
     if query.is_cuda:  # fused there; for export and on the processor plain products are as quick
-        return F.scaled_dot_product_attention(
-            query[:, None], key[:, None], value[:, None], None if bias is None else bias[:, None]
-        )[:, 0]
+        return attend_on_gpu(query, key, value, bias)
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(1, 2)
     if bias is not None:
         scores = scores + bias

@@ -53,6 +53,7 @@ class MemoryBank:
         codes = [backbone.memories - 1] * shape.support + list(range(shape.recent))
         self._time_code = torch.tensor(codes, device=device)
         self._version = [0] * shape.rows
+        self._full = False
         self._changed(range(shape.rows))
 
     @property
@@ -75,7 +76,7 @@ class MemoryBank:
         distance = (frame - self._frame).float().clamp(1, self._max_distance)
         distance[:, : self._shape.support] = self._max_distance
         held = (self._memory, self._pointer, self._time_code, distance, self._valid)
-        return BankTensors(*held, tuple(self._version))
+        return BankTensors(*held, tuple(self._version), self._full)
 
     def push(self, rows: Tensor, entries: Entries, frame: int) -> None:
         """Remember a confident frame. rows: (n,) long; entries: of those n rows"""
@@ -96,6 +97,7 @@ class MemoryBank:
     def forget_recent(self) -> None:
         """Only the annotated frames remain."""
         self._valid[:, self._shape.support :] = False
+        self._full = False
 
     def snapshot(self) -> tuple[Tensor, ...]:
         """A copy of the recent part."""
@@ -113,3 +115,4 @@ class MemoryBank:
     def _changed(self, rows: Iterable[int]) -> None:
         for row in rows:
             self._version[row] = next(_VERSIONS)
+        self._full = bool(self._valid.all())

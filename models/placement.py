@@ -1,7 +1,8 @@
-"""Moves what a tracker holds to the device that its engine runs on."""
+"""Walks through what a tracker holds: dataclasses, dictionaries and tuples of tensors."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
@@ -11,17 +12,34 @@ from torch import Tensor
 Held = TypeVar("Held")
 
 
-def placed(value: Held, device: torch.device) -> Held:
-    """The same dataclass, dictionary or tuple with its tensors on the device; others are kept."""
-    moved: Any = value
+def mapped(value: Held, change: Callable[[Tensor], Tensor]) -> Held:
+    """The same dataclass, dictionary or tuple with its tensors changed; others are kept."""
+    new: Any = value
     if isinstance(value, Tensor):
-        moved = value.to(device)
+        new = change(value)
     elif isinstance(value, dict):
-        moved = {key: placed(one, device) for key, one in value.items()}
+        new = {key: mapped(one, change) for key, one in value.items()}
     elif isinstance(value, tuple):
-        moved = tuple(placed(one, device) for one in value)
+        new = tuple(mapped(one, change) for one in value)
     elif is_dataclass(value) and not isinstance(value, type):
         own = {field.name: getattr(value, field.name) for field in fields(value)}
-        moved = replace(value, **{key: placed(one, device) for key, one in own.items()})
-    kept: Held = moved
-    return kept
+        new = replace(value, **{key: mapped(one, change) for key, one in own.items()})
+    changed: Held = new
+    return changed
+
+
+def placed(value: Held, device: torch.device) -> Held:
+    """The same with its tensors on the device."""
+    return mapped(value, lambda one: one.to(device))
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """Its tensors, in the order of `mapped`."""
+    found: list[Tensor] = []
+
+    def note(one: Tensor) -> Tensor:
+        found.append(one)
+        return one
+
+    mapped(value, note)
+    return found

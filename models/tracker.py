@@ -15,16 +15,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from models.answering import Answer, Answering, PreparedFrame
+from models.answering import Answering, PreparedFrame
 from models.by_head import SURE_NAME, ByHead
 from models.by_rows import ByRows
 from models.checkpoint import LoadedWeights
 from models.engines.engine import Engine, EngineChoice, open_engine, torch_beside
 from models.errors import ProfileError, StepError
+from models.finish import Finished, finish
 from models.following import Follower
 from models.instance_naming import InstanceNamer
 from models.learner import LearnerState
@@ -32,7 +31,7 @@ from models.memory_bank import BankShape
 from models.ofl_sam2 import OflSam2
 from models.parts import Parts
 from models.placement import placed
-from models.preprocess import class_map, to_input
+from models.preprocess import to_input
 from models.profile import Profile, load_profile
 from models.stream import Lesson, StreamState
 from models.types import ClassResult, ClassSpec, Segmentation, UInt8Array, Update
@@ -194,16 +193,14 @@ class Tracker:
 
     def _look(self, frame: PreparedFrame[Any]) -> Segmentation:
         started = time.perf_counter()
-        answer, undone = self._sound_answer(frame)
-        confidence = self._profile.calibration(answer.raw)
-        present = (answer.object_logit > 0) & (answer.mask_logits.amax(dim=(1, 2, 3)) > 0)
-        sure: list[bool] = (present & (confidence >= self._gamma)).tolist()
+        found, undone = self._sound_answer(frame)
+        pairs = zip(found.present, found.confidence, strict=True)
+        sure = [there and confidence >= self._gamma for there, confidence in pairs]
         self._lesson = Lesson(sure, undone)
-        classes = self._class_map(answer, present, frame.size)
-        results = self._results(classes, present, confidence)
+        results = self._results(found)
         self._frame += 1
         step_ms = frame.took_ms + (time.perf_counter() - started) * 1e3
-        return Segmentation(classes, results, step_ms)
+        return Segmentation(found.class_map, results, step_ms)
 
     @torch.inference_mode()
     def learn(self) -> tuple[Update, ...]:
@@ -219,44 +216,33 @@ class Tracker:
         with torch_beside(self.engine):
             return self.way.learn(self.engine, lesson.sure, self._frame - 1)
 
-    def _sound_answer(self, frame: PreparedFrame[Any]) -> tuple[Answer, bool]:
+    def _sound_answer(self, frame: PreparedFrame[Any]) -> tuple[Finished, bool]:
         """A frame's masks; whether what was learnt had to be undone for them.
 
         NaN in a mapping network or a memory would not show: attention swallows it, and what is
         left looks like a frame without instruments, in this and every later frame.
         """
-        answer = self.way.answer(self.engine, frame, self._frame)
-        if _is_sound(answer):
-            return answer, False
+        found = self._answer(frame)
+        if found is not None:
+            return found, False
         for undo in (self.rollback, self.reset):
             undo()
-            answer = self.way.answer(self.engine, frame, self._frame)
-            if _is_sound(answer):
-                return answer, True
+            found = self._answer(frame)
+            if found is not None:
+                return found, True
         raise StepError("expected masks that are numbers, got others with the profile's own state")
 
-    def _class_map(self, answer: Answer, present: Tensor, shape: tuple[int, int]) -> UInt8Array:
-        rows = torch.nonzero(present).flatten().tolist()
-        logits = answer.mask_logits[rows, 0].float().cpu().numpy()
-        ids = [self.classes[row].class_id for row in rows]
-        return class_map(logits, ids, shape)
-
-    def _results(
-        self, classes: UInt8Array, present: Tensor, confidence: Tensor
-    ) -> tuple[ClassResult, ...]:
+    def _answer(self, frame: PreparedFrame[Any]) -> Finished | None:
+        answer = self.way.answer(self.engine, frame, self._frame)
         ids = [spec.class_id for spec in self.classes]
-        areas = [int(np.count_nonzero(classes == one)) / classes.size for one in ids]
+        return finish(answer, self._profile.calibration, ids, frame.size)
+
+    def _results(self, found: Finished) -> tuple[ClassResult, ...]:
+        each = zip(self.classes, found.present, found.confidence, found.area, strict=True)
         return tuple(
-            ClassResult(class_id, there and area > 0, sure, area, Update.PENDING)
-            for class_id, there, sure, area in zip(
-                ids, present.tolist(), confidence.tolist(), areas, strict=True
-            )
+            ClassResult(spec.class_id, there and area > 0, sure, area, Update.PENDING)
+            for spec, there, sure, area in each
         )
-
-
-def _is_sound(answer: Answer) -> bool:
-    found = (answer.mask_logits, answer.raw)
-    return all(bool(torch.isfinite(one).all()) for one in found)
 
 
 def _has_head(model: OflSam2, parts: Parts) -> bool:

@@ -1,27 +1,46 @@
-"""The network's functions on a GPU: bf16, each captured once as a CUDA graph and replayed.
+"""The network's functions on a GPU: bf16, compiled, captured once as CUDA graphs and replayed.
 
 At these sizes eager torch spends most of a step launching kernels; a replayed graph launches once.
-Shapes are static and addresses fixed: inputs are copied into the graph's own buffers. Linear and
-convolution weights are bf16, normalisation and softmax stay in float32 (autocast), as SAM2 runs.
-The stream's state lives on the GPU beside it (Engine.device); mapping network and learner run there
-eagerly between the graphs.
+A step is two of them: a picture's features, and everything from there to the masks (`recorded`),
+with no wait in between. Shapes are static and addresses fixed: inputs are copied into the graph's
+own buffers. Products are in bf16, normalisation and softmax in float32 (autocast), as SAM2 runs.
+torch.compile fuses what is between the products, in the functions whose time that halves. The
+stream's state lives on the GPU beside it (Engine.device).
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from typing import Any, Generic
 
 import torch
 from torch import Tensor, nn
 
 from models.checkpoint import LoadedWeights
+from models.engines.engine import Found, Function, Step
 from models.engines.gpu_functions import GpuFunctions
-from models.engines.graphs import PER_ROW, WITHOUT_ROWS, Graph, any_rows, graphs_anew
+from models.engines.graphs import (
+    FULL,
+    PARTING,
+    PER_ROW,
+    WITHOUT_ROWS,
+    Graph,
+    any_rows,
+    graph_of_full,
+    graphs_anew,
+)
 from models.errors import EngineError
+from models.memory_attention import BankTensors
 from models.memory_bank import BankShape
+from models.placement import mapped, tensors_in
 
 WARM_UP = 3  # runs on a side stream before capture, so that libraries have chosen their kernels
+COMPILED = ("encode_image", "attend_memory", FULL, "decode_masks", PARTING)
+_MAKING = threading.local()  # .one: is a Captured being made in this thread?
 _HALF_WEIGHTS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 
@@ -29,22 +48,52 @@ class CudaGraphEngine(GpuFunctions):
     """Captured graphs for C rows, and for each smaller number of rows of what a lesson needs."""
 
     def __init__(self, weights: LoadedWeights, shape: BankShape, *, rows: bool = True) -> None:
-        """rows: see open_engine. Raises EngineError: no CUDA device, or one without bf16."""
+        """rows: see open_engine. Raises EngineError: no CUDA device, one without bf16, no Triton.
+
+        Compiling takes a minute or two the first time; torch keeps what it made.
+        """
         if not torch.cuda.is_available():
             raise EngineError("engine cuda_graph: expected a CUDA device, found none")
         if not torch.cuda.is_bf16_supported():
             name = torch.cuda.get_device_name()
             raise EngineError(f"engine cuda_graph: expected a device with bf16, {name} has none")
+        if find_spec("triton") is None:
+            raise EngineError("engine cuda_graph: expected the package triton, it is not installed")
         super().__init__(shape.backbone, shape.rows, torch.device("cuda"))
         model = copy.deepcopy(weights.model).to(self.device)
         half_weights(model)
-        self._captured: dict[tuple[str, int], _Captured] = {}
-        for name, graph in graphs_anew(model, shape).items():
+        found = graphs_anew(model, shape)
+        found[FULL] = graph_of_full(model.backbone, found["attend_memory"])
+        self._captured: dict[tuple[str, int], Captured[tuple[Tensor, ...]]] = {}
+        for name, graph in found.items():
             if not rows and name not in WITHOUT_ROWS:
                 continue
             counts = range(1, shape.rows + 1) if any_rows(name) else (shape.rows,)
             for count in counts:
-                self._captured[name, count] = _Captured(graph, shape.rows, count, self.device)
+                example = (_cut(*each, shape.rows, count) for each in graph.inputs.items())
+                function = _in_half(graph, self.device, compiled=name in COMPILED)
+                self._captured[name, count] = Captured(function, *example, device=self.device)
+
+    def attend_memory(self, features: Tensor, bank: BankTensors) -> Tensor:
+        """See Backbone.attend_memory; a bank of K + R entries for all rows."""
+        rows = (bank.memory, bank.pointer, bank.time_code, bank.distance, bank.valid)
+        name = FULL if bank.full else "attend_memory"
+        return self._run(name, len(bank.memory), features[:1], *rows)[0]
+
+    def compiled(self, function: nn.Module, *example: Tensor) -> Function:
+        """See Engine; captured, float32 in and out, products in TF32."""
+        module = function.eval().to(self.device)
+
+        def run(*inputs: Tensor) -> tuple[Tensor, ...]:
+            with _tf32():
+                found: tuple[Tensor, ...] = module(*inputs)
+            return found
+
+        return Captured(run, *example, device=self.device)
+
+    def recorded(self, step: Step[Found], *example: Any) -> Step[Found]:
+        """See Engine; one graph."""
+        return Captured(step, *example, device=self.device)
 
     def _run(self, name: str, rows: int, *inputs: Tensor) -> tuple[Tensor, ...]:
         return self._captured[name, rows](*inputs)
@@ -57,49 +106,77 @@ def half_weights(module: nn.Module) -> None:
             part.to(torch.bfloat16)
 
 
-class _Captured:
-    """One function as a CUDA graph with buffers of its own."""
+class Captured(Generic[Found]):
+    """A function as a CUDA graph with buffers of its own; may be called from any thread.
 
-    def __init__(self, graph: Graph, rows: int, count: int, device: torch.device) -> None:
-        """count: rows to capture for, of the graph's `rows`"""
-        self._inputs = tuple(
-            _cut(name, value, rows, count).to(device, copy=True)
-            for name, value in graph.inputs.items()
-        )
-        module = graph.module.eval().to(device)
+    Called while another is made it is the function itself, and becomes part of that.
+    """
 
-        def function() -> tuple[Tensor, ...]:
-            # Without a cache: a cached cast made in one capture would be freed memory in the next.
-            with torch.autocast("cuda", torch.bfloat16, cache_enabled=False):
-                found = module(*self._inputs)
-            return found if isinstance(found, tuple) else (found,)
+    @torch.inference_mode()
+    def __init__(self, function: Step[Found], *example: Any, device: torch.device) -> None:
+        """example: what it takes, tensors or dataclasses of tensors, in the shapes to come"""
+        self._function = function
+        self._given = mapped(example, lambda one: one.to(device, copy=True))
+        self._inputs = tensors_in(self._given)
+        self._alone = threading.Lock()
+        self._graph, self._found = _capture(lambda: function(*self._given))
 
-        self._graph, self._outputs = _capture(function)
+    @torch.inference_mode()
+    def __call__(self, *given: Any) -> Found:
+        """Copies, tensors of floats in float32: the next replay overwrites the graph's own."""
+        if getattr(_MAKING, "one", False):  # in the layout that it was compiled for
+            found = self._function(*mapped(given, lambda one: one.contiguous()))
+            return mapped(found, lambda one: one.float() if one.dtype == torch.bfloat16 else one)
+        with self._alone:
+            for own, new in zip(self._inputs, tensors_in(given), strict=True):
+                own.copy_(new, non_blocking=True)
+            self._graph.replay()
+            return mapped(self._found, _kept)
 
-    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Outputs are copies in float32: the next replay overwrites the graph's own."""
-        for own, given in zip(self._inputs, inputs, strict=True):
-            own.copy_(given)
-        self._graph.replay()
-        return tuple(
-            one.float() if one.dtype != torch.float32 else one.clone() for one in self._outputs
-        )
+
+def _kept(value: Tensor) -> Tensor:
+    return value.float() if value.dtype == torch.bfloat16 else value.clone()
 
 
-@torch.inference_mode()
-def _capture(
-    function: Callable[[], tuple[Tensor, ...]],
-) -> tuple[torch.cuda.CUDAGraph, tuple[Tensor, ...]]:
+def _in_half(
+    graph: Graph, device: torch.device, *, compiled: bool
+) -> Callable[..., tuple[Tensor, ...]]:
+    module = graph.module.eval().to(device)
+
+    def function(*inputs: Tensor) -> tuple[Tensor, ...]:
+        # Without a cache: a cached cast made in one capture would be freed memory in the next.
+        with torch.autocast("cuda", torch.bfloat16, cache_enabled=False):
+            found = module(*inputs)
+        return found if isinstance(found, tuple) else (found,)
+
+    return torch.compile(function, dynamic=False) if compiled else function
+
+
+def _capture(function: Callable[[], Found]) -> tuple[torch.cuda.CUDAGraph, Found]:
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(WARM_UP):
-            function()
-    torch.cuda.current_stream().wait_stream(side)
-    captured = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(captured):
-        outputs = function()
-    return captured, outputs
+    _MAKING.one = True
+    try:
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP):
+                function()
+        torch.cuda.current_stream().wait_stream(side)
+        captured = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(captured):
+            found = function()
+    finally:
+        _MAKING.one = False
+    return captured, found
+
+
+@contextlib.contextmanager
+def _tf32() -> Iterator[None]:
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def _cut(name: str, value: Tensor, rows: int, count: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 FEW = 4  # rows; what only the rows that learn go through is compiled for 1 to 4 of them, and C
 Parting = Callable[[ImageFeatures, Tensor], PartedFrame]  # see PartingHead.forward
 Function = Callable[..., tuple[Tensor, ...]]  # what it returns, the caller may keep
+Found = TypeVar("Found")
+Step = Callable[..., Found]  # returns tensors, or dataclasses or tuples of them; likewise
 ENGINES = ("auto", "torch", "onnx", "cuda_graph", "tensorrt")
 
 
@@ -53,6 +55,13 @@ class Engine(Protocol):
 
     def compiled(self, function: nn.Module, *example: Tensor) -> Function:
         """A pure function of such tensors, static in shape, as this engine runs it best."""
+
+    def recorded(self, step: Step[Found], *example: Any) -> Step[Found]:
+        """Several of these functions in a row, without a look at a number in between.
+
+        step, example: as it will be called, with tensors or dataclasses of tensors of these shapes;
+          what in them is no tensor stays as it is in the example
+        """
 
     def decode_masks(self, conditioned: Tensor, features: ImageFeatures) -> DecodedMasks:
         """Masks, predicted IoU, object score and pointer of each row."""

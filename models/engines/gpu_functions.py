@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from models.backbone import DecodedMasks, ImageFeatures, enlarged
 from models.config import BackboneConfig
+from models.engines.engine import Found, Function, Step
 from models.engines.graphs import OWN, PARTING
 from models.memory_attention import BankTensors
 from models.parting import PartedFrame
@@ -48,9 +50,13 @@ class GpuFunctions(ABC):
     def remember(self, bank: BankTensors) -> None:  # noqa: B027 - nothing to do here
         """See Engine: nothing is kept here."""
 
-    def compiled(self, function: nn.Module, *_: Tensor) -> nn.Module:
+    def compiled(self, function: nn.Module, *_: Tensor) -> Function:
         """See Engine: as it is, on the device."""
         return function.to(self.device)
+
+    def recorded(self, step: Step[Found], *_: Any) -> Step[Found]:
+        """See Engine: as it is."""
+        return step
 
     def decode_masks(self, conditioned: Tensor, features: ImageFeatures) -> DecodedMasks:
         """See Backbone.decode_masks; features of one frame."""

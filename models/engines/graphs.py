@@ -19,7 +19,7 @@ The names of the graphs and of their tensors are the interface for any runtime t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -46,6 +46,9 @@ PER_ROW = (
     "tau", "gradient", "target", "weight", "decay", "share",
     "anchor_gram", "anchor_cross", "anchor_energy", "recent_gram", "recent_cross", "recent_energy",
 )  # fmt: skip
+
+
+FULL = "attend_full"  # attend_memory where every entry counts; not exported, see graph_of_full
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,11 @@ def _backbone_graphs(backbone: Backbone, shape: BankShape) -> dict[str, Graph]:
     }
 
 
+def graph_of_full(backbone: Backbone, attend_memory: Graph) -> Graph:
+    """attend_memory for a bank without an empty place, which takes no mask."""
+    return replace(attend_memory, module=_AttendMemory(backbone, full=True))
+
+
 def _own_graphs(backbone: Backbone, stride16: Tensor, bank: dict[str, Tensor]) -> dict[str, Graph]:
     own = {"memory": bank["memory"][:, 0], "pointer": bank["pointer"][:, 0]}
     rows, area, width = len(own["memory"]), backbone.config.grid**2, backbone.config.model_width
@@ -202,9 +210,9 @@ class _EncodeImage(nn.Module):
 
 
 class _AttendMemory(nn.Module):
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone, *, full: bool = False) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self._full = backbone, full
 
     def forward(
         self,
@@ -215,7 +223,7 @@ class _AttendMemory(nn.Module):
         distance: Tensor,
         valid: Tensor,
     ) -> Tensor:
-        bank = BankTensors(memory, pointer, time_code, distance, valid)
+        bank = BankTensors(memory, pointer, time_code, distance, valid, full=self._full)
         return self.backbone.attend_memory(stride16, bank)
 
 

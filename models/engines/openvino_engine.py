@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from models.backbone import DecodedMasks, ImageFeatures, enlarged
 from models.checkpoint import LoadedWeights
 from models.engines.compiled_function import CompiledFunction, infer
-from models.engines.engine import FEW, Function, Parting
+from models.engines.engine import FEW, Found, Function, Parting, Step
 from models.engines.graphs import ANEW, OWN, PARTING, WITHOUT_ROWS, any_rows, graph_names
 from models.engines.key_cache import KeyCache
 from models.engines.onnx_files import onnx_files, set_rows
@@ -134,6 +134,10 @@ class OpenVinoEngine:
     def compiled(self, function: nn.Module, *example: Tensor) -> Function:
         """See Engine; in f32, by OpenVINO, on the engine's threads."""
         return CompiledFunction(function, example, self._settings | _F32)
+
+    def recorded(self, step: Step[Found], *_: Any) -> Step[Found]:
+        """See Engine: as it is, a graph a function."""
+        return step
 
     def decode_masks(self, conditioned: Tensor, features: ImageFeatures) -> DecodedMasks:
         """See Backbone.decode_masks; features of one frame."""

@@ -1,0 +1,78 @@
+"""From the masks of a frame to what leaves the tracker: plain numbers and a map of classes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.answering import Answer
+from models.on_device import class_map_on_device, read
+from models.preprocess import MAX_MAP_SIDE, class_map
+from models.profile import Calibration
+from models.types import UInt8Array
+
+KEPT_IDS = 16  # tuples of class ids that stay on a device; a stream has one
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One frame's answer, off the device.
+
+    class_map: (H, W) uint8; present: (C,) bool; confidence, area: (C,) 0 to 1
+    """
+
+    class_map: UInt8Array
+    present: list[bool]
+    confidence: list[float]
+    area: list[float]
+
+
+def finish(
+    answer: Answer, calibration: Calibration, class_ids: Sequence[int], shape: tuple[int, int]
+) -> Finished | None:
+    """None: the answer is not a number. shape: (H, W) of the picture"""
+    confidence = calibration(answer.raw)
+    present = (answer.object_logit > 0) & (answer.mask_logits.amax(dim=(1, 2, 3)) > 0)
+    if answer.mask_logits.is_cuda:
+        return _on_device(answer, present, confidence, class_ids, shape)
+    if not all(bool(torch.isfinite(one).all()) for one in (answer.mask_logits, answer.raw)):
+        return None
+    rows = torch.nonzero(present).flatten().tolist()
+    logits = answer.mask_logits[rows, 0].float().numpy()
+    classes = class_map(logits, [class_ids[row] for row in rows], shape)
+    area = [int(np.count_nonzero(classes == one)) / classes.size for one in class_ids]
+    return Finished(classes, present.tolist(), confidence.tolist(), area)
+
+
+def _on_device(
+    answer: Answer,
+    present: Tensor,
+    confidence: Tensor,
+    class_ids: Sequence[int],
+    shape: tuple[int, int],
+) -> Finished | None:
+    """All of it there, and waited for once."""
+    logits = answer.mask_logits[:, 0].float()
+    sound = torch.isfinite(logits).all() & torch.isfinite(answer.raw).all()
+    ids = _on(tuple(class_ids), logits.device)
+    shown = torch.where(present[:, None, None], logits, -1.0)
+    classes = class_map_on_device(shown, ids, shape, MAX_MAP_SIDE)
+    area = (classes[None] == ids[:, None, None]).sum(dim=(1, 2)) / classes.numel()
+    said = torch.cat([sound[None].float(), present.float(), confidence.float(), area])
+    numbers, found = read(said, classes)
+    first, *each = numbers.tolist()
+    if not first:
+        return None
+    rows = len(class_ids)
+    there = [one > 0 for one in each[:rows]]
+    return Finished(found.numpy(), there, each[rows : 2 * rows], each[2 * rows :])
+
+
+@functools.lru_cache(maxsize=KEPT_IDS)
+def _on(class_ids: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.tensor(class_ids, dtype=torch.uint8, device=device)

@@ -1,0 +1,58 @@
+"""Attention of a frame to what is remembered on a GPU, in bf16, as operators that torch compiles.
+
+A full bank needs no mask, and cuDNN's kernel takes values narrower than keys: on an H200 it reaches
+three quarters of a large product's rate (docs/engines.md). A bank that is still partly empty needs
+a mask, for which torch has no kernel at that speed: `attention_kernel.py` is ours.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+# The first that can. Flash attention wants values as wide as keys.
+ORDER = [
+    SDPBackend.CUDNN_ATTENTION,
+    SDPBackend.FLASH_ATTENTION,
+    SDPBackend.EFFICIENT_ATTENTION,
+    SDPBackend.MATH,
+]
+
+
+def attend_on_gpu(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+    """One-head attention. (C, n, D), (C, N, D), (C, N, V) -> (C, n, V) bf16; bias: (C, 1, N)"""
+    half = torch.bfloat16
+    query, key, value = (one.to(half).contiguous() for one in (query, key, value))
+    if bias is None:
+        found: Tensor = attend_all(query, key, value)
+    else:
+        found = attend_some(query, key, value, bias.float().contiguous())
+    return found
+
+
+@torch.library.custom_op("trocar::attend_all", mutates_args=())
+def attend_all(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """To every key. (C, n, D), (C, N, D), (C, N, V) -> (C, n, V)"""
+    with sdpa_kernel(ORDER, set_priority=True):
+        found = F.scaled_dot_product_attention(query[:, None], key[:, None], value[:, None])
+    return found[:, 0].contiguous()
+
+
+@torch.library.custom_op("trocar::attend_some", mutates_args=())
+def attend_some(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    """To keys whose bias, (C, 1, N), is 0; not to those where it is minus infinity."""
+    from models.attention_kernel import attend
+
+    return attend(query, key, value, bias)
+
+
+@attend_all.register_fake
+def _all_like(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    return query.new_empty(*query.shape[:2], value.shape[2])
+
+
+@attend_some.register_fake
+def _some_like(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    return query.new_empty(*query.shape[:2], value.shape[2])

@@ -1,0 +1,78 @@
+"""A picture to the network's input and masks back to the picture, on a GPU.
+
+What `preprocess.py` does by OpenCV, as products and look-ups of tensors: a 1080p frame that is
+resized on the processor and named there costs as much as the network does on a large GPU.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.types import UInt8Array
+
+KEPT_SIZES = 16  # lengths whose weights are kept; a stream has two
+
+
+def uploaded(image_rgb: UInt8Array, device: torch.device) -> Tensor:
+    """(H, W, 3) uint8 on the device; through page-locked memory where that makes it quicker."""
+    picture = torch.from_numpy(image_rgb)
+    if device.type != "cuda":
+        return picture.to(device)
+    return picture.pin_memory().to(device, non_blocking=True)
+
+
+def squeezed(picture: Tensor, size: int) -> Tensor:
+    """(H, W, 3) uint8 -> (1, 3, size, size) float, whole numbers 0 to 255; as `resize_image`."""
+    height, width = picture.shape[:2]
+    shrinks = height >= size and width >= size
+    down, across = (_weights(side, size, shrinks, picture.device) for side in (height, width))
+    channels = picture.permute(2, 0, 1).float()
+    return (down @ (channels @ across.T)).round()[None]
+
+
+def class_map_on_device(
+    mask_logits: Tensor, class_ids: Tensor, shape: tuple[int, int], most: int
+) -> Tensor:
+    """The winning class of each pixel, 0 where no logit is positive; as `class_map`.
+
+    mask_logits: (C, h, w); class_ids: (C,) uint8; shape: (H, W) of the picture
+    most: a larger side than this is enlarged from a map with such a side; returns (H, W) uint8
+    """
+    scale = min(1.0, most / max(shape))
+    height, width = (max(1, round(side * scale)) for side in shape)
+    large = F.interpolate(mask_logits[None], (height, width), mode="bilinear")[0]
+    best, row = large.max(dim=0)
+    ids = class_ids[row] * (best > 0)
+    if (height, width) == shape:
+        return ids
+    down, across = (
+        torch.arange(side, device=ids.device) * small // side
+        for side, small in zip(shape, (height, width), strict=True)
+    )
+    return ids[down[:, None], across]
+
+
+def read(*tensors: Tensor) -> list[Tensor]:
+    """Copies on the processor; waits for the device once."""
+    copies = [one.to("cpu", non_blocking=True) for one in tensors]
+    if tensors[0].is_cuda:
+        torch.cuda.current_stream(tensors[0].device).synchronize()
+    return copies
+
+
+@functools.lru_cache(maxsize=KEPT_SIZES)
+def _weights(length: int, size: int, shrinks: bool, device: torch.device) -> Tensor:
+    """(size, length): what each new pixel takes of the old ones."""
+    scale = length / size
+    new, old = torch.arange(size)[:, None].double(), torch.arange(length)[None].double()
+    if shrinks:  # the share of the new pixel's stretch that each old one covers
+        end = torch.minimum((new + 1) * scale, old + 1)
+        weights = (end - torch.maximum(new * scale, old)).clamp_min(0) / scale
+    else:  # linearly between the centres of the nearest two, those at the edge repeated
+        place = ((new + 0.5) * scale - 0.5).clamp(0, length - 1)
+        weights = (1 - (place - old).abs()).clamp_min(0)
+    return weights.float().to(device)
