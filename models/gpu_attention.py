@@ -22,8 +22,12 @@ ORDER = [
 
 
 def attend_on_gpu(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
-    """One-head attention. (C, n, D), (C, N, D), (C, N, V) -> (C, n, V) bf16; bias: (C, 1, N)"""
-    half = torch.bfloat16
+    """One-head attention. (1 or C, n, D), (C, N, D), (C, N, V) -> (C, n, V) bf16
+
+    bias: (C, 1, N) or none
+    """
+    half, rows = torch.bfloat16, len(key)
+    query = query.expand(rows, -1, -1)  # one frame for all rows
     query, key, value = (one.to(half).contiguous() for one in (query, key, value))
     if bias is None:
         found: Tensor = attend_all(query, key, value)
