@@ -9,6 +9,7 @@ Nothing here remembers anything: what is remembered lives in the memory bank and
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
@@ -22,6 +23,7 @@ from models.config import BackboneConfig
 from models.memory_attention import BankTensors, MemoryAttention
 
 Found = TypeVar("Found")
+KEPT_DEVICES = 4
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
 NO_OBJECT_LOGIT = -1024.0
@@ -75,9 +77,6 @@ class Backbone(MemoryAttention):
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__(config, build_sam2(config))
-        mean, std = torch.tensor(IMAGE_MEAN), torch.tensor(IMAGE_STD)
-        self.register_buffer("image_mean", mean.view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("image_std", std.view(1, 3, 1, 1), persistent=False)
 
     @property
     def device(self) -> torch.device:
@@ -91,10 +90,8 @@ class Backbone(MemoryAttention):
 
     def normalize(self, image: Tensor) -> Tensor:
         """image: (B, 3, S, S) RGB 0 to 255 -> normalised as SAM2 was trained."""
-        mean, std = (
-            cast(Tensor, one).to(image.device) for one in (self.image_mean, self.image_std)
-        )
-        return torch.addcmul(-mean / std, image, 1 / (255.0 * std))
+        shift, scale = _normalisation(image.device)
+        return torch.addcmul(shift, image, scale)
 
     def encode_image(self, image: Tensor) -> ImageFeatures:
         """image: (B, 3, S, S) normalised."""
@@ -190,6 +187,14 @@ class Backbone(MemoryAttention):
     def _no_mask_embedding(self) -> Tensor:
         weight = self.sam.sam_prompt_encoder.no_mask_embed.weight
         return cast(Tensor, weight.view(1, -1, 1, 1))
+
+
+@functools.lru_cache(maxsize=KEPT_DEVICES)
+def _normalisation(device: torch.device) -> tuple[Tensor, Tensor]:
+    """What is added and multiplied, (1, 3, 1, 1) each; sent to a device once, not with a frame."""
+    with torch.inference_mode(False):
+        mean, std = (torch.tensor(one).view(1, 3, 1, 1) for one in (IMAGE_MEAN, IMAGE_STD))
+        return (-mean / std).to(device), (1 / (255.0 * std)).to(device)
 
 
 def enlarged(mask_logits: Tensor, size: int) -> Tensor:

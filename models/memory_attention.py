@@ -216,8 +216,17 @@ class _Turn:
     def project(self, linear: nn.Linear, tokens: Tensor) -> Tensor:
         """tokens: (C, N, in) -> (C, N, D)"""
         straight: Tensor = linear(tokens)
+        if tokens.is_cuda:
+            return self.turned(straight)
         crossed = F.linear(tokens, _crossed(linear.weight), _crossed(linear.bias))
         return straight * self.cos + crossed * self.sin
+
+    def turned(self, projected: Tensor) -> Tensor:
+        """The same of what is projected, (C, N, D): quicker where a compiler fuses the shuffle."""
+        swapped: Tensor = projected.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+        sign = torch.arange(projected.shape[-1], device=projected.device) % 2 * 2 - 1
+        turned: Tensor = projected * self.cos + swapped * (self.sin * sign)
+        return turned
 
 
 def _crossed(value: Tensor) -> Tensor:

@@ -29,9 +29,16 @@ def squeezed(picture: Tensor, size: int) -> Tensor:
     """(H, W, 3) uint8 -> (1, 3, size, size) float, whole numbers 0 to 255; as `resize_image`."""
     height, width = picture.shape[:2]
     shrinks = height >= size and width >= size
-    down, across = (_weights(side, size, shrinks, picture.device) for side in (height, width))
-    channels = picture.permute(2, 0, 1).float()
-    return (down @ (channels @ across.T)).round()[None]
+    down, across = (_taps(side, size, shrinks, picture.device) for side in (height, width))
+    (place, weight), *others = down
+    rows = picture[place] * weight[:, None, None]
+    for place, weight in others:
+        rows.addcmul_(picture[place], weight[:, None, None])
+    (place, weight), *others = across
+    both = rows[:, place] * weight[:, None]
+    for place, weight in others:
+        both.addcmul_(rows[:, place], weight[:, None])
+    return both.round().permute(2, 0, 1)[None].contiguous()
 
 
 def class_map_on_device(
@@ -64,9 +71,12 @@ def read(*tensors: Tensor) -> list[Tensor]:
     return copies
 
 
+_Tap = tuple[Tensor, Tensor]  # (size,) long, which old pixel each new one takes; (size,) how much
+
+
 @functools.lru_cache(maxsize=KEPT_SIZES)
-def _weights(length: int, size: int, shrinks: bool, device: torch.device) -> Tensor:
-    """(size, length): what each new pixel takes of the old ones."""
+def _taps(length: int, size: int, shrinks: bool, device: torch.device) -> tuple[_Tap, ...]:
+    """What new pixels take of the old ones, the first that each one takes, the second and so on."""
     scale = length / size
     new, old = torch.arange(size)[:, None].double(), torch.arange(length)[None].double()
     if shrinks:  # the share of the new pixel's stretch that each old one covers
@@ -75,4 +85,7 @@ def _weights(length: int, size: int, shrinks: bool, device: torch.device) -> Ten
     else:  # linearly between the centres of the nearest two, those at the edge repeated
         place = ((new + 0.5) * scale - 0.5).clamp(0, length - 1)
         weights = (1 - (place - old).abs()).clamp_min(0)
-    return weights.float().to(device)
+    count = int((weights > 0).sum(dim=1).max())
+    share, place = weights.topk(count, dim=1)
+    each = zip(place.T.contiguous(), share.T.float().contiguous(), strict=True)
+    return tuple((one.to(device), weight.to(device)) for one, weight in each)
