@@ -145,10 +145,41 @@ def _soak(_: str, content: dict[str, Any], __: Path) -> Lines:
     return _table(head, rows)
 
 
+def _gpu(name: str, content: dict[str, Any], out: Path) -> Lines:
+    rows, samples = [], {}
+    for size, one in content["sizes"].items():
+        for engine, numbers in one["engines"].items():
+            if "missing" in numbers:
+                continue
+            label = f"{size} px, {engine}"
+            samples[label] = numbers["step_samples_ms"]
+            parts = {"step": numbers["step_ms"], "while memories fill": numbers["filling_step_ms"]}
+            parts |= {"look": numbers["look_ms"], "learn": numbers["learn_ms"]} | numbers["stages"]
+            for stage, taken in parts.items():
+                reached = f"{taken['floor']['fraction_reached']:.1%}" if "floor" in taken else ""
+                figures = [f"{taken[key]:.2f}" for key in PERCENTILES]
+                rows.append([f"{label}: {stage}", *figures, reached])
+    lines = _table(["ms", *PERCENTILES, "of the floor"], rows)
+    for size, one in content["sizes"].items():
+        for engine, times in one.get("times_the_predictor", {}).items():
+            each = ", ".join(f"{label} {found['median']:.2f}" for label, found in times.items())
+            lines += [
+                "",
+                f"{size} px, {engine}, times as fast as sam2's own video predictor: {each}.",
+            ]
+    for engine, ways in content["parity"].items():
+        for way, found in ways.items():
+            said = ", ".join(f"{key} {value}" for key, value in found.items())
+            lines += ["", f"Beside torch on NANO, {engine} {way}: {said}."]
+    latency_figure(samples, "whole step", out / f"{name}-latency.png")
+    return [*lines, "", f"![latency]({name}-latency.png)"]
+
+
 SECTIONS: dict[str, Callable[[str, dict[str, Any], Path], Lines]] = {
     "stages": _stages,
     "peers": _peers,
     "scale": _scale,
     "streaming-accuracy": _streaming,
     "soak": _soak,
+    "gpu": _gpu,
 }

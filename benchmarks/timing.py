@@ -54,6 +54,7 @@ class TimedEngine:
     def __init__(self, engine: Engine) -> None:
         self._engine, self.config, self.device = engine, engine.config, engine.device
         self.own_threads, self.keeps_keys = engine.own_threads, engine.keeps_keys
+        self.own_pictures = engine.own_pictures
         self.spent: dict[str, float] = defaultdict(float)  # since it was last cleared
 
     def encode_image(self, *arguments: Any) -> ImageFeatures:

@@ -72,6 +72,7 @@ class Backbone(MemoryAttention):
     """A SAM2 network and the functions that the tracker calls."""
 
     own_threads = False  # it runs on torch's
+    own_pictures = False
     keeps_keys = False
     part_instruments = None  # the head runs itself
 

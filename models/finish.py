@@ -33,12 +33,20 @@ class Finished:
 
 
 def finish(
-    answer: Answer, calibration: Calibration, class_ids: Sequence[int], shape: tuple[int, int]
+    answer: Answer,
+    calibration: Calibration,
+    class_ids: Sequence[int],
+    shape: tuple[int, int],
+    *,
+    on_device: bool = False,
 ) -> Finished | None:
-    """None: the answer is not a number. shape: (H, W) of the picture"""
+    """None: the answer is not a number. shape: (H, W) of the picture
+
+    on_device: draw classes where the answer is, not by OpenCV
+    """
     confidence = calibration(answer.raw)
     present = (answer.object_logit > 0) & (answer.mask_logits.amax(dim=(1, 2, 3)) > 0)
-    if answer.mask_logits.is_cuda:
+    if on_device:
         return _on_device(answer, present, confidence, class_ids, shape)
     if not all(bool(torch.isfinite(one).all()) for one in (answer.mask_logits, answer.raw)):
         return None

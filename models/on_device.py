@@ -17,12 +17,10 @@ from models.types import UInt8Array
 KEPT_SIZES = 16  # lengths whose weights are kept; a stream has two
 
 
-def uploaded(image_rgb: UInt8Array, device: torch.device) -> Tensor:
-    """(H, W, 3) uint8 on the device; through page-locked memory where that makes it quicker."""
+def page_locked(image_rgb: UInt8Array) -> Tensor:
+    """(H, W, 3) uint8 where a device fetches it quickly and without being waited for."""
     picture = torch.from_numpy(image_rgb)
-    if device.type != "cuda":
-        return picture.to(device)
-    return picture.pin_memory().to(device, non_blocking=True)
+    return picture.pin_memory() if torch.cuda.is_available() else picture
 
 
 def squeezed(picture: Tensor, size: int) -> Tensor:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Held = TypeVar("Held")
+Part = TypeVar("Part", bound=nn.Module)
 
 
 def mapped(value: Held, change: Callable[[Tensor], Tensor]) -> Held:
@@ -31,6 +33,12 @@ def mapped(value: Held, change: Callable[[Tensor], Tensor]) -> Held:
 def placed(value: Held, device: torch.device) -> Held:
     """The same with its tensors on the device."""
     return mapped(value, lambda one: one.to(device))
+
+
+def module_on(module: Part, device: torch.device) -> Part:
+    """The module there: a copy, unless it is there already, for weights are shared."""
+    here = next(module.parameters()).device
+    return module if here.type == device.type else copy.deepcopy(module).to(device)
 
 
 def tensors_in(value: Any) -> list[Tensor]:

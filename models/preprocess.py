@@ -11,17 +11,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.on_device import squeezed, uploaded
 from models.types import UInt8Array
 
 MAX_MAP_SIDE = 960
 
 
-def to_input(image_rgb: UInt8Array, size: int, device: torch.device | None = None) -> Tensor:
+def to_input(image_rgb: UInt8Array, size: int) -> Tensor:
     """(H, W, 3) uint8 RGB -> (1, 3, size, size) float 0 to 255, squeezed to a square as in SAM2."""
-    if device is not None and device.type == "cuda":
-        return squeezed(uploaded(image_rgb, device), size)
-    square = torch.from_numpy(resize_image(image_rgb, size)).to(device)  # bytes travel, not floats
+    square = torch.from_numpy(resize_image(image_rgb, size))
     return square.permute(2, 0, 1)[None].contiguous().float()  # in order, or every reader copies
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from models.ahead import Ahead
 from models.answering import Answering, PreparedFrame
 from models.by_head import SURE_NAME, ByHead
 from models.by_rows import ByRows
@@ -30,8 +31,7 @@ from models.learner import LearnerState
 from models.memory_bank import BankShape
 from models.ofl_sam2 import OflSam2
 from models.parts import Parts
-from models.placement import placed
-from models.preprocess import to_input
+from models.placement import module_on, placed
 from models.profile import Profile, load_profile
 from models.stream import Lesson, StreamState
 from models.types import ClassResult, ClassSpec, Segmentation, UInt8Array, Update
@@ -70,6 +70,7 @@ class Tracker:
         self._profile = profile = placed(profile, device)
         self._model.fusion.to(device)
         self.way: Answering[Any] = _way(self.engine, self._model, profile, self._parts)
+        self._ahead = Ahead(self.engine, self._model.backbone)
         self._lesson: Lesson | None = None
         self._frozen = not self._parts.online
         self._frame = 0
@@ -171,12 +172,8 @@ class Tracker:
     def prepare(self, image_rgb: UInt8Array) -> PreparedFrame[Any]:
         """The part of `look` that may run ahead of it, in order or not. image_rgb: (H, W, 3)"""
         started = time.perf_counter()
-        backbone, engine = self._model.backbone, self.engine
-        with torch_beside(engine):
-            square = to_input(image_rgb, engine.config.image_size, engine.device)
-            image = backbone.normalize(square)
-            features = engine.encode_image(image)
-            ahead = self.way.prepare(engine, image, features)
+        with torch_beside(self.engine):
+            image, features, ahead = self._ahead.prepare(self.engine, self.way, image_rgb)
         took_ms = (time.perf_counter() - started) * 1e3
         size = (image_rgb.shape[0], image_rgb.shape[1])
         return PreparedFrame(size, image, features, ahead, took_ms)
@@ -235,7 +232,8 @@ class Tracker:
     def _answer(self, frame: PreparedFrame[Any]) -> Finished | None:
         answer = self.way.answer(self.engine, frame, self._frame)
         ids = [spec.class_id for spec in self.classes]
-        return finish(answer, self._profile.calibration, ids, frame.size)
+        there = self.engine.own_pictures
+        return finish(answer, self._profile.calibration, ids, frame.size, on_device=there)
 
     def _results(self, found: Finished) -> tuple[ClassResult, ...]:
         each = zip(self.classes, found.present, found.confidence, found.area, strict=True)
@@ -260,7 +258,7 @@ def _way(engine: Engine, model: OflSam2, profile: Profile, parts: Parts) -> Answ
     namer: InstanceNamer | Follower | None = None
     rows = len(profile.classes)
     if model.parting is not None and _has_head(model, parts):
-        head = model.parting.to(engine.device)
+        head = module_on(model.parting, engine.device)
         if profile.foreground is not None:
             namer = Follower(head, rows, profile.foreground)
         elif profile.references is not None:

@@ -39,6 +39,7 @@ from models.memory_bank import BankShape
 from models.placement import mapped, tensors_in
 
 WARM_UP = 3  # runs on a side stream before capture, so that libraries have chosen their kernels
+VARIANTS = 256  # compiled in one process: graphs of all its engines
 COMPILED = ("encode_image", "attend_memory", FULL, "decode_masks", PARTING)
 _MAKING = threading.local()  # .one: is a Captured being made in this thread?
 _HALF_WEIGHTS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
@@ -60,6 +61,7 @@ class CudaGraphEngine(GpuFunctions):
         if find_spec("triton") is None:
             raise EngineError("engine cuda_graph: expected the package triton, it is not installed")
         super().__init__(shape.backbone, shape.rows, torch.device("cuda"))
+        _let_many_compile()
         model = copy.deepcopy(weights.model).to(self.device)
         half_weights(model)
         found = graphs_anew(model, shape)
@@ -162,11 +164,20 @@ def _capture(function: Callable[[], Found]) -> tuple[torch.cuda.CUDAGraph, Found
                 function()
         torch.cuda.current_stream().wait_stream(side)
         captured = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(captured):
+        with torch.cuda.graph(captured, capture_error_mode="thread_local"):
             found = function()
     finally:
         _MAKING.one = False
     return captured, found
+
+
+def _let_many_compile() -> None:
+    """Of one function torch compiles so many variants and runs others as they are, saying little.
+
+    All our graphs are variants of one; with engines of two sizes the last were not compiled.
+    """
+    limit = torch._dynamo.config.recompile_limit
+    torch._dynamo.config.recompile_limit = max(limit, VARIANTS)
 
 
 @contextlib.contextmanager

@@ -38,6 +38,7 @@ class Engine(Protocol):
 
     config: BackboneConfig
     own_threads: bool  # does it bring threads of its own, beside torch's?
+    own_pictures: bool  # does it resize pictures and draw classes where it is, or does OpenCV?
     keeps_keys: bool  # does it place memories once, see key_cache.py, or with every frame?
 
     @property

@@ -24,6 +24,7 @@ class GpuFunctions(ABC):
     """
 
     own_threads = False
+    own_pictures = True
     keeps_keys = False
 
     def __init__(self, config: BackboneConfig, rows: int, device: torch.device) -> None:

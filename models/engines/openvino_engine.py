@@ -46,6 +46,7 @@ class OpenVinoEngine:
     """Compiled graphs of static shape; rows are padded to a number there is a graph for."""
 
     own_threads = True
+    own_pictures = False
     keeps_keys = True
 
     def __init__(

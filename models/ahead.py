@@ -1,0 +1,60 @@
+"""What of a frame is computed before its turn: the network's input, its features, a way's needs."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from models.answering import Answering
+from models.backbone import Backbone, ImageFeatures
+from models.engines.engine import Engine
+from models.on_device import page_locked, squeezed
+from models.preprocess import to_input
+from models.types import UInt8Array
+
+KEPT_SIZES = 2  # of pictures, for which a step is recorded; a stream has one
+Prepared = tuple[Tensor, ImageFeatures, Any]  # the normalised image, its features, the way's part
+
+
+class Ahead:
+    """Prepares frames, on a GPU in one step recorded for the size of the picture."""
+
+    def __init__(self, engine: Engine, backbone: Backbone) -> None:
+        self._engine, self._backbone = engine, backbone
+        self._recorded: dict[tuple[int, ...], Callable[..., Prepared]] = {}
+        self._alone = threading.Lock()
+
+    def prepare(self, engine: Engine, way: Answering[Any], image_rgb: UInt8Array) -> Prepared:
+        """way: always the same. image_rgb: (H, W, 3)
+
+        engine: the one that it was made with, or one that times it
+        """
+        if not engine.own_pictures:
+            return self._of_input(engine, way, to_input(image_rgb, engine.config.image_size))
+        picture = page_locked(image_rgb).to(engine.device, non_blocking=True)
+        if engine is not self._engine:
+            return self._of_picture(engine, way, picture)
+        return self._for_size(way, picture)(picture)
+
+    def _for_size(self, way: Answering[Any], picture: Tensor) -> Callable[..., Prepared]:
+        """The recorded step; of other sizes than the last few nothing is kept."""
+        with self._alone:
+            found = self._recorded.get(picture.shape)
+            if found is None:
+                step = functools.partial(self._of_picture, self._engine, way)
+                found = self._engine.recorded(step, picture)
+                others = list(self._recorded.items())[1 - KEPT_SIZES :]
+                self._recorded = {**dict(others), picture.shape: found}
+            return found
+
+    def _of_picture(self, engine: Engine, way: Answering[Any], picture: Tensor) -> Prepared:
+        return self._of_input(engine, way, squeezed(picture, engine.config.image_size))
+
+    def _of_input(self, engine: Engine, way: Answering[Any], square: Tensor) -> Prepared:
+        image = self._backbone.normalize(square)
+        features = engine.encode_image(image)
+        return image, features, way.prepare(engine, image, features)

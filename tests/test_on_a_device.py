@@ -1,0 +1,392 @@
+"""What an engine for GPUs does with pictures, steps and attention, as far as a processor can tell.
+
+Graph capture is stood in for by a function that is run again into the same buffers; everything
+else, from a picture's bytes to the map of classes, is what runs on a GPU.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import models.engines.cuda_graph as cuda_graph
+import models.tracker as tracker_module
+from benchmarks import gpu, gpu_floor, parity
+from benchmarks.environment import environment
+from benchmarks.gpu import GpuConfig, gpu_table
+from benchmarks.report import write_report
+from benchmarks.timing import StepTimer
+from models.checkpoint import LoadedWeights
+from models.engines.cuda_graph import Captured
+from models.engines.engine import EngineChoice
+from models.engines.export import export_weights
+from models.engines.gpu_functions import GpuFunctions
+from models.engines.graphs import FULL, graph_of_full, graphs
+from models.frame_functions import DescribeFrame
+from models.gpu_attention import attend_all, attend_on_gpu
+from models.memory_attention import BankTensors, _Turn
+from models.memory_bank import BankShape, MemoryBank
+from models.ofl_sam2 import Entries
+from models.on_device import class_map_on_device, page_locked, squeezed
+from models.parts import Parts
+from models.phantom import DEMO_SEED, Procedure
+from models.placement import module_on, placed, tensors_in
+from models.preprocess import MAX_MAP_SIDE, class_map, resize_image
+from models.profile import load_profile
+from models.tracker import Tracker
+from models.types import UInt8Array, Update
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def weights() -> LoadedWeights:
+    return export_weights("nano", None)
+
+
+def demo_frames(clip: int, count: int, size: tuple[int, int] = (270, 360)) -> list[UInt8Array]:
+    scene = Procedure(DEMO_SEED).clip(clip, size=size)
+    return [scene.render(number / 10).image_rgb for number in range(count)]
+
+
+class AgainAndAgain:
+    """A CUDA graph's stand-in: replaying runs the function anew, into the buffers of the first."""
+
+    def __init__(self, function: Callable[[], Any], found: Any) -> None:
+        self._function, self._found = function, found
+
+    def replay(self) -> None:
+        fresh = tensors_in(self._function())
+        for own, new in zip(tensors_in(self._found), fresh, strict=True):
+            own.copy_(new)
+
+
+def stand_in(function: Callable[[], Any]) -> tuple[AgainAndAgain, Any]:
+    def made() -> Any:
+        cuda_graph._MAKING.one = True
+        try:
+            return function()
+        finally:
+            cuda_graph._MAKING.one = False
+
+    found = made()
+    return AgainAndAgain(made, found), found
+
+
+class Recording(GpuFunctions):
+    """CudaGraphEngine's way with graphs, in float32 on a processor."""
+
+    def __init__(self, weights: LoadedWeights, shape: BankShape) -> None:
+        super().__init__(shape.backbone, shape.rows, CPU)
+        self._graphs = graphs(weights.model, shape)
+        self._graphs[FULL] = graph_of_full(weights.model.backbone, self._graphs["attend_memory"])
+        self._captured: dict[tuple[str, int], Captured[Any]] = {}
+        self.steps = 0
+
+    def attend_memory(self, features: torch.Tensor, bank: BankTensors) -> torch.Tensor:
+        """As CudaGraphEngine does."""
+        rows = (bank.memory, bank.pointer, bank.time_code, bank.distance, bank.valid)
+        name = FULL if bank.full else "attend_memory"
+        return self._run(name, len(bank.memory), features[:1], *rows)[0]
+
+    def compiled(self, function: Any, *example: torch.Tensor) -> Any:
+        """Captured."""
+        return Captured(function, *example, device=CPU)
+
+    def recorded(self, step: Any, *example: Any) -> Any:
+        """Captured."""
+        self.steps += 1
+        return Captured(step, *example, device=CPU)
+
+    def _run(self, name: str, rows: int, *inputs: torch.Tensor) -> Any:
+        def function(*given: torch.Tensor) -> Any:
+            found = self._graphs[name].module(*given)
+            return found if isinstance(found, tuple) else (found,)
+
+        if (name, rows) not in self._captured:
+            self._captured[name, rows] = Captured(function, *inputs, device=CPU)
+        return self._captured[name, rows](*inputs)
+
+
+@pytest.fixture
+def recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trackers of any engine but torch run on `Recording`."""
+    monkeypatch.setattr(cuda_graph, "_capture", stand_in)
+    open_engine = tracker_module.open_engine
+
+    def chosen(choice: EngineChoice, *rest: Any, **keys: Any) -> Any:
+        return open_engine(choice, *rest, **keys) if choice.name == "torch" else Recording(*rest)
+
+    monkeypatch.setattr(tracker_module, "open_engine", chosen)
+
+
+@pytest.mark.parametrize("instances", [False, True])
+def test_recorded_steps_see_and_learn_what_torch_does(
+    weights: LoadedWeights, instances: bool, recording: None, one_thread: None
+) -> None:
+    """Until the bank is full and after, and when the picture's size changes on the way."""
+    profile = load_profile("phantom")
+    profile = replace(profile, memory=replace(profile.memory, recent=1))
+    parts = Parts(gamma=0.0, instances=instances)
+    oracle = Tracker(weights, profile, parts)
+    other = Tracker(weights, profile, parts, EngineChoice("cuda_graph"))
+    taught = []
+    for image in (*demo_frames(101, 6), *demo_frames(101, 3, (288, 384)), *demo_frames(101, 3)):
+        expected, found = oracle.step(image), other.step(image)
+        assert found.class_map.shape == image.shape[:2]
+        differing = found.class_map != expected.class_map
+        assert differing.mean() < 1e-3, "a pixel or two may round the other way"
+        assert [one.update for one in found.results] == [one.update for one in expected.results]
+        for one, wanted in zip(found.results, expected.results, strict=True):
+            assert one.present == wanted.present
+            assert one.area == pytest.approx(wanted.area, abs=1e-3)
+            assert one.confidence == pytest.approx(wanted.confidence, abs=5e-3)
+        taught.append(Update.ACCEPTED in [one.update for one in found.results])
+    assert any(taught)
+    engine = other.engine
+    assert isinstance(engine, Recording)
+    assert engine.steps == (2 if instances else 4), "two picture sizes; a bank full or not"
+    ran = {name for name, _ in engine._captured}
+    assert instances or {FULL, "attend_memory"} <= ran
+
+
+def test_a_recorded_step_keeps_nothing_of_pictures_of_many_sizes(
+    weights: LoadedWeights, recording: None, one_thread: None
+) -> None:
+    tracker = Tracker(weights, load_profile("phantom"), None, EngineChoice("cuda_graph"))
+    for side in (64, 96, 128, 160, 64):
+        tracker.step(np.zeros((side, side, 3), np.uint8))
+        assert len(tracker._ahead._recorded) <= 2
+
+
+def test_what_is_not_a_number_is_seen_on_the_device_too(
+    weights: LoadedWeights, recording: None, one_thread: None
+) -> None:
+    parts = Parts(gamma=0.5, instances=False)
+    tracker = Tracker(weights, load_profile("phantom"), parts, EngineChoice("cuda_graph"))
+    image = demo_frames(101, 1)[0]
+    expected = tracker.step(image).class_map
+    tracker.reset()
+    state = tracker.save()
+    state[0][:] = np.nan
+    tracker.load(state)
+    found = tracker.step(image)
+    assert [one.update for one in found.results] == [Update.ROLLED_BACK] * len(found.results)
+    assert (found.class_map == expected).mean() > 0.999
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size"),
+    [(1080, 1920, 512), (480, 640, 256), (200, 300, 256), (90, 400, 96)],
+)
+def test_a_picture_resized_on_the_device_is_opencvs(height: int, width: int, size: int) -> None:
+    scene = Procedure(DEMO_SEED).clip(30, size=(height, width))
+    image = scene.render(0.0).image_rgb
+    found = squeezed(page_locked(image), size)[0].permute(1, 2, 0).numpy()
+    off = np.abs(found - resize_image(image, size).astype(np.float32))
+    assert off.max() <= 1, "OpenCV enlarges in fixed point"
+    assert off.mean() < 0.1
+
+
+@pytest.mark.parametrize("shape", [(480, 640), (1080, 1920), (200, 300)])
+def test_classes_drawn_on_the_device_are_opencvs(shape: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.randn(1, 4, 16, 16, generator=generator) - 0.3
+    logits = F.interpolate(coarse, 64, mode="bicubic")[0]
+    ids = [3, 7, 9, 200]
+    found = class_map_on_device(logits, torch.tensor(ids, dtype=torch.uint8), shape, MAX_MAP_SIDE)
+    expected = class_map(logits.numpy(), ids, shape)
+    assert (found.numpy() == expected).mean() > 0.9999
+    assert set(np.unique(expected)) == {0, *ids}
+
+
+def test_attention_on_a_gpu_takes_one_frame_for_all_rows() -> None:
+    query, key, value = torch.randn(1, 20, 32), torch.randn(3, 50, 32), torch.randn(3, 50, 16)
+    expected = F.scaled_dot_product_attention(query, key, value)
+    found = attend_on_gpu(query, key, value, None)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected, atol=2e-2, rtol=2e-2)
+    torch.library.opcheck(attend_all, (query.expand(3, -1, -1).contiguous(), key, value))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_kernel_passes_over_empty_places() -> None:
+    query, key, value = (
+        torch.randn(2, n, d, device="cuda") for n, d in ((200, 128), (330, 128), (330, 64))
+    )
+    bias = torch.zeros(2, 1, 330, device="cuda")
+    bias[0, 0, :100], bias[1, 0, 50:90] = float("-inf"), float("-inf")
+    halves = [one.bfloat16().float() for one in (query, key, value)]
+    expected = F.scaled_dot_product_attention(*halves, bias.expand(2, 200, 330))
+    found = attend_on_gpu(query, key, value, bias)
+    torch.testing.assert_close(found.float(), expected, atol=1e-2, rtol=1e-2)
+
+
+def test_turning_what_is_projected_is_projecting_and_turning() -> None:
+    linear, tokens = torch.nn.Linear(16, 32), torch.randn(2, 10, 16)
+    turn = _Turn(torch.randn(10, 32), torch.randn(10, 32))
+    with torch.no_grad():
+        torch.testing.assert_close(turn.turned(linear(tokens)), turn.project(linear, tokens))
+
+
+def test_a_bank_knows_when_it_is_full(weights: LoadedWeights) -> None:
+    shape = BankShape(2, 1, 2, weights.model.config.backbone)
+    bank = MemoryBank(shape, 15)
+    entry = Entries(torch.randn(1, 64, 16, 16), torch.randn(1, 128))
+    for row in range(2):
+        assert not bank.tensors(0).full
+        bank.set_support(row, entry)
+    both = Entries(entry.memory.repeat(2, 1, 1, 1), entry.pointer.repeat(2, 1))
+    rows = torch.arange(2)
+    bank.push(rows, both, 0)
+    half = bank.snapshot()
+    assert not bank.tensors(1).full
+    bank.push(rows, both, 1)
+    assert bank.tensors(2).full
+    bank.restore(half)
+    assert not bank.tensors(2).full
+    bank.push(rows, both, 2)
+    bank.forget_recent()
+    assert not bank.tensors(3).full
+
+
+def test_shared_weights_stay_where_they_are() -> None:
+    head = torch.nn.Linear(2, 2)
+    assert module_on(head, CPU) is head
+    moved = module_on(head, torch.device("meta"))
+    assert moved.weight.device.type == "meta"
+    assert head.weight.device.type == "cpu"
+
+
+def test_walking_through_dataclasses_finds_every_tensor() -> None:
+    bank = BankTensors(*(torch.full((1,), float(n)) for n in range(5)), version=(7,), full=True)
+    assert [float(one) for one in tensors_in((bank, {"a": torch.tensor(9.0)}))] == [
+        0,
+        1,
+        2,
+        3,
+        4,
+        9,
+    ]
+    kept = placed(bank, CPU)
+    assert (kept.version, kept.full) == ((7,), True)
+
+
+def test_parity_says_how_far_an_engine_is_from_torch(
+    weights: LoadedWeights, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    monkeypatch.setattr(parity, "CLIPS", (22,))
+    monkeypatch.setattr(parity, "FRAMES", 3)
+    found = parity.parity(weights, "torch")
+    assert list(found) == list(parity.WAYS)
+    for one in found.values():
+        assert (one["frames"], one["mean_iou"], one["same_decisions"]) == (3, 1.0, 1.0)
+        assert one["taught_frames"] > 0
+
+    real, blank = Tracker.step, np.zeros(parity.SIZE, np.uint8)
+
+    def blind(tracker: Tracker, image: UInt8Array) -> Any:
+        seen = real(tracker, image)
+        return replace(seen, class_map=blank) if tracker.engine.own_pictures else seen
+
+    monkeypatch.setattr(Tracker, "step", blind)
+    monkeypatch.setattr(
+        tracker_module,
+        "open_engine",
+        lambda choice, *rest, **_: (
+            rest[0].model.backbone if choice.name == "torch" else Blank(*rest)
+        ),
+    )
+    assert parity.parity(weights, "none")["by rows, as live"]["mean_iou"] == 0
+
+
+class Blank(Recording):
+    """Marks the tracker whose maps the test empties."""
+
+    def compiled(self, function: Any, *_: torch.Tensor) -> Any:
+        """As it is."""
+        return function
+
+    def recorded(self, step: Any, *_: Any) -> Any:
+        """As it is."""
+        return step
+
+    def _run(self, name: str, rows: int, *inputs: torch.Tensor) -> Any:
+        found = self._graphs[name].module(*inputs)
+        return found if isinstance(found, tuple) else (found,)
+
+
+def test_the_gpu_table_has_stages_floors_peers_and_parity(
+    weights: LoadedWeights,
+    recording: None,
+    monkeypatch: pytest.MonkeyPatch,
+    one_thread: None,
+    tmp_path: Path,
+) -> None:
+    """All of the command but what asks a GPU: the predictor's rounds and the two ceilings."""
+    for name, value in (("FILLING", 3), ("WARM_UP", 1), ("STAGE_FRAMES", 2), ("PICTURES", 2)):
+        monkeypatch.setattr(gpu, name, value)
+    parts = Parts(gamma=0.0, instances=False)
+    tracker = Tracker(weights, load_profile("phantom"), parts, EngineChoice("cuda_graph"))
+    run, frames = StepTimer(tracker, stages=False), demo_frames(101, 2)
+    numbers = gpu._engine_numbers(run, frames, GpuConfig(frames=2), "cuda_graph")
+    assert isinstance(run.tracker.engine, Recording), "the stages' clock is gone again"
+    assert numbers["step_ms"]["n"] == 2
+    reached = gpu_floor.Ceilings(1e13, 1e12)
+    shape = BankShape.of(4, load_profile("phantom").memory, weights.model.config.backbone)
+    under = gpu_floor.floors(weights, shape, reached, numbers["stages"])
+    assert under["encode_image"]["giga_operations"] > 1
+    encoder = weights.model.backbone.sam.image_encoder
+    held = sum(one.numel() for one in encoder.parameters()) * gpu_floor.HALF_BYTES / 1e6
+    assert under["encode_image"]["megabytes"] > 0.9 * held
+    for name, floor in under.items():
+        numbers["stages"][name] |= {"floor": floor}
+        assert 0 < floor["fraction_reached"] < 1
+    content = {
+        "sizes": {
+            "256": {
+                "engines": {"cuda_graph": numbers, "tensorrt": {"missing": "no tensorrt"}},
+                "frame_ms": {"cuda_graph": [1.0], "eager": [6.0]},
+                "missing_peers": {"compiled": "RuntimeError: overwritten"},
+                "times_the_predictor": {"cuda_graph": {"eager": {"median": 6.0}}},
+            }
+        },
+        "parity": {"cuda_graph": {"by rows": {"mean_iou": 0.99}}},
+    }
+    written = content | {"kind": "gpu", "note": "", "settings": {}, "environment": environment()}
+    (tmp_path / "gpu.json").write_text(json.dumps(written))
+    page = write_report(tmp_path, tmp_path / "page").read_text()
+    assert "| 256 px, cuda_graph: encode_image |" in page
+    assert "eager 6.00" in page
+    assert (tmp_path / "page" / "gpu-latency.png").is_file()
+    said = gpu_table(content)
+    for part in ("step", "while memories fill", "encode_image", "no tensorrt", "overwritten"):
+        assert part in said
+    assert "times as fast as the predictor, cuda_graph: eager 6.00" in said
+    assert "parity, cuda_graph, by rows" in said
+
+
+def test_a_frame_described_is_the_same_in_any_thread_of_recorded_steps() -> None:
+    """Copies go in and come out: what a caller keeps is not overwritten by the next call."""
+    function = DescribeFrame(4, load_profile("phantom").learner)
+    features, image = torch.randn(1, 128, 4, 4), torch.randn(1, 3, 64, 64)
+    before = cuda_graph._capture
+    cuda_graph._capture = stand_in
+    try:
+        step: Captured[Any] = Captured(function, features, image, device=CPU)
+        first = step(features, image)
+        kept = [one.clone() for one in first]
+        step(features * 2 + 1, image + 1)
+    finally:
+        cuda_graph._capture = before
+    for one, other in zip(first, kept, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
