@@ -159,6 +159,9 @@ def _add_gpu(kinds: Kinds) -> None:  # type: ignore[valid-type]
     parser = _command(kinds, "gpu", "an official backbone on a CUDA device, beside sam2's", _gpu)
     parser.add_argument("--backbone", choices=BACKBONES[1:], default="base_plus")
     parser.add_argument("--frames", type=count, default=300, help="measured, after warm-up")
+    parser.add_argument(
+        "--untuned", action="store_true", help="compile the predictor in a minute, not in ten"
+    )
     _add_result(parser)
 
 
@@ -270,7 +273,12 @@ def _soak(arguments: argparse.Namespace) -> int:
 def _gpu(arguments: argparse.Namespace) -> int:
     from benchmarks.gpu import GpuConfig, run_gpu
 
-    config = GpuConfig(arguments.backbone, frames=arguments.frames, note=arguments.note)
+    config = GpuConfig(
+        arguments.backbone,
+        frames=arguments.frames,
+        tuned=not arguments.untuned,
+        note=arguments.note,
+    )
     return run_gpu(config, arguments.json)
 
 

@@ -45,6 +45,7 @@ class GpuConfig:
     """sizes of the image, pixels; frames measured after warm-up; rounds of ours and the predictor
 
     peer_frames: of one round, the first few not counted
+    tuned: the compiled predictor's kernels are chosen by trying them, as the package does
     """
 
     backbone: str = "base_plus"
@@ -53,6 +54,7 @@ class GpuConfig:
     frames: int = 300
     rounds: int = 3
     peer_frames: int = 40
+    tuned: bool = True
     note: str = ""
 
 
@@ -152,11 +154,10 @@ def _peers(
     """Rounds in which everybody runs in turn, on the same pictures of the network's own size."""
     peers: dict[str, Predictor] = {}
     missing: dict[str, str] = {}
-    for label in ("eager", "compiled") if first else ("eager",):
+    modes = {"eager": None, "compiled": "max-autotune" if config.tuned else "reduce-overhead"}
+    for label in modes if first else ("eager",):
         try:
-            peers[label] = Predictor(
-                weights, subject.classes, device="cuda", compiled=label == "compiled"
-            )
+            peers[label] = Predictor(weights, subject.classes, device="cuda", compiled=modes[label])
             peers[label].frame_ms(small)  # compiles, chooses kernels
         except Exception as error:
             peers.pop(label, None)

@@ -9,7 +9,6 @@ rows, as the predictor does, and by the parting head alone. The compiled variant
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import tempfile
 import time
@@ -34,6 +33,9 @@ from models.tracker import Tracker
 from models.types import UInt8Array
 
 BY_HEAD = ", by the head alone"
+COMPILED_PARTS = (
+    "image_encoder", "memory_encoder", "memory_attention", "sam_prompt_encoder", "sam_mask_decoder",
+)  # fmt: skip
 WARM_UP = 5  # frames at the start of each run that do not count: the predictor's memory fills
 
 
@@ -99,11 +101,11 @@ class Predictor:
         objects: int,
         *,
         device: str = "cpu",
-        compiled: bool = False,
+        compiled: str | None = None,
     ) -> None:
-        """On a GPU it runs in bf16. compiled: its variant that compiles every part of a step"""
+        """On a GPU it runs in bf16. compiled: see `_compiled_predictor`; None: it runs eagerly"""
         config = weights.model.config.backbone
-        kind = _compiled_predictor() if compiled else SAM2VideoPredictor
+        kind = _compiled_predictor(compiled) if compiled else SAM2VideoPredictor
         self._side, self._objects, self._device = config.image_size, objects, device
         self._predictor: Any = build_sam2(config, kind)
         self._predictor.load_state_dict(weights.model.backbone.sam.state_dict())
@@ -132,11 +134,26 @@ class Predictor:
         return time.perf_counter()
 
 
-def _compiled_predictor() -> Any:
-    """With compile_image_encoder, as the package's own builder makes it with vos_optimized."""
+def _compiled_predictor(mode: str) -> Any:
+    """Its variant that compiles every part of a step, the image encoder too (vos_optimized).
+
+    mode: of torch.compile; the package's own is max-autotune, which takes many minutes
+    One copy is added: since torch 2.6 the output of its memory attention is overwritten before the
+    mask decoder reads it (facebookresearch/sam2 issue 501).
+    """
     from sam2.sam2_video_predictor import SAM2VideoPredictorVOS
 
-    return functools.partial(SAM2VideoPredictorVOS, compile_image_encoder=True)
+    class Compiled(SAM2VideoPredictorVOS):  # type: ignore[misc]
+        def _compile_all_components(self) -> None:
+            for name in COMPILED_PARTS:
+                part, varies = getattr(self, name), name == "memory_attention"
+                part.forward = torch.compile(
+                    part.forward, mode=mode, fullgraph=True, dynamic=varies
+                )
+            attend = self.memory_attention.forward
+            self.memory_attention.forward = lambda *a, **keys: attend(*a, **keys).clone()
+
+    return Compiled
 
 
 def peers_table(content: dict[str, Any]) -> str:

@@ -16,12 +16,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._pytree import tree_leaves, tree_map
 
 import models.engines.cuda_graph as cuda_graph
 import models.tracker as tracker_module
 from benchmarks import gpu, gpu_floor, parity
 from benchmarks.environment import environment
 from benchmarks.gpu import GpuConfig, gpu_table
+from benchmarks.peers import Predictor
 from benchmarks.report import write_report
 from benchmarks.timing import StepTimer
 from models.checkpoint import LoadedWeights
@@ -390,3 +392,35 @@ def test_a_frame_described_is_the_same_in_any_thread_of_recorded_steps() -> None
         cuda_graph._capture = before
     for one, other in zip(first, kept, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_the_compiled_predictor_is_the_packages_own_and_reads_nothing_overwritten(
+    weights: LoadedWeights, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    """Each part is compiled; an output of one may be overwritten as soon as another has run."""
+    compiled: list[tuple[str, str]] = []
+    alive: list[torch.Tensor] = []
+
+    def overwriting(part: Callable[..., Any], *, mode: str, **_: Any) -> Callable[..., Any]:
+        compiled.append((type(part.__self__).__name__, mode))  # type: ignore[attr-defined]
+
+        def run(*inputs: Any, **named: Any) -> Any:
+            for one in (*inputs, *named.values()):
+                if isinstance(one, torch.Tensor):
+                    assert torch.isfinite(one).all(), "it was overwritten before it was read"
+            found = tree_map(lambda one: one.clone(), part(*inputs, **named))
+            for old in alive:
+                old.fill_(float("nan"))
+            alive[:] = [one for one in tree_leaves(found) if one.is_floating_point()]
+            return found
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", overwriting)
+    predictor = Predictor(weights, 2, compiled="reduce-overhead")
+    assert predictor.frame_ms([resize_image(one, 256) for one in demo_frames(101, 9)]) > 0
+    names = [name for name, _ in compiled]
+    assert names == [
+        "ImageEncoder", "MemoryEncoder", "MemoryAttention", "PromptEncoder", "MaskDecoder",
+    ]  # fmt: skip
+    assert {mode for _, mode in compiled} == {"reduce-overhead"}

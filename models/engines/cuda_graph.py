@@ -3,7 +3,8 @@
 At these sizes eager torch spends most of a step launching kernels; a replayed graph launches once.
 A step is two of them: a picture's features, and everything from there to the masks (`recorded`),
 with no wait in between. Shapes are static and addresses fixed: inputs are copied into the graph's
-own buffers. Products are in bf16, normalisation and softmax in float32 (autocast), as SAM2 runs.
+own buffers. Products are in bf16, normalisation and softmax in float32 (autocast), as SAM2 runs;
+the embedded backbone's image encoder, which is small, multiplies in TF32.
 torch.compile fuses what is between the products, in the functions whose time that halves. The
 stream's state lives on the GPU beside it (Engine.device).
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from typing import Any, Generic
 
@@ -41,6 +42,7 @@ from models.placement import mapped, tensors_in
 WARM_UP = 3  # runs on a side stream before capture, so that libraries have chosen their kernels
 VARIANTS = 256  # compiled in one process: graphs of all its engines
 COMPILED = ("encode_image", "attend_memory", FULL, "decode_masks", PARTING)
+FINE = ("nano",)  # backbones whose image encoder is too small to be worth bf16, which it feels
 _MAKING = threading.local()  # .one: is a Captured being made in this thread?
 _HALF_WEIGHTS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
@@ -63,7 +65,10 @@ class CudaGraphEngine(GpuFunctions):
         super().__init__(shape.backbone, shape.rows, torch.device("cuda"))
         _let_many_compile()
         model = copy.deepcopy(weights.model).to(self.device)
-        half_weights(model)
+        sam = model.backbone.sam
+        encoder = (sam.image_encoder, sam.sam_mask_decoder.conv_s0, sam.sam_mask_decoder.conv_s1)
+        fine = ("encode_image",) if shape.backbone.name in FINE else ()
+        half_weights(model, without=encoder if fine else ())
         found = graphs_anew(model, shape)
         found[FULL] = graph_of_full(model.backbone, found["attend_memory"])
         self._captured: dict[tuple[str, int], Captured[tuple[Tensor, ...]]] = {}
@@ -73,7 +78,10 @@ class CudaGraphEngine(GpuFunctions):
             counts = range(1, shape.rows + 1) if any_rows(name) else (shape.rows,)
             for count in counts:
                 example = (_cut(*each, shape.rows, count) for each in graph.inputs.items())
-                function = _in_half(graph, self.device, compiled=name in COMPILED)
+                if name in fine:
+                    function = _in_tf32(graph.module.eval().to(self.device))
+                else:
+                    function = _function(graph, self.device, compiled=name in COMPILED)
                 self._captured[name, count] = Captured(function, *example, device=self.device)
 
     def attend_memory(self, features: Tensor, bank: BankTensors) -> Tensor:
@@ -84,13 +92,7 @@ class CudaGraphEngine(GpuFunctions):
 
     def compiled(self, function: nn.Module, *example: Tensor) -> Function:
         """See Engine; captured, float32 in and out, products in TF32."""
-        module = function.eval().to(self.device)
-
-        def run(*inputs: Tensor) -> tuple[Tensor, ...]:
-            with _tf32():
-                found: tuple[Tensor, ...] = module(*inputs)
-            return found
-
+        run = _in_tf32(function.eval().to(self.device))
         return Captured(run, *example, device=self.device)
 
     def recorded(self, step: Step[Found], *example: Any) -> Step[Found]:
@@ -101,10 +103,11 @@ class CudaGraphEngine(GpuFunctions):
         return self._captured[name, rows](*inputs)
 
 
-def half_weights(module: nn.Module) -> None:
-    """Weights of products in bf16, in place; the rest stays as it is."""
+def half_weights(module: nn.Module, without: Iterable[nn.Module] = ()) -> None:
+    """Weights of products in bf16, in place; the rest stays as it is. without: parts of it"""
+    kept = {part for one in without for part in one.modules()}
     for part in module.modules():
-        if isinstance(part, _HALF_WEIGHTS):
+        if isinstance(part, _HALF_WEIGHTS) and part not in kept:
             part.to(torch.bfloat16)
 
 
@@ -140,9 +143,10 @@ def _kept(value: Tensor) -> Tensor:
     return value.float() if value.dtype == torch.bfloat16 else value.clone()
 
 
-def _in_half(
+def _function(
     graph: Graph, device: torch.device, *, compiled: bool
 ) -> Callable[..., tuple[Tensor, ...]]:
+    """Of tensors on the device, products in bf16."""
     module = graph.module.eval().to(device)
 
     def function(*inputs: Tensor) -> tuple[Tensor, ...]:
@@ -152,6 +156,15 @@ def _in_half(
         return found if isinstance(found, tuple) else (found,)
 
     return torch.compile(function, dynamic=False) if compiled else function
+
+
+def _in_tf32(module: nn.Module) -> Callable[..., tuple[Tensor, ...]]:
+    def function(*inputs: Tensor) -> tuple[Tensor, ...]:
+        with _tf32():
+            found: tuple[Tensor, ...] = module(*inputs)
+        return found
+
+    return function
 
 
 def _capture(function: Callable[[], Found]) -> tuple[torch.cuda.CUDAGraph, Found]:
