@@ -1,6 +1,6 @@
 """A picture to the network's input and masks back to the picture, on a GPU.
 
-What `preprocess.py` does by OpenCV, as products and look-ups of tensors: a 1080p frame that is
+What `preprocess.py` does by OpenCV, as look-ups and sums of tensors: a 1080p frame that is
 resized on the processor and named there costs as much as the network does on a large GPU.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,7 +20,7 @@ KEPT_SIZES = 16  # lengths whose weights are kept; a stream has two
 
 def page_locked(image_rgb: UInt8Array) -> Tensor:
     """(H, W, 3) uint8 where a device fetches it quickly and without being waited for."""
-    picture = torch.from_numpy(image_rgb)
+    picture = torch.from_numpy(np.require(image_rgb, np.uint8, ["C", "W"]))
     return picture.pin_memory() if torch.cuda.is_available() else picture
 
 

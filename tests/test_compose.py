@@ -146,6 +146,18 @@ def test_only_the_gpu_profile_reserves_a_device(services: Services) -> None:
     assert arguments.engine == "cuda_graph", "`auto` runs on the processor"
 
 
+def test_what_is_compiled_for_a_gpu_is_kept_where_it_may_run(services: Services) -> None:
+    """The root is read-only, and nothing on a tmpfs may be executed."""
+    service, dockerfile = services["trocar-gpu"], (ROOT / "service/Dockerfile").read_text()
+    assert "gcc" in service["build"]["args"]["COMPILER"]
+    kept = {volume.split(":")[1] for volume in service["volumes"] if volume.startswith("compiled:")}
+    places = re.findall(r"(?:TORCHINDUCTOR|TRITON)_CACHE_DIR=(\S+)", dockerfile)
+    assert len(places) == 2
+    for place in places:
+        assert any(place.startswith(one) for one in kept)
+        assert not any(place.startswith(one.split(":")[0]) for one in service["tmpfs"])
+
+
 def test_the_relay_takes_the_credentials_that_we_give(services: Services) -> None:
     """What RFC 9725 clients are told is what coturn checks: a secret of a certain length."""
     turn, ours = services["turn"], services["trocar"]

@@ -192,6 +192,7 @@ def test_what_is_not_a_number_is_seen_on_the_device_too(
 def test_a_picture_resized_on_the_device_is_opencvs(height: int, width: int, size: int) -> None:
     scene = Procedure(DEMO_SEED).clip(30, size=(height, width))
     image = scene.render(0.0).image_rgb
+    image.setflags(write=False)  # as a frame may come
     found = squeezed(page_locked(image), size)[0].permute(1, 2, 0).numpy()
     off = np.abs(found - resize_image(image, size).astype(np.float32))
     assert off.max() <= 1, "OpenCV enlarges in fixed point"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
@@ -40,6 +41,7 @@ from models.memory_bank import BankShape
 from models.placement import mapped, tensors_in
 
 WARM_UP = 3  # runs on a side stream before capture, so that libraries have chosen their kernels
+COMPILERS = ("cc", "gcc", "clang")  # Triton builds a small launcher for each kernel
 VARIANTS = 256  # compiled in one process: graphs of all its engines
 COMPILED = ("encode_image", "attend_memory", FULL, "decode_masks", PARTING)
 FINE = ("nano",)  # backbones whose image encoder is too small to be worth bf16, which it feels
@@ -51,8 +53,9 @@ class CudaGraphEngine(GpuFunctions):
     """Captured graphs for C rows, and for each smaller number of rows of what a lesson needs."""
 
     def __init__(self, weights: LoadedWeights, shape: BankShape, *, rows: bool = True) -> None:
-        """rows: see open_engine. Raises EngineError: no CUDA device, one without bf16, no Triton.
+        """rows: see open_engine.
 
+        Raises EngineError: no CUDA device, one without bf16, no Triton, no C compiler for it.
         Compiling takes a minute or two the first time; torch keeps what it made.
         """
         if not torch.cuda.is_available():
@@ -62,6 +65,9 @@ class CudaGraphEngine(GpuFunctions):
             raise EngineError(f"engine cuda_graph: expected a device with bf16, {name} has none")
         if find_spec("triton") is None:
             raise EngineError("engine cuda_graph: expected the package triton, it is not installed")
+        if not any(map(shutil.which, COMPILERS)):
+            names = ", ".join(COMPILERS)
+            raise EngineError(f"engine cuda_graph: expected a C compiler ({names}), found none")
         super().__init__(shape.backbone, shape.rows, torch.device("cuda"))
         _let_many_compile()
         model = copy.deepcopy(weights.model).to(self.device)
