@@ -22,18 +22,18 @@ ORDER = [
 
 
 def attend_on_gpu(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
-    """One-head attention. (1 or C, n, D), (C, N, D), (C, N, V) -> (C, n, V) bf16
+    """One-head attention. (1 or C, n, D), (C, N, D), (C, N, V) -> (C, n, V), in the values' kind
 
     bias: (C, 1, N) or none
     """
-    half, rows = torch.bfloat16, len(key)
+    half, rows, kind = torch.bfloat16, len(key), value.dtype
     query = query.expand(rows, -1, -1)  # one frame for all rows
     query, key, value = (one.to(half).contiguous() for one in (query, key, value))
     if bias is None:
         found: Tensor = attend_all(query, key, value)
     else:
         found = attend_some(query, key, value, bias.float().contiguous())
-    return found
+    return found.to(kind)
 
 
 @torch.library.custom_op("trocar::attend_all", mutates_args=())

@@ -4,7 +4,7 @@ At these sizes eager torch spends most of a step launching kernels; a replayed g
 A step is two of them: a picture's features, and everything from there to the masks (`recorded`),
 with no wait in between. Shapes are static and addresses fixed: inputs are copied into the graph's
 own buffers. Products are in bf16, normalisation and softmax in float32 (autocast), as SAM2 runs;
-the embedded backbone's image encoder, which is small, multiplies in TF32.
+the embedded backbone, which is small, multiplies in TF32, but for its attention to memories.
 torch.compile fuses what is between the products, in the functions whose time that halves. The
 stream's state lives on the GPU beside it (Engine.device).
 """
@@ -15,7 +15,7 @@ import contextlib
 import copy
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import Any, Generic
 
@@ -44,7 +44,7 @@ WARM_UP = 3  # runs on a side stream before capture, so that libraries have chos
 COMPILERS = ("cc", "gcc", "clang")  # Triton builds a small launcher for each kernel
 VARIANTS = 256  # compiled in one process: graphs of all its engines
 COMPILED = ("encode_image", "attend_memory", FULL, "decode_masks", PARTING)
-FINE = ("nano",)  # backbones whose image encoder is too small to be worth bf16, which it feels
+FINE = ("nano",)  # backbones too small to gain by bf16, which their masks feel (docs/engines.md)
 _MAKING = threading.local()  # .one: is a Captured being made in this thread?
 _HALF_WEIGHTS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
@@ -71,10 +71,9 @@ class CudaGraphEngine(GpuFunctions):
         super().__init__(shape.backbone, shape.rows, torch.device("cuda"))
         _let_many_compile()
         model = copy.deepcopy(weights.model).to(self.device)
-        sam = model.backbone.sam
-        encoder = (sam.image_encoder, sam.sam_mask_decoder.conv_s0, sam.sam_mask_decoder.conv_s1)
-        fine = ("encode_image",) if shape.backbone.name in FINE else ()
-        half_weights(model, without=encoder if fine else ())
+        fine = shape.backbone.name in FINE
+        if not fine:
+            half_weights(model)
         found = graphs_anew(model, shape)
         found[FULL] = graph_of_full(model.backbone, found["attend_memory"])
         self._captured: dict[tuple[str, int], Captured[tuple[Tensor, ...]]] = {}
@@ -84,7 +83,7 @@ class CudaGraphEngine(GpuFunctions):
             counts = range(1, shape.rows + 1) if any_rows(name) else (shape.rows,)
             for count in counts:
                 example = (_cut(*each, shape.rows, count) for each in graph.inputs.items())
-                if name in fine:
+                if fine:
                     function = _in_tf32(graph.module.eval().to(self.device))
                 else:
                     function = _function(graph, self.device, compiled=name in COMPILED)
@@ -109,11 +108,10 @@ class CudaGraphEngine(GpuFunctions):
         return self._captured[name, rows](*inputs)
 
 
-def half_weights(module: nn.Module, without: Iterable[nn.Module] = ()) -> None:
-    """Weights of products in bf16, in place; the rest stays as it is. without: parts of it"""
-    kept = {part for one in without for part in one.modules()}
+def half_weights(module: nn.Module) -> None:
+    """Weights of products in bf16, in place; the rest stays as it is."""
     for part in module.modules():
-        if isinstance(part, _HALF_WEIGHTS) and part not in kept:
+        if isinstance(part, _HALF_WEIGHTS):
             part.to(torch.bfloat16)
 
 
@@ -167,8 +165,8 @@ def _function(
 def _in_tf32(module: nn.Module) -> Callable[..., tuple[Tensor, ...]]:
     def function(*inputs: Tensor) -> tuple[Tensor, ...]:
         with _tf32():
-            found: tuple[Tensor, ...] = module(*inputs)
-        return found
+            found = module(*inputs)
+        return found if isinstance(found, tuple) else (found,)
 
     return function
 
