@@ -43,15 +43,21 @@ class _Frame:
 
 def parity(weights: LoadedWeights, engine: str) -> dict[str, Any]:
     """Of NANO, for each of WAYS. Raises EngineError."""
-    return {way: _measured(weights, parts, engine, way) for way, parts in WAYS.items()}
+    return {
+        way: measure_parity(weights, parts, EngineChoice(engine), way)
+        for way, parts in WAYS.items()
+    }
 
 
-def _measured(weights: LoadedWeights, parts: Parts, engine: str, way: str) -> dict[str, Any]:
+def measure_parity(
+    weights: LoadedWeights, parts: Parts, choice: EngineChoice, way: str = ""
+) -> dict[str, Any]:
+    """Frames, those with a lesson or a stage of one, agreement. way: what progress is shown for"""
     profile = load_profile("phantom")
     if not parts.instances:
         profile = replace(profile, calibration=BY_PIXELS)
     oracle = Tracker(weights, profile, parts)
-    other = Tracker(weights, profile, parts, EngineChoice(engine))
+    other = Tracker(weights, profile, parts, choice)
     frames = []
     for clip in tqdm(CLIPS, desc=f"parity {way}", unit="clip"):
         oracle.reset()
@@ -61,11 +67,11 @@ def _measured(weights: LoadedWeights, parts: Parts, engine: str, way: str) -> di
     return {
         "frames": len(frames),
         "taught_frames": sum(one.taught for one in frames),
-        "mean_iou": round(float(np.mean([one.agreement for one in frames])), 5),
-        "same_decisions": round(float(np.mean([one.same for one in frames])), 4),
+        "mean_iou": float(np.mean([one.agreement for one in frames])),
+        "same_decisions": float(np.mean([one.same for one in frames])),
         "dsc": {
             name: round(float(value), 4)
-            for name, value in zip(("torch", engine), np.nanmean(scored, axis=0), strict=True)
+            for name, value in zip(("torch", choice.name), np.nanmean(scored, axis=0), strict=True)
         },
     }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, library
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 # The first that can. Flash attention wants values as wide as keys.
@@ -36,7 +36,7 @@ def attend_on_gpu(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None
     return found.to(kind)
 
 
-@torch.library.custom_op("trocar::attend_all", mutates_args=())
+@library.custom_op("trocar::attend_all", mutates_args=())
 def attend_all(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """To every key. (C, n, D), (C, N, D), (C, N, V) -> (C, n, V)"""
     with sdpa_kernel(ORDER, set_priority=True):
@@ -44,7 +44,7 @@ def attend_all(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return found[:, 0].contiguous()
 
 
-@torch.library.custom_op("trocar::attend_some", mutates_args=())
+@library.custom_op("trocar::attend_some", mutates_args=())
 def attend_some(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
     """To keys whose bias, (C, 1, N), is 0; not to those where it is minus infinity."""
     from models.attention_kernel import attend

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -50,3 +51,19 @@ def chromium() -> str:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture
+def recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trackers of any engine but torch run on `Recording`."""
+    import models.engines.cuda_graph as cuda_graph
+    import models.tracker as tracker_module
+    from tests.recording import Recording, stand_in
+
+    monkeypatch.setattr(cuda_graph, "_capture", stand_in)
+    open_engine = tracker_module.open_engine
+
+    def chosen(choice: Any, *rest: Any, **keys: Any) -> Any:
+        return open_engine(choice, *rest, **keys) if choice.name == "torch" else Recording(*rest)
+
+    monkeypatch.setattr(tracker_module, "open_engine", chosen)

@@ -14,13 +14,12 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.parity import measure_parity
 from models.cache import forget_unused, writable
 from models.checkpoint import LoadedWeights
 from models.engines import onnx_files as onnx_module
 from models.engines.engine import EngineChoice, open_engine
 from models.engines.export import export_weights, random_weights
-from models.engines.gpu_functions import GpuFunctions
-from models.engines.graphs import graphs
 from models.engines.onnx_files import FOLDERS, file_names, onnx_files
 from models.engines.openvino_engine import OpenVinoEngine
 from models.engines.openvino_teacher import LessonShape, OpenVinoTeacher
@@ -29,16 +28,10 @@ from models.lesson import Gathered, Known, Learnt, Sample, Teacher, TorchTeacher
 from models.memory_bank import BankShape
 from models.ofl_sam2 import Entries, own_target
 from models.parts import Parts
-from models.phantom import DEMO_SEED, Procedure
-from models.profile import Calibration, Profile, load_profile
+from models.profile import load_profile
 from models.tracker import Tracker
 from models.types import UInt8Array, Update
-
-
-def demo_frames(clip: int, count: int) -> list[UInt8Array]:
-    """Frames of the demo's procedure, ten a second."""
-    scene = Procedure(DEMO_SEED).clip(clip, size=(240, 320))
-    return [scene.render(number / 10).image_rgb for number in range(count)]
+from tests.recording import Unwrapped, demo_frames
 
 
 def iou(found: UInt8Array, truth: UInt8Array) -> float:
@@ -49,13 +42,6 @@ def iou(found: UInt8Array, truth: UInt8Array) -> float:
 
 def shape_of(weights: LoadedWeights, rows: int) -> BankShape:
     return BankShape(rows, 2, 3, weights.model.backbone.config)
-
-
-def calibrated_by_pixels() -> Profile:
-    """The demo's profile with the calibration that its fit finds where pixels are named."""
-    slope, offset = [0.948, 0.225, 0.728, 0.409], [0.744, 0.446, 0.829, 1.025]
-    calibration = Calibration(torch.tensor(slope), torch.tensor(offset))
-    return replace(load_profile("phantom"), calibration=calibration)
 
 
 @pytest.mark.parametrize(
@@ -70,21 +56,12 @@ def test_onnx_sees_and_learns_what_torch_does(
     weights: LoadedWeights, precision: str | None, parts: Parts
 ) -> None:
     """200 frames with updates on, and a gate low enough to fire: by its rows, by the head alone."""
-    profile = load_profile("phantom") if parts.instances else calibrated_by_pixels()
-    overlaps, same = [], []
-    taught = 0  # frames with a lesson, or a stage of one
-    for clip in (22, 100, 101, 102):
-        oracle = Tracker(weights, profile, parts)
-        other = Tracker(weights, profile, parts, EngineChoice("onnx", precision))
-        for image in demo_frames(clip, 50):
-            expected, result = oracle.step(image), other.step(image)
-            overlaps.append(iou(result.class_map, expected.class_map))
-            decided = [one.update for one in expected.results]
-            same.append(decided == [one.update for one in result.results])
-            taught += Update.ACCEPTED in decided or Update.PENDING in decided
-    assert taught >= 40, "agreement on frames that teach nothing would say little"
-    assert np.mean(overlaps) >= 0.99
-    assert np.mean(same) >= 0.99
+    found = measure_parity(weights, parts, EngineChoice("onnx", precision))
+    assert found["frames"] == 200
+    assert found["taught_frames"] >= 40, "agreement on frames that teach nothing would say little"
+    assert found["mean_iou"] >= 0.99
+    assert found["same_decisions"] >= 0.99
+    assert abs(found["dsc"]["onnx"] - found["dsc"]["torch"]) <= 0.005
 
 
 def test_any_number_of_rows_learns_as_in_torch(weights: LoadedWeights, tmp_path: Path) -> None:
@@ -185,18 +162,6 @@ def test_unknown_engines_are_refused(weights: LoadedWeights) -> None:
         open_engine(EngineChoice("abacus"), weights, shape)
     with pytest.raises(EngineError, match="expected precision bf16 or f32, got int3"):
         open_engine(EngineChoice("onnx", "int3"), weights, shape)
-
-
-class Unwrapped(GpuFunctions):
-    """The graphs that the engines for GPUs capture or build, run as the torch modules they are."""
-
-    def __init__(self, weights: LoadedWeights, shape: BankShape) -> None:
-        super().__init__(shape.backbone, shape.rows, torch.device("cpu"))
-        self._graphs = graphs(weights.model, shape)
-
-    def _run(self, name: str, rows: int, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        found = self._graphs[name].module(*inputs)
-        return found if isinstance(found, tuple) else (found,)
 
 
 @pytest.mark.parametrize("instances", [False, True])

@@ -6,32 +6,20 @@ else, from a picture's bytes to the map of classes, is what runs on a GPU.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.utils._pytree import tree_leaves, tree_map
+from torch import library
 
 import models.engines.cuda_graph as cuda_graph
-import models.tracker as tracker_module
-from benchmarks import gpu, gpu_floor, parity
-from benchmarks.environment import environment
-from benchmarks.gpu import GpuConfig, gpu_table
-from benchmarks.peers import Predictor
-from benchmarks.report import write_report
-from benchmarks.timing import StepTimer
 from models.checkpoint import LoadedWeights
 from models.engines.cuda_graph import Captured
 from models.engines.engine import EngineChoice
-from models.engines.export import export_weights
-from models.engines.gpu_functions import GpuFunctions
-from models.engines.graphs import FULL, graph_of_full, graphs
+from models.engines.graphs import FULL
 from models.frame_functions import DescribeFrame
 from models.gpu_attention import attend_all, attend_on_gpu
 from models.memory_attention import BankTensors, _Turn
@@ -44,90 +32,8 @@ from models.placement import module_on, placed, tensors_in
 from models.preprocess import MAX_MAP_SIDE, class_map, resize_image
 from models.profile import load_profile
 from models.tracker import Tracker
-from models.types import UInt8Array, Update
-
-CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def weights() -> LoadedWeights:
-    return export_weights("nano", None)
-
-
-def demo_frames(clip: int, count: int, size: tuple[int, int] = (270, 360)) -> list[UInt8Array]:
-    scene = Procedure(DEMO_SEED).clip(clip, size=size)
-    return [scene.render(number / 10).image_rgb for number in range(count)]
-
-
-class AgainAndAgain:
-    """A CUDA graph's stand-in: replaying runs the function anew, into the buffers of the first."""
-
-    def __init__(self, function: Callable[[], Any], found: Any) -> None:
-        self._function, self._found = function, found
-
-    def replay(self) -> None:
-        fresh = tensors_in(self._function())
-        for own, new in zip(tensors_in(self._found), fresh, strict=True):
-            own.copy_(new)
-
-
-def stand_in(function: Callable[[], Any]) -> tuple[AgainAndAgain, Any]:
-    def made() -> Any:
-        cuda_graph._MAKING.one = True
-        try:
-            return function()
-        finally:
-            cuda_graph._MAKING.one = False
-
-    found = made()
-    return AgainAndAgain(made, found), found
-
-
-class Recording(GpuFunctions):
-    """CudaGraphEngine's way with graphs, in float32 on a processor."""
-
-    def __init__(self, weights: LoadedWeights, shape: BankShape) -> None:
-        super().__init__(shape.backbone, shape.rows, CPU)
-        self._graphs = graphs(weights.model, shape)
-        self._graphs[FULL] = graph_of_full(weights.model.backbone, self._graphs["attend_memory"])
-        self._captured: dict[tuple[str, int], Captured[Any]] = {}
-        self.steps = 0
-
-    def attend_memory(self, features: torch.Tensor, bank: BankTensors) -> torch.Tensor:
-        """As CudaGraphEngine does."""
-        rows = (bank.memory, bank.pointer, bank.time_code, bank.distance, bank.valid)
-        name = FULL if bank.full else "attend_memory"
-        return self._run(name, len(bank.memory), features[:1], *rows)[0]
-
-    def compiled(self, function: Any, *example: torch.Tensor) -> Any:
-        """Captured."""
-        return Captured(function, *example, device=CPU)
-
-    def recorded(self, step: Any, *example: Any) -> Any:
-        """Captured."""
-        self.steps += 1
-        return Captured(step, *example, device=CPU)
-
-    def _run(self, name: str, rows: int, *inputs: torch.Tensor) -> Any:
-        def function(*given: torch.Tensor) -> Any:
-            found = self._graphs[name].module(*given)
-            return found if isinstance(found, tuple) else (found,)
-
-        if (name, rows) not in self._captured:
-            self._captured[name, rows] = Captured(function, *inputs, device=CPU)
-        return self._captured[name, rows](*inputs)
-
-
-@pytest.fixture
-def recording(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trackers of any engine but torch run on `Recording`."""
-    monkeypatch.setattr(cuda_graph, "_capture", stand_in)
-    open_engine = tracker_module.open_engine
-
-    def chosen(choice: EngineChoice, *rest: Any, **keys: Any) -> Any:
-        return open_engine(choice, *rest, **keys) if choice.name == "torch" else Recording(*rest)
-
-    monkeypatch.setattr(tracker_module, "open_engine", chosen)
+from models.types import Update
+from tests.recording import CPU, Recording, demo_frames, stand_in
 
 
 @pytest.mark.parametrize("instances", [False, True])
@@ -156,7 +62,7 @@ def test_recorded_steps_see_and_learn_what_torch_does(
     engine = other.engine
     assert isinstance(engine, Recording)
     assert engine.steps == (2 if instances else 4), "two picture sizes; a bank full or not"
-    ran = {name for name, _ in engine._captured}
+    ran = {name for name, _ in engine.captured}
     assert instances or {FULL, "attend_memory"} <= ran
 
 
@@ -217,7 +123,7 @@ def test_attention_on_a_gpu_takes_one_frame_for_all_rows() -> None:
     found = attend_on_gpu(query, key, value, None)
     assert found.dtype == value.dtype, "products in bf16, but what comes after them as before"
     torch.testing.assert_close(found.float(), expected, atol=2e-2, rtol=2e-2)
-    torch.library.opcheck(attend_all, (query.expand(3, -1, -1).contiguous(), key, value))
+    library.opcheck(attend_all, (query.expand(3, -1, -1).contiguous(), key, value))
 
 
 @pytest.mark.gpu
@@ -284,100 +190,6 @@ def test_walking_through_dataclasses_finds_every_tensor() -> None:
     assert (kept.version, kept.full) == ((7,), True)
 
 
-def test_parity_says_how_far_an_engine_is_from_torch(
-    weights: LoadedWeights, monkeypatch: pytest.MonkeyPatch, one_thread: None
-) -> None:
-    monkeypatch.setattr(parity, "CLIPS", (22,))
-    monkeypatch.setattr(parity, "FRAMES", 3)
-    found = parity.parity(weights, "torch")
-    assert list(found) == list(parity.WAYS)
-    for one in found.values():
-        assert (one["frames"], one["mean_iou"], one["same_decisions"]) == (3, 1.0, 1.0)
-        assert one["taught_frames"] > 0
-
-    real, blank = Tracker.step, np.zeros(parity.SIZE, np.uint8)
-
-    def blind(tracker: Tracker, image: UInt8Array) -> Any:
-        seen = real(tracker, image)
-        return replace(seen, class_map=blank) if tracker.engine.own_pictures else seen
-
-    monkeypatch.setattr(Tracker, "step", blind)
-    monkeypatch.setattr(
-        tracker_module,
-        "open_engine",
-        lambda choice, *rest, **_: (
-            rest[0].model.backbone if choice.name == "torch" else Blank(*rest)
-        ),
-    )
-    assert parity.parity(weights, "none")["by rows, as live"]["mean_iou"] == 0
-
-
-class Blank(Recording):
-    """Marks the tracker whose maps the test empties."""
-
-    def compiled(self, function: Any, *_: torch.Tensor) -> Any:
-        """As it is."""
-        return function
-
-    def recorded(self, step: Any, *_: Any) -> Any:
-        """As it is."""
-        return step
-
-    def _run(self, name: str, rows: int, *inputs: torch.Tensor) -> Any:
-        found = self._graphs[name].module(*inputs)
-        return found if isinstance(found, tuple) else (found,)
-
-
-def test_the_gpu_table_has_stages_floors_peers_and_parity(
-    weights: LoadedWeights,
-    recording: None,
-    monkeypatch: pytest.MonkeyPatch,
-    one_thread: None,
-    tmp_path: Path,
-) -> None:
-    """All of the command but what asks a GPU: the predictor's rounds and the two ceilings."""
-    for name, value in (("FILLING", 3), ("WARM_UP", 1), ("STAGE_FRAMES", 2), ("PICTURES", 2)):
-        monkeypatch.setattr(gpu, name, value)
-    parts = Parts(gamma=0.0, instances=False)
-    tracker = Tracker(weights, load_profile("phantom"), parts, EngineChoice("cuda_graph"))
-    run, frames = StepTimer(tracker, stages=False), demo_frames(101, 2)
-    numbers = gpu._engine_numbers(run, frames, GpuConfig(frames=2), "cuda_graph")
-    assert isinstance(run.tracker.engine, Recording), "the stages' clock is gone again"
-    assert numbers["step_ms"]["n"] == 2
-    reached = gpu_floor.Ceilings(1e13, 1e12)
-    shape = BankShape.of(4, load_profile("phantom").memory, weights.model.config.backbone)
-    under = gpu_floor.floors(weights, shape, reached, numbers["stages"])
-    assert under["encode_image"]["giga_operations"] > 1
-    encoder = weights.model.backbone.sam.image_encoder
-    held = sum(one.numel() for one in encoder.parameters()) * gpu_floor.HALF_BYTES / 1e6
-    assert under["encode_image"]["megabytes"] > 0.9 * held
-    for name, floor in under.items():
-        numbers["stages"][name] |= {"floor": floor}
-        assert 0 < floor["fraction_reached"] < 1
-    content = {
-        "sizes": {
-            "256": {
-                "engines": {"cuda_graph": numbers, "tensorrt": {"missing": "no tensorrt"}},
-                "frame_ms": {"cuda_graph": [1.0], "eager": [6.0]},
-                "missing_peers": {"compiled": "RuntimeError: overwritten"},
-                "times_the_predictor": {"cuda_graph": {"eager": {"median": 6.0}}},
-            }
-        },
-        "parity": {"cuda_graph": {"by rows": {"mean_iou": 0.99}}},
-    }
-    written = content | {"kind": "gpu", "note": "", "settings": {}, "environment": environment()}
-    (tmp_path / "gpu.json").write_text(json.dumps(written))
-    page = write_report(tmp_path, tmp_path / "page").read_text()
-    assert "| 256 px, cuda_graph: encode_image |" in page
-    assert "eager 6.00" in page
-    assert (tmp_path / "page" / "gpu-latency.png").is_file()
-    said = gpu_table(content)
-    for part in ("step", "while memories fill", "encode_image", "no tensorrt", "overwritten"):
-        assert part in said
-    assert "times as fast as the predictor, cuda_graph: eager 6.00" in said
-    assert "parity, cuda_graph, by rows" in said
-
-
 def test_a_frame_described_is_the_same_in_any_thread_of_recorded_steps() -> None:
     """Copies go in and come out: what a caller keeps is not overwritten by the next call."""
     function = DescribeFrame(4, load_profile("phantom").learner)
@@ -393,35 +205,3 @@ def test_a_frame_described_is_the_same_in_any_thread_of_recorded_steps() -> None
         cuda_graph._capture = before
     for one, other in zip(first, kept, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
-
-
-def test_the_compiled_predictor_is_the_packages_own_and_reads_nothing_overwritten(
-    weights: LoadedWeights, monkeypatch: pytest.MonkeyPatch, one_thread: None
-) -> None:
-    """Each part is compiled; an output of one may be overwritten as soon as another has run."""
-    compiled: list[tuple[str, str]] = []
-    alive: list[torch.Tensor] = []
-
-    def overwriting(part: Callable[..., Any], *, mode: str, **_: Any) -> Callable[..., Any]:
-        compiled.append((type(part.__self__).__name__, mode))  # type: ignore[attr-defined]
-
-        def run(*inputs: Any, **named: Any) -> Any:
-            for one in (*inputs, *named.values()):
-                if isinstance(one, torch.Tensor):
-                    assert torch.isfinite(one).all(), "it was overwritten before it was read"
-            found = tree_map(lambda one: one.clone(), part(*inputs, **named))
-            for old in alive:
-                old.fill_(float("nan"))
-            alive[:] = [one for one in tree_leaves(found) if one.is_floating_point()]
-            return found
-
-        return run
-
-    monkeypatch.setattr(torch, "compile", overwriting)
-    predictor = Predictor(weights, 2, compiled="reduce-overhead")
-    assert predictor.frame_ms([resize_image(one, 256) for one in demo_frames(101, 9)]) > 0
-    names = [name for name, _ in compiled]
-    assert names == [
-        "ImageEncoder", "MemoryEncoder", "MemoryAttention", "PromptEncoder", "MaskDecoder",
-    ]  # fmt: skip
-    assert {mode for _, mode in compiled} == {"reduce-overhead"}
