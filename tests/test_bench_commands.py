@@ -80,6 +80,7 @@ def test_the_tour_prints_one_table(
     assert "updates: p95" in shown
 
 
+@pytest.mark.alone
 def test_ratios_are_no_worse_than_the_committed_ones() -> None:
     """Ratios, not times; a median over frames that every run steps through in turn."""
     assert regressions(short_ratios(), read_baseline()) == []

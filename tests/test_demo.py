@@ -63,6 +63,7 @@ def demo() -> Iterator[str]:
         stop(process)
 
 
+@pytest.mark.alone
 @pytest.mark.browser
 async def test_coloured_pixels_lie_on_the_instruments(demo: str, chromium: str) -> None:
     """Moving video with masks: mean IoU with the phantom's truth at least 0.6 over 100 frames."""
@@ -99,6 +100,7 @@ def overlap(image: UInt8Array, truth: PhantomFrame) -> float | None:
     return iou(coloured, instruments)
 
 
+@pytest.mark.alone
 def test_stops_within_five_seconds_and_leaves_nothing(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", frames=30, size=(240, 320))
     process = start("--source", str(clip))

@@ -9,6 +9,7 @@ from benchmarks.browser_stages import Noted, latencies_ms, stages_ms
 from benchmarks.in_browser import VIEWS, InBrowserConfig, measure
 
 
+@pytest.mark.alone
 @pytest.mark.browser
 async def test_both_views_are_measured(chromium: str) -> None:
     config = InBrowserConfig(seconds=3, warm_up_s=4, size=(240, 320), fps=10, chromium=chromium)
