@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Collection
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.subject import Subject
 from models.checkpoint import LoadedWeights
 from models.config import LearnerConfig, MemoryConfig
-from models.engines.graphs import any_rows, graphs
+from models.engines.graphs import PARTING, SEE, any_rows, graphs
 from models.memory_bank import BankShape
 
 SIDE = 1536  # of the matrices, large enough to be bound by arithmetic
@@ -37,13 +38,15 @@ def step_operations(
 ) -> dict[str, float]:
     """Floating point operations of a step's stages; those of the graphs that it ran are counted."""
     shape = BankShape.of(subject.classes, MemoryConfig(), subject.config)
-    counted: dict[str, float] = {}
+    parts = {"encode_image": SEE, PARTING: SEE} if SEE in stages else {}
+    counted: dict[str, float] = defaultdict(float)
     for name, graph in graphs(weights.model, shape).items():
-        if name not in stages:
+        stage = parts.get(name, name)
+        if stage not in stages:
             continue
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:
             graph.module.eval()(*graph.inputs.values())
-        counted[name] = float(counter.get_total_flops())
+        counted[stage] += float(counter.get_total_flops())
     for name in filter(any_rows, counted):
         counted[name] *= subject.taught / subject.classes
     return counted if subject.instances else counted | _learner_operations(subject)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from models.backbone import DecodedMasks, ImageFeatures
 from models.by_rows import ByRows
-from models.engines.engine import Engine, Found, Function, Parting, Step
-from models.engines.graphs import OWN
+from models.engines.engine import Engine, Found, Function, Sight, Step
+from models.engines.graphs import OWN, SEE
 from models.frame_functions import FrameFunctions
 from models.memory_attention import BankTensors
 from models.tracker import Tracker
@@ -111,12 +111,12 @@ class TimedEngine:
         return found
 
     @property
-    def part_instruments(self) -> Parting | None:
+    def see_instruments(self) -> Sight | None:
         """Timed, where the engine does it."""
-        part = self._engine.part_instruments
-        if part is None:
+        see = self._engine.see_instruments
+        if see is None:
             return None
-        return lambda *arguments: self._time("part_instruments", part, arguments)
+        return lambda image: self._time(SEE, see, (image,))
 
     def _time(self, name: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         started = now(self.device)

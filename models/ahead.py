@@ -1,4 +1,4 @@
-"""What of a frame is computed before its turn: the network's input, its features, a way's needs."""
+"""What of a frame is computed before its turn: the network's input, and what a way needs of it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from typing import Any
 from torch import Tensor
 
 from models.answering import Answering
-from models.backbone import Backbone, ImageFeatures
+from models.backbone import Backbone
 from models.engines.engine import Engine
 from models.on_device import page_locked, squeezed
 from models.preprocess import to_input
 from models.types import UInt8Array
 
 KEPT_SIZES = 2  # of pictures, for which a step is recorded; a stream has one
-Prepared = tuple[Tensor, ImageFeatures, Any]  # the normalised image, its features, the way's part
 
 
 class Ahead:
@@ -25,10 +24,10 @@ class Ahead:
 
     def __init__(self, engine: Engine, backbone: Backbone) -> None:
         self._engine, self._backbone = engine, backbone
-        self._recorded: dict[tuple[int, ...], Callable[..., Prepared]] = {}
+        self._recorded: dict[tuple[int, ...], Callable[..., Any]] = {}
         self._alone = threading.Lock()
 
-    def prepare(self, engine: Engine, way: Answering[Any], image_rgb: UInt8Array) -> Prepared:
+    def prepare(self, engine: Engine, way: Answering[Any], image_rgb: UInt8Array) -> Any:
         """way: always the same. image_rgb: (H, W, 3)
 
         engine: the one that it was made with, or one that times it
@@ -40,7 +39,7 @@ class Ahead:
             return self._of_picture(engine, way, picture)
         return self._for_size(way, picture)(picture)
 
-    def _for_size(self, way: Answering[Any], picture: Tensor) -> Callable[..., Prepared]:
+    def _for_size(self, way: Answering[Any], picture: Tensor) -> Callable[..., Any]:
         """The recorded step; of other sizes than the last few nothing is kept."""
         with self._alone:
             found = self._recorded.get(picture.shape)
@@ -51,10 +50,8 @@ class Ahead:
                 self._recorded = {**dict(others), picture.shape: found}
             return found
 
-    def _of_picture(self, engine: Engine, way: Answering[Any], picture: Tensor) -> Prepared:
+    def _of_picture(self, engine: Engine, way: Answering[Any], picture: Tensor) -> Any:
         return self._of_input(engine, way, squeezed(picture, engine.config.image_size))
 
-    def _of_input(self, engine: Engine, way: Answering[Any], square: Tensor) -> Prepared:
-        image = self._backbone.normalize(square)
-        features = engine.encode_image(image)
-        return image, features, way.prepare(engine, image, features)
+    def _of_input(self, engine: Engine, way: Answering[Any], square: Tensor) -> Any:
+        return way.prepare(engine, self._backbone.normalize(square))

@@ -12,7 +12,6 @@ from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
-from models.backbone import ImageFeatures
 from models.engines.engine import Engine
 from models.learner import LearnerState
 from models.types import Update
@@ -37,13 +36,10 @@ class Answer:
 class PreparedFrame(Generic[Ahead]):
     """What of a step does not depend on the frames before: it may be done ahead, in any thread.
 
-    size: (H, W) of the picture; image: (1, 3, S, S) normalised; ahead: what a way needs of it
-    took_ms: part of the step's time
+    size: (H, W) of the picture; ahead: what a way needs of it; took_ms: part of the step's time
     """
 
     size: tuple[int, int]
-    image: Tensor
-    features: ImageFeatures
     ahead: Ahead
     took_ms: float
 
@@ -57,7 +53,7 @@ class Answering(ABC, Generic[Ahead]):
         """Bytes of that with all its snapshots; constant."""
 
     @abstractmethod
-    def prepare(self, engine: Engine, image: Tensor, features: ImageFeatures) -> Ahead:
+    def prepare(self, engine: Engine, image: Tensor) -> Ahead:
         """What does not depend on the frames before. image: (1, 3, S, S) normalised"""
 
     @abstractmethod

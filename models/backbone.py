@@ -74,7 +74,7 @@ class Backbone(MemoryAttention):
     own_threads = False  # it runs on torch's
     own_pictures = False
     keeps_keys = False
-    part_instruments = None  # the head runs itself
+    see_instruments = None  # the head runs itself
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__(config, build_sam2(config))

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from models.answering import Answer, Answering, PreparedFrame
-from models.backbone import ImageFeatures
 from models.engines.engine import Engine
 from models.history import History, Past
 from models.instance_naming import InstanceNamer, NamedRegions
@@ -54,9 +53,9 @@ class ByHead(Answering[PartedFrame]):
         """See Answering."""
         return 3 * self._learner.recent.nbytes
 
-    def prepare(self, engine: Engine, image: Tensor, features: ImageFeatures) -> PartedFrame:
+    def prepare(self, engine: Engine, image: Tensor) -> PartedFrame:
         """See Answering."""
-        return self._namer.part(engine, features, image)
+        return self._namer.see(engine, image)[1]
 
     def answer(self, engine: Engine, frame: PreparedFrame[PartedFrame], number: int) -> Answer:
         """See Answering."""

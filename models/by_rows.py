@@ -43,6 +43,7 @@ class Described:
     parted: by the parting head, where it names
     """
 
+    features: ImageFeatures
     color: Tensor
     described: Tensor
     parted: PartedFrame | None
@@ -82,15 +83,19 @@ class ByRows(Answering[Described]):
         """See Answering."""
         return self.updates.nbytes
 
-    def prepare(self, engine: Engine, image: Tensor, features: ImageFeatures) -> Described:
+    def prepare(self, engine: Engine, image: Tensor) -> Described:
         """See Answering."""
+        if self._namer is None:
+            features, parted = engine.encode_image(image), None
+        else:
+            features, parted = self._namer.see(engine, image)
         color, described = self.functions.describe(features.stride16, image)
-        parted = None if self._namer is None else self._namer.part(engine, features, image)
-        return Described(color, described, parted)
+        return Described(features, color, described, parted)
 
     def answer(self, engine: Engine, frame: PreparedFrame[Described], number: int) -> Answer:
         """See Answering. NaN in what was learnt is not hidden: it reaches the masks."""
-        features, ahead = frame.features, frame.ahead
+        ahead = frame.ahead
+        features = ahead.features
         if number == 0:
             self._choose_support(features)
         bank, tau = self._bank.tensors(number), self.updates.learner.tau

@@ -241,8 +241,7 @@ def _decode_left_out(
     if answer.found_weight is not None and model.parting is not None:
         references = replace(left_out.references[frame], found_weight=answer.found_weight)
         namer = InstanceNamer(model.parting, references)
-        parted = namer.part(model.backbone, features, left_out.image[frame])
-        return namer.name(parted, decoded)
+        return namer.name(model.parting(features, left_out.image[frame]), decoded)
     indicator = left_out.indicator[frame]
     if indicator is None or answer.naming_weight <= 0:
         return decoded, raw_confidence(decoded, torch.ones(len(decoded.iou)))

@@ -22,10 +22,12 @@ class Namer(ABC, Generic[State]):
     def __init__(self, head: PartingHead) -> None:
         self._head = head
 
-    def part(self, engine: Engine, features: ImageFeatures, image: Tensor) -> PartedFrame:
-        """What the head says of a frame, by the engine where it can."""
-        parted: PartedFrame = (engine.part_instruments or self._head)(features, image)
-        return parted
+    def see(self, engine: Engine, image: Tensor) -> tuple[ImageFeatures, PartedFrame]:
+        """A frame's features and what the head says of them, by the engine where it can."""
+        if engine.see_instruments is not None:
+            return engine.see_instruments(image)
+        features = engine.encode_image(image)
+        return features, self._head(features, image)
 
     def name(self, parted: PartedFrame, decoded: DecodedMasks) -> Named:
         """The rows' masks after naming, and their confidence before calibration, (C,)."""

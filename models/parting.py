@@ -162,13 +162,11 @@ class PartingHead(nn.Module):
         returns:  (K, POOLS * T)
         """
         flat = region.flatten(1)  # (K, n)
-        weights = [flat, *(flat * one.flatten().clamp(-8, 8).exp() for one in attention)]
-        return torch.cat([_weighted_mean(texture, one) for one in weights], dim=1)
-
-
-def _weighted_mean(texture: Tensor, weight: Tensor) -> Tensor:
-    """texture: (T, H, W); weight: (K, HW) -> (K, T)"""
-    return (weight / weight.sum(dim=1, keepdim=True).clamp_min(1e-6)) @ texture.flatten(1).T
+        ways = [flat, *(flat * one.flatten().clamp(-8, 8).exp() for one in attention)]
+        weight = torch.stack(ways, dim=1)  # (K, POOLS, n)
+        share = weight / weight.sum(dim=2, keepdim=True).clamp_min(1e-6)
+        mean: Tensor = share @ texture.flatten(1).T  # one product, so that texture is read once
+        return mean.flatten(1)
 
 
 def _unit_scale(value: Tensor) -> Tensor:

@@ -173,10 +173,10 @@ class Tracker:
         """The part of `look` that may run ahead of it, in order or not. image_rgb: (H, W, 3)"""
         started = time.perf_counter()
         with torch_beside(self.engine):
-            image, features, ahead = self._ahead.prepare(self.engine, self.way, image_rgb)
+            ahead = self._ahead.prepare(self.engine, self.way, image_rgb)
         took_ms = (time.perf_counter() - started) * 1e3
         size = (image_rgb.shape[0], image_rgb.shape[1])
-        return PreparedFrame(size, image, features, ahead, took_ms)
+        return PreparedFrame(size, ahead, took_ms)
 
     @torch.inference_mode()
     def look(self, image_rgb: UInt8Array | PreparedFrame[Any]) -> Segmentation:

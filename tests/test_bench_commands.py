@@ -60,7 +60,7 @@ def test_a_step_by_the_head_alone_runs_no_row(
     short = ["bench", "stages", "--engines", "onnx", "--frames", "8", "--json", str(file)]
     assert main([*short, "--instances"]) == 0
     numbers = measured(file)["engines"]["onnx"]
-    graphs = {"encode_image", "part_instruments"}
+    graphs = {"see_instruments"}
     assert set(numbers["floor"]["floor_ms"]) == graphs
     assert {name for name in numbers["stages"] if "outside" not in name} == graphs
     assert main([*short, "--instances", "--backbone", "tiny"]) == 2

@@ -84,19 +84,20 @@ def test_any_number_of_rows_learns_as_in_torch(weights: LoadedWeights, tmp_path:
 def test_the_parting_head_is_a_graph_where_weights_have_one(tmp_path: Path) -> None:
     small = export_weights("nano", 64)
     engine = OpenVinoEngine(small, shape_of(small, 1), "f32", tmp_path)
-    head, part = small.model.parting, engine.part_instruments
+    head, see = small.model.parting, engine.see_instruments
     assert head is not None
-    assert part is not None
+    assert see is not None
     with torch.inference_mode():
         image = small.model.backbone.normalize(torch.rand(1, 3, 64, 64) * 255)
         features = small.model.backbone.encode_image(image)
-        found, wanted = part(features, image), head(features, image)
+        (seen, found), wanted = see(image), head(features, image)
+    torch.testing.assert_close(seen.stride4, features.stride4, rtol=1e-3, atol=1e-3)
     for name in ("instrument", "vote", "texture", "attention"):
         torch.testing.assert_close(
             getattr(found, name), getattr(wanted, name), rtol=1e-3, atol=1e-3
         )
     bare = random_weights(small.model.config.backbone)
-    assert OpenVinoEngine(bare, shape_of(bare, 1), "f32", tmp_path).part_instruments is None
+    assert OpenVinoEngine(bare, shape_of(bare, 1), "f32", tmp_path).see_instruments is None
 
 
 def test_files_are_exported_once_and_for_their_content_only(

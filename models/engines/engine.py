@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from models.memory_bank import BankShape
 
 FEW = 4  # rows; what only the rows that learn go through is compiled for 1 to 4 of them, and C
-Parting = Callable[[ImageFeatures, Tensor], PartedFrame]  # see PartingHead.forward
+Sight = Callable[[Tensor], tuple[ImageFeatures, PartedFrame]]  # of one normalised image
 Function = Callable[..., tuple[Tensor, ...]]  # what it returns, the caller may keep
 Found = TypeVar("Found")
 Step = Callable[..., Found]  # returns tensors, or dataclasses or tuples of them; likewise
@@ -77,8 +77,11 @@ class Engine(Protocol):
         """A layer of memory attention to the frame's own memories."""
 
     @property
-    def part_instruments(self) -> Parting | None:
-        """Runs the parting head of the weights; None: torch does."""
+    def see_instruments(self) -> Sight | None:
+        """encode_image, and the weights' parting head on its features; None: torch runs the head.
+
+        In one, so that an engine need not hand out between them what only the head reads.
+        """
 
 
 @contextlib.contextmanager
@@ -128,7 +131,7 @@ def open_engine(
 ) -> Engine:
     """The engine for a tracker whose bank has this shape.
 
-    rows: False where an image's features and the parting head are all that is asked for
+    rows: False where see_instruments is all that is asked for
     `auto` is `onnx` where OpenVINO is installed, else `torch`.
     Raises EngineError: unknown name, or its library or device is not there.
     """

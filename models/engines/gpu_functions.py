@@ -73,7 +73,8 @@ class GpuFunctions(ABC):
         """See Backbone.fuse_memory; features of one frame."""
         return self._run("fuse_memory", len(embedded), features[:1], embedded, present)[0]
 
-    def part_instruments(self, features: ImageFeatures, image: Tensor) -> PartedFrame:
-        """See PartingHead.forward; one frame, of weights that have the head."""
+    def see_instruments(self, image: Tensor) -> tuple[ImageFeatures, PartedFrame]:
+        """See Engine; of weights that have the head."""
+        features = self.encode_image(image)
         levels = (features.stride16, features.stride8, features.stride4)
-        return PartedFrame(*self._run(PARTING, self._rows, *levels, image))
+        return features, PartedFrame(*self._run(PARTING, self._rows, *levels, image))

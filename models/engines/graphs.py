@@ -40,6 +40,7 @@ OWN = "attend_own_"  # and the number of the layer
 ANY_ROWS = ("place_memories", "embed_mask", "fuse_memory", OWN)  # only rows that learn; or so begun
 ANEW, KEEPING = ("attend_memory",), ("place_memories", "attend_placed")  # see Engine.keeps_keys
 PARTING = "part_instruments"  # of weights with a parting head
+SEE = "see_instruments"  # encode_image and that in one; not exported, see openvino_engine.py
 WITHOUT_ROWS = ("encode_image", PARTING)
 PER_ROW = (
     "memory", "pointer", "distance", "valid", "mask_logits", "present", "embedded", "attended",

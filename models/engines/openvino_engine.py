@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from models.backbone import DecodedMasks, ImageFeatures, enlarged
 from models.checkpoint import LoadedWeights
 from models.engines.compiled_function import CompiledFunction, infer
-from models.engines.engine import FEW, Found, Function, Parting, Step
-from models.engines.graphs import ANEW, OWN, PARTING, WITHOUT_ROWS, any_rows, graph_names
+from models.engines.engine import FEW, Found, Function, Sight, Step
+from models.engines.graphs import ANEW, OWN, PARTING, SEE, any_rows, graph_names
 from models.engines.key_cache import KeyCache
 from models.engines.onnx_files import onnx_files, set_rows
 from models.errors import EngineError
@@ -80,13 +80,13 @@ class OpenVinoEngine:
         files = onnx_files(weights, shape, cache)
         settings["CACHE_DIR"] = str(files / "compiled")
         self._core, self._settings = core, settings
-        names = [
-            name
-            for name in graph_names(weights.model)
-            if name not in ANEW and (rows or name in WITHOUT_ROWS)
-        ]
         self._request: dict[str, dict[int, Any]] = {}  # by function and number of rows
+        if weights.model.parting is not None:
+            self._request[SEE] = {shape.rows: self._compiled(SEE, _see_instruments(core, files))}
+        names = graph_names(weights.model) if rows else ()
         for name in names:
+            if name in (*ANEW, PARTING):
+                continue
             model = core.read_model(str(files / f"{name}.onnx"))
             self._request[name] = {shape.rows: self._compiled(name, model)}
             if not any_rows(name):
@@ -101,6 +101,8 @@ class OpenVinoEngine:
 
     def encode_image(self, image: Tensor) -> ImageFeatures:
         """See Backbone.encode_image; one image."""
+        if "encode_image" not in self._request:  # opened without rows
+            return self._see(image)[0]
         return ImageFeatures(*self._run("encode_image", self._rows, image))
 
     def attend_memory(self, features: Tensor, bank: BankTensors) -> Tensor:
@@ -158,13 +160,13 @@ class OpenVinoEngine:
         return self._run("fuse_memory", count, features[:1], padded, there)[0][: len(embedded)]
 
     @property
-    def part_instruments(self) -> Parting | None:
-        """See PartingHead.forward; one frame. None: no such head."""
-        return self._part if PARTING in self._request else None
+    def see_instruments(self) -> Sight | None:
+        """See Engine. None: weights without a parting head."""
+        return self._see if SEE in self._request else None
 
-    def _part(self, features: ImageFeatures, image: Tensor) -> PartedFrame:
-        levels = (features.stride16, features.stride8, features.stride4)
-        return PartedFrame(*self._run(PARTING, self._rows, *levels, image))
+    def _see(self, image: Tensor) -> tuple[ImageFeatures, PartedFrame]:
+        found = self._run(SEE, self._rows, image)
+        return ImageFeatures(*found[:3]), PartedFrame(*found[3:])
 
     def _padded(self, name: str, *values: Tensor) -> tuple[int, list[Tensor]]:
         """Repeat the first row up to the next number of rows that there is a graph for.
@@ -192,3 +194,16 @@ class OpenVinoEngine:
         half = name.startswith(HALF) and self.precision == "bf16"
         settings = self._settings | (_BF16 if half else _F32)
         return self._core.compile_model(model, "CPU", settings).create_infer_request()
+
+
+def _see_instruments(core: Any, files: Path) -> Any:
+    """The image encoder and the parting head as one model; its results are the results of both."""
+    import openvino
+
+    encoder = core.read_model(str(files / "encode_image.onnx"))
+    head = core.read_model(str(files / f"{PARTING}.onnx"))
+    given = {port.any_name: port.node.input_value(0) for port in encoder.outputs}
+    given["image"] = encoder.input("image")
+    for port in head.inputs:
+        port.replace(given[port.any_name])
+    return openvino.Model([*encoder.results, *head.results], encoder.get_parameters(), SEE)
