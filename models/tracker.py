@@ -22,7 +22,7 @@ from models.answering import Answering, PreparedFrame
 from models.by_head import SURE_NAME, ByHead
 from models.by_rows import ByRows
 from models.checkpoint import LoadedWeights
-from models.engines.engine import Engine, EngineChoice, open_engine, torch_beside
+from models.engines.engine import Engine, EngineChoice, one_pool, open_engine
 from models.errors import ProfileError, StepError
 from models.finish import Finished, finish
 from models.following import Follower
@@ -172,7 +172,7 @@ class Tracker:
     def prepare(self, image_rgb: UInt8Array) -> PreparedFrame[Any]:
         """The part of `look` that may run ahead of it, in order or not. image_rgb: (H, W, 3)"""
         started = time.perf_counter()
-        with torch_beside(self.engine):
+        with one_pool(self.engine):
             ahead = self._ahead.prepare(self.engine, self.way, image_rgb)
         took_ms = (time.perf_counter() - started) * 1e3
         size = (image_rgb.shape[0], image_rgb.shape[1])
@@ -185,7 +185,7 @@ class Tracker:
         Raises StepError: the network's answer is not a number, whatever was learnt.
         """
         frame = image_rgb if isinstance(image_rgb, PreparedFrame) else self.prepare(image_rgb)
-        with torch_beside(self.engine):
+        with one_pool(self.engine):
             return self._look(frame)
 
     def _look(self, frame: PreparedFrame[Any]) -> Segmentation:
@@ -210,7 +210,7 @@ class Tracker:
             return (Update.FROZEN,) * len(self.classes)
         if lesson.undone:
             return (Update.ROLLED_BACK,) * len(self.classes)
-        with torch_beside(self.engine):
+        with one_pool(self.engine):
             return self.way.learn(self.engine, lesson.sure, self._frame - 1)
 
     def _sound_answer(self, frame: PreparedFrame[Any]) -> tuple[Finished, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +24,7 @@ from models.reference_learner import ReferenceLearner
 from models.references import ALIKE, RING, SHARE, Recent, References
 from models.tracker import Tracker
 from models.types import ClassSpec, Update
+from tests.recording import demo_frames
 from tests.test_tracker import clip_frames
 
 CPU = torch.device("cpu")
@@ -214,3 +216,16 @@ def test_classes_keep_their_order(weights: LoadedWeights) -> None:
     ids = np.array([0, *(spec.class_id for spec in profile.classes)])
     others = np.array([0, *range(50, 54)])
     assert np.array_equal(np.searchsorted(ids, plain), np.searchsorted(others, other))
+
+
+@pytest.mark.alone
+def test_no_thread_goes_on_spinning_after_a_step() -> None:
+    """The next frame and the encoder need the cores; numpy's pool held one for 60 ms."""
+    tracker = Tracker.open("phantom", engine="onnx")
+    spinning = []
+    for image in demo_frames(101, 30):
+        tracker.look(image)
+        before = time.process_time()
+        time.sleep(0.05)
+        spinning.append(time.process_time() - before)
+    assert float(np.percentile(spinning, 95)) < 0.01

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
+from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
 from models.backbone import DecodedMasks, ImageFeatures
@@ -85,18 +87,25 @@ class Engine(Protocol):
 
 
 @contextlib.contextmanager
-def torch_beside(engine: Engine) -> Iterator[None]:
-    """What torch does between the functions is small: on one thread beside an engine's own.
+def one_pool(engine: Engine) -> Iterator[None]:
+    """What torch and numpy do between the functions is small: on one thread beside an engine's own.
 
-    With two pools on the same cores each waits for threads that the other keeps awake: a step took
-    51 ms so, and takes 42 with torch on one thread (docs/engines.md).
+    With several pools on the same cores each waits for threads that another keeps awake: with
+    torch's two a step took 51 ms and 42 with one; numpy's second went on spinning for 20 to 40 ms
+    after a small product, and the next frame's graphs had one core of two (docs/engines.md).
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1 if engine.own_threads else before)
     try:
-        yield
+        with _numpys_pools().limit(limits=1):
+            yield
     finally:
         torch.set_num_threads(before)
+
+
+@functools.cache
+def _numpys_pools() -> Any:
+    return ThreadpoolController().select(user_api="blas")
 
 
 @dataclass(frozen=True)
