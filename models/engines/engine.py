@@ -91,7 +91,7 @@ def one_pool(engine: Engine) -> Iterator[None]:
     """What torch and numpy do between the functions is small: on one thread beside an engine's own.
 
     With several pools on the same cores each waits for threads that another keeps awake: with
-    torch's two a step took 51 ms and 42 with one; numpy's second went on spinning for 20 to 40 ms
+    torch's two a step took 51 ms and 42 with one; numpy's second went on spinning for up to 60 ms
     after a small product, and the next frame's graphs had one core of two (docs/engines.md).
     """
     before = torch.get_num_threads()
