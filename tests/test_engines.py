@@ -7,18 +7,20 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from benchmarks.parity import measure_parity
 from models.cache import forget_unused, writable
 from models.checkpoint import LoadedWeights
 from models.engines import onnx_files as onnx_module
-from models.engines.engine import EngineChoice, open_engine
+from models.engines.engine import EngineChoice, one_pool, open_engine
 from models.engines.export import export_weights, random_weights
 from models.engines.onnx_files import FOLDERS, file_names, onnx_files
 from models.engines.openvino_engine import OpenVinoEngine
@@ -258,3 +260,23 @@ def test_looking_then_learning_is_a_step(weights: LoadedWeights, instances: bool
         assert set(halves.learn()) == {Update.FROZEN}, "one frame teaches once"
         learnt += [one.update for one in expected.results]
     assert Update.ACCEPTED in learnt or Update.ROLLED_BACK in learnt
+
+
+def test_numpy_stays_on_one_thread_until_the_last_step_has_ended(weights: LoadedWeights) -> None:
+    """A frame is prepared in one thread while another is answered; the first to end is not all."""
+
+    def threads() -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    engine = weights.model.backbone
+    with threadpool_limits(limits=2, user_api="blas"):
+        before = threads()
+        first, second = ExitStack(), ExitStack()
+        first.enter_context(one_pool(engine))
+        second.enter_context(one_pool(engine))
+        first.close()
+        between = threads()
+        second.close()
+        after = threads()
+    assert between == {1}
+    assert before == after == {2}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -97,10 +98,33 @@ def one_pool(engine: Engine) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1 if engine.own_threads else before)
     try:
-        with _numpys_pools().limit(limits=1):
+        with _NUMPY_ON_ONE_THREAD:
             yield
     finally:
         torch.set_num_threads(before)
+
+
+class _NumpyOnOneThread:
+    """Counted: its pools are the process's, and a frame is prepared while another is answered."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._limit = contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._limit.enter_context(_numpys_pools().limit(limits=1))
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._limit.close()
+
+
+_NUMPY_ON_ONE_THREAD = _NumpyOnOneThread()
 
 
 @functools.cache
