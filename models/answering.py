@@ -25,11 +25,13 @@ class Answer:
 
     mask_logits: (C, 1, 4h, 4w); object_logit: (C,) positive where the class is in the frame
     raw: (C,) confidence before calibration
+    evidence: what a lesson would take from the frame, beside its masks; None: nothing
     """
 
     mask_logits: Tensor
     object_logit: Tensor
     raw: Tensor
+    evidence: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -107,15 +107,13 @@ class ByRows(Answering[Described]):
         if self._namer is not None and ahead.parted is not None:
             decoded, raw = self._namer.name(ahead.parted, decoded)
         self._seen = Pass(features, ahead.described, decoded)
-        return Answer(decoded.mask_logits, decoded.object_logit, raw)
+        return Answer(decoded.mask_logits, decoded.object_logit, raw, ahead.described)
 
     def learn(self, engine: Engine, sure: list[bool], number: int) -> tuple[Update, ...]:
         """See Answering. In instalments that may be a stage of an earlier frame's lesson."""
         seen = self._seen
         assert seen is not None
-        finite = not any(sure) or bool(torch.isfinite(seen.described.sum()))
-        wanting = sure if finite else [False] * len(sure)
-        return self.updates.learn(engine, seen, wanting, number)
+        return self.updates.learn(engine, seen, sure, number)
 
     def drop(self) -> None:
         """See Answering."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from models.answering import Answer
-from models.on_device import class_map_on_device, read
+from models.on_device import decided_on_device, enlarged_on_device, read, shares_on_device
 from models.preprocess import MAX_MAP_SIDE, class_map
 from models.profile import Calibration
 from models.types import UInt8Array
@@ -24,12 +25,14 @@ class Finished:
     """One frame's answer, off the device.
 
     class_map: (H, W) uint8; present: (C,) bool; confidence, area: (C,) 0 to 1
+    learnable: what a lesson would take from the frame is numbers
     """
 
     class_map: UInt8Array
     present: list[bool]
     confidence: list[float]
     area: list[float]
+    learnable: bool
 
 
 def finish(
@@ -54,7 +57,8 @@ def finish(
     logits = answer.mask_logits[rows, 0].float().numpy()
     classes = class_map(logits, [class_ids[row] for row in rows], shape)
     area = [int(np.count_nonzero(classes == one)) / classes.size for one in class_ids]
-    return Finished(classes, present.tolist(), confidence.tolist(), area)
+    learnable = math.isfinite(float(_evidence(answer).sum()))
+    return Finished(classes, present.tolist(), confidence.tolist(), area, learnable)
 
 
 def _on_device(
@@ -66,19 +70,24 @@ def _on_device(
 ) -> Finished | None:
     """All of it there, and waited for once."""
     logits = answer.mask_logits[:, 0].float()
-    sound = torch.isfinite(logits).all() & torch.isfinite(answer.raw).all()
     ids = _on(tuple(class_ids), logits.device)
     shown = torch.where(present[:, None, None], logits, -1.0)
-    classes = class_map_on_device(shown, ids, shape, MAX_MAP_SIDE)
-    area = (classes[None] == ids[:, None, None]).sum(dim=(1, 2)) / classes.numel()
-    said = torch.cat([sound[None].float(), present.float(), confidence.float(), area])
-    numbers, found = read(said, classes)
-    first, *each = numbers.tolist()
-    if not first:
+    decided = decided_on_device(shown, ids, shape, MAX_MAP_SIDE)
+    area = shares_on_device(decided, ids, shape)
+    # A sum is a number only if everything in it is.
+    sums = torch.stack([logits.sum() + answer.raw.sum(), _evidence(answer).sum()])
+    said = torch.cat([sums, present.float(), confidence.float(), area])
+    numbers, found = read(said, enlarged_on_device(decided, shape))
+    sound, taken, *each = numbers.tolist()
+    if not math.isfinite(sound):
         return None
     rows = len(class_ids)
-    there = [one > 0 for one in each[:rows]]
-    return Finished(found.numpy(), there, each[rows : 2 * rows], each[2 * rows :])
+    there, sure, shares = [one > 0 for one in each[:rows]], each[rows : 2 * rows], each[2 * rows :]
+    return Finished(found.numpy(), there, sure, shares, math.isfinite(taken))
+
+
+def _evidence(answer: Answer) -> Tensor:
+    return answer.raw if answer.evidence is None else answer.evidence
 
 
 @functools.lru_cache(maxsize=KEPT_IDS)

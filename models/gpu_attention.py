@@ -1,8 +1,9 @@
 """Attention of a frame to what is remembered on a GPU, in bf16, as operators that torch compiles.
 
 A full bank needs no mask, and cuDNN's kernel takes values narrower than keys: on an H200 it reaches
-three quarters of a large product's rate (docs/engines.md). A bank that is still partly empty needs
-a mask, for which torch has no kernel at that speed: `attention_kernel.py` is ours.
+three quarters of a large product's rate (docs/engines.md), if there are queries for all of the GPU.
+For few of them, and for a bank that is still partly empty and so needs a mask, torch has no kernel
+at that speed: `attention_kernel.py` is ours.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ ORDER = [
     SDPBackend.EFFICIENT_ATTENTION,
     SDPBackend.MATH,
 ]
+BLOCK, FEW_BLOCKS = 128, 64  # queries in a block of cuDNN's; fewer leave half of a GPU idle
 
 
 def attend_on_gpu(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
@@ -29,10 +31,11 @@ def attend_on_gpu(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None
     half, rows, kind = torch.bfloat16, len(key), value.dtype
     query = query.expand(rows, -1, -1)  # one frame for all rows
     query, key, value = (one.to(half).contiguous() for one in (query, key, value))
-    if bias is None:
+    few = query.is_cuda and rows * -(-query.shape[1] // BLOCK) < FEW_BLOCKS
+    if bias is None and not few:
         found: Tensor = attend_all(query, key, value)
     else:
-        found = attend_some(query, key, value, bias.float().contiguous())
+        found = attend_some(query, key, value, bias if bias is None else bias.float().contiguous())
     return found.to(kind)
 
 
@@ -45,8 +48,8 @@ def attend_all(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 @library.custom_op("trocar::attend_some", mutates_args=())
-def attend_some(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-    """To keys whose bias, (C, 1, N), is 0; not to those where it is minus infinity."""
+def attend_some(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+    """To keys whose bias, (C, 1, N), is 0; not to those where it is minus infinity. None: all"""
     from models.attention_kernel import attend
 
     return attend(query, key, value, bias)
@@ -58,5 +61,5 @@ def _all_like(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 @attend_some.register_fake
-def _some_like(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+def _some_like(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
     return query.new_empty(*query.shape[:2], value.shape[2])

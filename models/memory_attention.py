@@ -226,7 +226,7 @@ class _Turn:
         swapped: Tensor = projected.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
         sign = torch.arange(projected.shape[-1], device=projected.device) % 2 * 2 - 1
         turned: Tensor = projected * self.cos + swapped * (self.sin * sign)
-        return turned
+        return turned.to(projected.dtype)
 
 
 def _crossed(value: Tensor) -> Tensor:
@@ -237,7 +237,7 @@ def _crossed(value: Tensor) -> Tensor:
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
     """One-head attention. query: (C, n, D); key: (C, N, D); value: (C, N, V) -> (C, n, V)"""
-    if query.is_cuda:  # fused there; for export and on the processor plain products are as quick
+    if query.is_cuda and query.dtype == torch.bfloat16:  # elsewhere plain products are as quick
         return attend_on_gpu(query, key, value, bias)
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(1, 2)
     if bias is not None:

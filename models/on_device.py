@@ -7,6 +7,7 @@ resized on the processor and named there costs as much as the network does on a 
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -31,6 +32,10 @@ def squeezed(picture: Tensor, size: int) -> Tensor:
     """
     height, width = picture.shape[:2]
     shrinks = height >= size and width >= size
+    if shrinks and picture.is_cuda:
+        from models.picture_kernel import shrunk
+
+        return shrunk(picture, *(_taps(side, size, picture.device) for side in (height, width)))
     square = _averaged(picture, size) if shrinks else _enlarged(picture, size)
     return square.permute(2, 0, 1)[None].contiguous()
 
@@ -38,12 +43,12 @@ def squeezed(picture: Tensor, size: int) -> Tensor:
 def _averaged(picture: Tensor, size: int) -> Tensor:
     """By area. (H, W, 3) uint8 -> (size, size, 3) float"""
     down, across = (_taps(side, size, picture.device) for side in picture.shape[:2])
-    (place, weight), *others = down
-    rows = picture[place] * weight[:, None, None]
+    (place, weight), *others = zip(down.place, down.weight, strict=True)
+    rows: Tensor = picture[place] * weight[:, None, None]
     for place, weight in others:
         rows.addcmul_(picture[place], weight[:, None, None])
-    (place, weight), *others = across
-    both = rows[:, place] * weight[:, None]
+    (place, weight), *others = zip(across.place, across.weight, strict=True)
+    both: Tensor = rows[:, place] * weight[:, None]
     for place, weight in others:
         both.addcmul_(rows[:, place], weight[:, None])
     return both.round()
@@ -52,32 +57,47 @@ def _averaged(picture: Tensor, size: int) -> Tensor:
 def _enlarged(picture: Tensor, size: int) -> Tensor:
     """Linearly, in OpenCV's fixed point of eleven bits. (H, W, 3) uint8 -> (size, size, 3) float"""
     down, across = (_neighbours(side, size, picture.device) for side in picture.shape[:2])
-    left, right = (picture[:, place].int() * weight[:, None] for place, weight in across)
+    each = zip(across.place, across.weight, strict=True)
+    left, right = (picture[:, place].int() * weight[:, None] for place, weight in each)
     rows = (left + right) >> 4
-    above, below = ((rows[place] * weight[:, None, None]) >> 16 for place, weight in down)
-    return ((above + below + 2) >> 2).float()
+    each = zip(down.place, down.weight, strict=True)
+    above, below = ((rows[place] * weight[:, None, None]) >> 16 for place, weight in each)
+    square: Tensor = ((above + below + 2) >> 2).float()
+    return square
 
 
-def class_map_on_device(
+def decided_on_device(
     mask_logits: Tensor, class_ids: Tensor, shape: tuple[int, int], most: int
 ) -> Tensor:
-    """The winning class of each pixel, 0 where no logit is positive; as `class_map`.
+    """The winning class of each pixel, 0 where no logit is positive; as `class_map` decides.
 
     mask_logits: (C, h, w); class_ids: (C,) uint8; shape: (H, W) of the picture
-    most: a larger side than this is enlarged from a map with such a side; returns (H, W) uint8
+    most: the longest side of the map; returns uint8, of the picture's shape or smaller
     """
     scale = min(1.0, most / max(shape))
-    height, width = (max(1, round(side * scale)) for side in shape)
-    large = F.interpolate(mask_logits[None], (height, width), mode="bilinear")[0]
-    best, row = large.max(dim=0)
-    ids = class_ids[row] * (best > 0)
-    if (height, width) == shape:
-        return ids
+    size = [max(1, round(side * scale)) for side in shape]
+    best, row = F.interpolate(mask_logits[None], size, mode="bilinear")[0].max(dim=0)
+    winner: Tensor = class_ids[row] * (best > 0)
+    return winner
+
+
+def enlarged_on_device(decided: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Each pixel of the picture takes the nearest one. decided: by `decided_on_device`"""
+    for axis, side in enumerate(shape):
+        if decided.shape[axis] != side:
+            repeated = _repeated(side, decided.shape[axis], decided.device)
+            decided = decided.index_select(axis, repeated.place)
+    return decided
+
+
+def shares_on_device(decided: Tensor, class_ids: Tensor, shape: tuple[int, int]) -> Tensor:
+    """The share of the picture's pixels that each class has once it is enlarged, (C,)."""
     down, across = (
-        torch.arange(side, device=ids.device) * small // side
-        for side, small in zip(shape, (height, width), strict=True)
+        _repeated(side, small, decided.device).times
+        for side, small in zip(shape, decided.shape, strict=True)
     )
-    return ids[down[:, None], across]
+    own = (decided == class_ids[:, None, None]).float()
+    return (own @ across) @ down / (shape[0] * shape[1])
 
 
 def read(*tensors: Tensor) -> list[Tensor]:
@@ -88,29 +108,52 @@ def read(*tensors: Tensor) -> list[Tensor]:
     return copies
 
 
-_Tap = tuple[Tensor, Tensor]  # (size,) long, which old pixel each new one takes; (size,) how much
+@dataclass(frozen=True)
+class Taps:
+    """What new pixels take of old ones, T each. place: (T, size) long; weight: (T, size)"""
+
+    place: Tensor
+    weight: Tensor
+
+    def on(self, device: torch.device) -> Taps:
+        """The same there."""
+        return Taps(self.place.to(device), self.weight.to(device))
 
 
 @functools.lru_cache(maxsize=KEPT_SIZES)
-def _taps(length: int, size: int, device: torch.device) -> tuple[_Tap, ...]:
-    """What new pixels take of the old ones that they cover: the first of each, the second, ..."""
+def _taps(length: int, size: int, device: torch.device) -> Taps:
+    """Those that they cover, by the share that they cover."""
     scale = length / size
     new, old = torch.arange(size)[:, None].double(), torch.arange(length)[None].double()
     end = torch.minimum((new + 1) * scale, old + 1)
     weights = (end - torch.maximum(new * scale, old)).clamp_min(0) / scale
     count = int((weights > 0).sum(dim=1).max())
     share, place = weights.topk(count, dim=1)
-    each = zip(place.T.contiguous(), share.T.float().contiguous(), strict=True)
-    return tuple((one.to(device), weight.to(device)) for one, weight in each)
+    return Taps(place.T.contiguous(), share.T.float().contiguous()).on(device)
 
 
 @functools.lru_cache(maxsize=KEPT_SIZES)
-def _neighbours(length: int, size: int, device: torch.device) -> tuple[_Tap, _Tap]:
-    """The two old pixels around each new one's centre, those at the edge repeated; in 2048ths."""
+def _neighbours(length: int, size: int, device: torch.device) -> Taps:
+    """The two around each new one's centre, those at the edge repeated; in 2048ths, whole ones."""
     place = ((torch.arange(size).double() + 0.5) * length / size - 0.5).clamp(0, length - 1)
     first = place.floor().long()
     second = (first + 1).clamp_max(length - 1)
     share = (place - first).float()
-    weights = ((one * 2048).round().int() for one in (1 - share, share))
-    one, other = zip((first, second), weights, strict=True)
-    return (one[0].to(device), one[1].to(device)), (other[0].to(device), other[1].to(device))
+    weight = torch.stack([1 - share, share])
+    return Taps(torch.stack([first, second]), (weight * 2048).round().int()).on(device)
+
+
+@dataclass(frozen=True)
+class _Repeated:
+    """place: (side,) long, which small pixel each takes; times: (small,) float, how often each"""
+
+    place: Tensor
+    times: Tensor
+
+
+@functools.lru_cache(maxsize=KEPT_SIZES)
+def _repeated(side: int, small: int, device: torch.device) -> _Repeated:
+    with torch.inference_mode(False):
+        place = torch.arange(side) * small // side
+        times = torch.bincount(place, minlength=small).float()
+        return _Repeated(place.to(device), times.to(device))

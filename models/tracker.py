@@ -192,7 +192,9 @@ class Tracker:
         started = time.perf_counter()
         found, undone = self._sound_answer(frame)
         pairs = zip(found.present, found.confidence, strict=True)
-        sure = [there and confidence >= self._gamma for there, confidence in pairs]
+        sure = [
+            found.learnable and there and confidence >= self._gamma for there, confidence in pairs
+        ]
         self._lesson = Lesson(sure, undone)
         results = self._results(found)
         self._frame += 1

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import library
 
 import models.engines.cuda_graph as cuda_graph
+from models.answering import Answer
 from models.checkpoint import LoadedWeights
 from models.engines.cuda_graph import Captured
 from models.engines.engine import EngineChoice
@@ -25,7 +26,13 @@ from models.gpu_attention import attend_all, attend_on_gpu
 from models.memory_attention import BankTensors, _Turn
 from models.memory_bank import BankShape, MemoryBank
 from models.ofl_sam2 import Entries
-from models.on_device import class_map_on_device, page_locked, squeezed
+from models.on_device import (
+    decided_on_device,
+    enlarged_on_device,
+    page_locked,
+    shares_on_device,
+    squeezed,
+)
 from models.parts import Parts
 from models.phantom import DEMO_SEED, Procedure
 from models.placement import module_on, placed, tensors_in
@@ -91,6 +98,29 @@ def test_what_is_not_a_number_is_seen_on_the_device_too(
     assert (found.class_map == expected).mean() > 0.999
 
 
+@pytest.mark.parametrize("engine", ["torch", "cuda_graph"])
+def test_a_frame_whose_description_is_not_a_number_teaches_nothing(
+    weights: LoadedWeights,
+    engine: str,
+    recording: None,
+    one_thread: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parts = Parts(gamma=0.0, instances=False)
+    tracker = Tracker(weights, load_profile("phantom"), parts, EngineChoice(engine))
+    image, answer = demo_frames(101, 1)[0], tracker.way.answer
+
+    def spoilt(*given: Any) -> Answer:
+        return replace(answer(*given), evidence=torch.tensor([1.0, float("nan")]))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tracker.way, "answer", spoilt)
+        results = tracker.step(image).results
+    assert any(one.present for one in results), "its masks are shown"
+    assert {one.update for one in results} == {Update.REFUSED}
+    assert Update.ACCEPTED in [one.update for one in tracker.step(image).results]
+
+
 @pytest.mark.parametrize(
     ("height", "width", "size"),
     [(1080, 1920, 512), (480, 640, 256), (200, 300, 256), (90, 400, 96)],
@@ -111,10 +141,14 @@ def test_classes_drawn_on_the_device_are_opencvs(shape: tuple[int, int]) -> None
     coarse = torch.randn(1, 4, 16, 16, generator=generator) - 0.3
     logits = F.interpolate(coarse, 64, mode="bicubic")[0]
     ids = [3, 7, 9, 200]
-    found = class_map_on_device(logits, torch.tensor(ids, dtype=torch.uint8), shape, MAX_MAP_SIDE)
+    wanted = torch.tensor(ids, dtype=torch.uint8)
+    decided = decided_on_device(logits, wanted, shape, MAX_MAP_SIDE)
+    found = enlarged_on_device(decided, shape)
     expected = class_map(logits.numpy(), ids, shape)
     assert (found.numpy() == expected).mean() > 0.9999
     assert set(np.unique(expected)) == {0, *ids}
+    shares = [float((found == one).float().mean()) for one in ids]
+    assert shares_on_device(decided, wanted, shape).tolist() == pytest.approx(shares, abs=1e-6)
 
 
 def test_attention_on_a_gpu_takes_one_frame_for_all_rows() -> None:
@@ -128,16 +162,27 @@ def test_attention_on_a_gpu_takes_one_frame_for_all_rows() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_the_kernel_passes_over_empty_places() -> None:
+@pytest.mark.parametrize("queries", [200, 10_000], ids=["keys in shares", "all keys at once"])
+@pytest.mark.parametrize("masked", [True, False])
+def test_the_kernel_passes_over_empty_places(queries: int, masked: bool) -> None:
     query, key, value = (
-        torch.randn(2, n, d, device="cuda") for n, d in ((200, 128), (330, 128), (330, 64))
+        torch.randn(2, n, d, device="cuda") for n, d in ((queries, 128), (330, 128), (330, 64))
     )
     bias = torch.zeros(2, 1, 330, device="cuda")
-    bias[0, 0, :100], bias[1, 0, 50:90] = float("-inf"), float("-inf")
+    if masked:
+        bias[0, 0, :100], bias[1, 0, 50:90] = float("-inf"), float("-inf")
     halves = [one.bfloat16().float() for one in (query, key, value)]
-    expected = F.scaled_dot_product_attention(*halves, bias.expand(2, 200, 330))
-    found = attend_on_gpu(query, key, value, bias)
+    expected = F.scaled_dot_product_attention(*halves, bias.expand(2, queries, 330))
+    found = attend_on_gpu(query, key, value, bias if masked else None)
     torch.testing.assert_close(found.float(), expected, atol=1e-2, rtol=1e-2)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_kernel_that_shrinks_a_picture_is_opencvs() -> None:
+    image = Procedure(DEMO_SEED).clip(30, size=(480, 640)).render(0.0).image_rgb
+    found = squeezed(page_locked(image).to("cuda"), 256)[0].permute(1, 2, 0).cpu().numpy()
+    np.testing.assert_allclose(found, resize_image(image, 256), atol=1)
 
 
 def test_turning_what_is_projected_is_projecting_and_turning() -> None:

@@ -4,9 +4,9 @@ At these sizes eager torch spends most of a step launching kernels; a replayed g
 A step is two of them: a picture's features, and everything from there to the masks (`recorded`),
 with no wait in between. Shapes are static and addresses fixed: inputs are copied into the graph's
 own buffers. Products are in bf16, normalisation and softmax in float32 (autocast), as SAM2 runs;
-the embedded backbone, which is small, multiplies in TF32, but for its attention to memories.
-torch.compile fuses what is between the products, in the functions whose time that halves. The
-stream's state lives on the GPU beside it (Engine.device).
+the embedded backbone, which is too small to gain by that, is in float32 throughout. torch.compile
+fuses what is between the products, in the functions whose time that halves. The stream's state
+lives on the GPU beside it (Engine.device).
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class CudaGraphEngine(GpuFunctions):
         super().__init__(shape.backbone, shape.rows, torch.device("cuda"))
         _let_many_compile()
         model = copy.deepcopy(weights.model).to(self.device)
-        fine = shape.backbone.name in FINE
-        if not fine:
+        self._fine = shape.backbone.name in FINE
+        if not self._fine:
             half_weights(model)
         found = graphs_anew(model, shape)
         found[FULL] = graph_of_full(model.backbone, found["attend_memory"])
@@ -83,8 +83,8 @@ class CudaGraphEngine(GpuFunctions):
             counts = range(1, shape.rows + 1) if any_rows(name) else (shape.rows,)
             for count in counts:
                 example = (_cut(*each, shape.rows, count) for each in graph.inputs.items())
-                if fine:
-                    function = _in_tf32(graph.module.eval().to(self.device))
+                if self._fine:
+                    function = _multiplied(graph.module.eval().to(self.device), tf32=False)
                 else:
                     function = _function(graph, self.device, compiled=name in COMPILED)
                 self._captured[name, count] = Captured(function, *example, device=self.device)
@@ -96,8 +96,10 @@ class CudaGraphEngine(GpuFunctions):
         return self._run(name, len(bank.memory), features[:1], *rows)[0]
 
     def compiled(self, function: nn.Module, *example: Tensor) -> Function:
-        """See Engine; captured, float32 in and out, products in TF32."""
-        run = _in_tf32(function.eval().to(self.device))
+        """See Engine; captured, float32 in and out, products in TF32 beside those in bf16."""
+        run: Callable[..., Any] = function.eval().to(self.device)
+        run = run if self._fine else torch.compile(run, dynamic=False)
+        run = _multiplied(run, tf32=not self._fine)
         return Captured(run, *example, device=self.device)
 
     def recorded(self, step: Step[Found], *example: Any) -> Step[Found]:
@@ -162,10 +164,12 @@ def _function(
     return torch.compile(function, dynamic=False) if compiled else function
 
 
-def _in_tf32(module: nn.Module) -> Callable[..., tuple[Tensor, ...]]:
+def _multiplied(run: Callable[..., Any], *, tf32: bool) -> Callable[..., tuple[Tensor, ...]]:
+    """Products of float32 in TF32 or in float32 itself."""
+
     def function(*inputs: Tensor) -> tuple[Tensor, ...]:
-        with _tf32():
-            found = module(*inputs)
+        with _products(tf32):
+            found = run(*inputs)
         return found if isinstance(found, tuple) else (found,)
 
     return function
@@ -198,13 +202,16 @@ def _let_many_compile() -> None:
 
 
 @contextlib.contextmanager
-def _tf32() -> Iterator[None]:
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = True
+def _products(tf32: bool) -> Iterator[None]:
+    kinds: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [one.allow_tf32 for one in kinds]
+    for one in kinds:
+        one.allow_tf32 = tf32
     try:
         yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
+        for one, allowed in zip(kinds, before, strict=True):
+            one.allow_tf32 = allowed
 
 
 def _cut(name: str, value: Tensor, rows: int, count: int) -> Tensor:
