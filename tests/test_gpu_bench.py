@@ -94,7 +94,10 @@ def test_the_gpu_table_has_stages_floors_peers_and_parity(
                 "times_the_predictor": {"cuda_graph": {"eager": {"median": 6.0}}},
             }
         },
-        "parity": {"cuda_graph": {"by rows": {"mean_iou": 0.99}}},
+        "parity": {
+            "cuda_graph": {"by rows": {"mean_iou": 0.99}},
+            "tensorrt": {"missing": "no tensorrt"},
+        },
     }
     written = content | {"kind": "gpu", "note": "", "settings": {}, "environment": environment()}
     (tmp_path / "gpu.json").write_text(json.dumps(written))
