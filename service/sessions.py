@@ -44,7 +44,8 @@ class Sessions:
         open_segmenter: OpenSegmenter | None = None,
         times: ModelTimes | None = None,
     ) -> None:
-        self.settings, self._opener, self._times = settings, open_segmenter, times
+        self.settings, self._opener = settings, open_segmenter
+        self._times = times or ModelTimes.of(settings.engine)
         self._policy = SourcePolicy(settings.media, settings.local_sources, settings.devices)
         self._running: dict[str, LiveSession] = {}
         self._opening: dict[str, Session] = {}

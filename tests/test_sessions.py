@@ -12,7 +12,10 @@ from fastapi import FastAPI
 from models.tracker import Tracker
 from service.admission import Pace, why_refused
 from service.app import create_app
+from service.errors import BusyError
 from service.learner_history import SAMPLES, LearnerHistory
+from service.model_process import ModelTimes
+from service.sessions import Sessions
 from service.settings import Settings
 from service.warm_tracker import open_warm_tracker
 from tests.asking import ask
@@ -27,6 +30,22 @@ def app_with(script: dict[str, object] | None = None, **settings: object) -> Fas
     opener = functools.partial(FakeTracker, **(script or {}))  # type: ignore[arg-type]
     asked = Settings(**{"source": URL, "capacity": 64.0, **settings})  # type: ignore[arg-type]
     return create_app(asked, open_segmenter=opener, times=TIMES)
+
+
+@pytest.mark.parametrize(("engine", "least_s"), [("auto", 60), ("cuda_graph", 600)])
+async def test_an_engine_that_compiles_has_minutes_for_its_first_start(
+    monkeypatch: pytest.MonkeyPatch, engine: str, least_s: float
+) -> None:
+    given: list[ModelTimes] = []
+
+    def stillborn(_: object, times: ModelTimes) -> None:
+        given.append(times)
+        raise BusyError("enough is known")
+
+    monkeypatch.setattr("service.sessions.ModelProcess", stillborn)
+    with pytest.raises(BusyError):
+        await Sessions(Settings(source=URL, engine=engine)).open_main()
+    assert least_s <= given[0].start_s < 10 * least_s
 
 
 async def test_a_session_is_opened_listed_watched_and_closed() -> None:

@@ -21,6 +21,7 @@ from typing import Any, Generic
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from models.checkpoint import LoadedWeights
 from models.engines.engine import Found, Function, Step
@@ -77,17 +78,20 @@ class CudaGraphEngine(GpuFunctions):
         found = graphs_anew(model, shape)
         found[FULL] = graph_of_full(model.backbone, found["attend_memory"])
         self._captured: dict[tuple[str, int], Captured[tuple[Tensor, ...]]] = {}
-        for name, graph in found.items():
-            if not rows and name not in WITHOUT_ROWS:
-                continue
-            counts = range(1, shape.rows + 1) if any_rows(name) else (shape.rows,)
-            for count in counts:
-                example = (_cut(*each, shape.rows, count) for each in graph.inputs.items())
-                if self._fine:
-                    function = _multiplied(graph.module.eval().to(self.device), tf32=False)
-                else:
-                    function = _function(graph, self.device, compiled=name in COMPILED)
-                self._captured[name, count] = Captured(function, *example, device=self.device)
+        wanted = [
+            (name, count)
+            for name in found
+            if rows or name in WITHOUT_ROWS
+            for count in (range(1, shape.rows + 1) if any_rows(name) else (shape.rows,))
+        ]
+        for name, count in tqdm(wanted, desc="compiling", unit="graph", leave=False, disable=None):
+            graph = found[name]
+            example = (_cut(*each, shape.rows, count) for each in graph.inputs.items())
+            if self._fine:
+                function = _multiplied(graph.module.eval().to(self.device), tf32=False)
+            else:
+                function = _function(graph, self.device, compiled=name in COMPILED)
+            self._captured[name, count] = Captured(function, *example, device=self.device)
 
     def attend_memory(self, features: Tensor, bank: BankTensors) -> Tensor:
         """See Backbone.attend_memory; a bank of K + R entries for all rows."""
