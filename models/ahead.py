@@ -12,8 +12,9 @@ from torch import Tensor
 from models.answering import Answering
 from models.backbone import Backbone
 from models.engines.engine import Engine
-from models.on_device import page_locked, squeezed
+from models.on_device import page_locked
 from models.preprocess import to_input
+from models.squeeze import Squeeze, squeeze_for
 from models.types import UInt8Array
 
 KEPT_SIZES = 2  # of pictures, for which a step is recorded; a stream has one
@@ -36,7 +37,7 @@ class Ahead:
             return self._of_input(engine, way, to_input(image_rgb, engine.config.image_size))
         picture = page_locked(image_rgb).to(engine.device, non_blocking=True)
         if engine is not self._engine:
-            return self._of_picture(engine, way, picture)
+            return self._of_picture(engine, way, self._squeeze(picture), picture)
         return self._for_size(way, picture)(picture)
 
     def _for_size(self, way: Answering[Any], picture: Tensor) -> Callable[..., Any]:
@@ -44,14 +45,21 @@ class Ahead:
         with self._alone:
             found = self._recorded.get(picture.shape)
             if found is None:
-                step = functools.partial(self._of_picture, self._engine, way)
+                squeeze = self._squeeze(picture)
+                step = functools.partial(self._of_picture, self._engine, way, squeeze)
                 found = self._engine.recorded(step, picture)
                 others = list(self._recorded.items())[1 - KEPT_SIZES :]
                 self._recorded = {**dict(others), picture.shape: found}
             return found
 
-    def _of_picture(self, engine: Engine, way: Answering[Any], picture: Tensor) -> Any:
-        return self._of_input(engine, way, squeezed(picture, engine.config.image_size))
+    def _squeeze(self, picture: Tensor) -> Squeeze:
+        height, width = picture.shape[:2]
+        return squeeze_for((height, width), self._engine.config.image_size, picture.device)
+
+    def _of_picture(
+        self, engine: Engine, way: Answering[Any], squeeze: Squeeze, picture: Tensor
+    ) -> Any:
+        return self._of_input(engine, way, squeeze(picture))
 
     def _of_input(self, engine: Engine, way: Answering[Any], square: Tensor) -> Any:
         return way.prepare(engine, self._backbone.normalize(square))

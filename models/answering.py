@@ -66,7 +66,7 @@ class Answering(ABC, Generic[Ahead]):
     def learn(self, engine: Engine, sure: list[bool], number: int) -> tuple[Update, ...]:
         """Give time to learning, after the frame last answered.
 
-        sure: (C,) whose masks of it are confident; number: of that frame
+        sure: (C,) who may learn from it: their masks are confident; number: of that frame
         """
 
     @abstractmethod

@@ -78,15 +78,16 @@ def _on_device(
     sums = torch.stack([logits.sum() + answer.raw.sum(), _evidence(answer).sum()])
     said = torch.cat([sums, present.float(), confidence.float(), area])
     numbers, found = read(said, enlarged_on_device(decided, shape))
-    sound, taken, *each = numbers.tolist()
+    sound, evidence, *each = numbers.tolist()
     if not math.isfinite(sound):
         return None
     rows = len(class_ids)
     there, sure, shares = [one > 0 for one in each[:rows]], each[rows : 2 * rows], each[2 * rows :]
-    return Finished(found.numpy(), there, sure, shares, math.isfinite(taken))
+    return Finished(found.numpy(), there, sure, shares, math.isfinite(evidence))
 
 
 def _evidence(answer: Answer) -> Tensor:
+    """Where a way has none, what is known to be numbers already."""
     return answer.raw if answer.evidence is None else answer.evidence
 
 

@@ -8,6 +8,10 @@ at that speed: `attention_kernel.py` is ours.
 
 from __future__ import annotations
 
+import functools
+import shutil
+from importlib.util import find_spec
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, library
@@ -21,6 +25,19 @@ ORDER = [
     SDPBackend.MATH,
 ]
 BLOCK, FEW_BLOCKS = 128, 64  # queries in a block of cuDNN's; fewer leave half of a GPU idle
+
+
+COMPILERS = ("cc", "gcc", "clang")  # Triton builds a small launcher for each kernel
+
+
+@functools.cache
+def why_no_kernels() -> str | None:
+    """What our kernels need and is not here; None: nothing."""
+    if find_spec("triton") is None:
+        return "expected the package triton, it is not installed"
+    if not any(map(shutil.which, COMPILERS)):
+        return f"expected a C compiler ({', '.join(COMPILERS)}), found none"
+    return None
 
 
 def attend_on_gpu(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:

@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from models.on_device import Taps
+    from models.squeeze import Taps
 
 BLOCK = 128
 CHANNELS = 3

@@ -25,7 +25,7 @@ class Pass:
 class Lesson:
     """A frame that has been answered and not yet learnt from.
 
-    sure: (C,) whose masks are confident
+    sure: (C,) whose masks are confident, in a frame that can be learnt from
     undone: before it the state was rolled back, see Tracker
     """
 

@@ -31,13 +31,13 @@ from models.on_device import (
     enlarged_on_device,
     page_locked,
     shares_on_device,
-    squeezed,
 )
 from models.parts import Parts
 from models.phantom import DEMO_SEED, Procedure
 from models.placement import module_on, placed, tensors_in
 from models.preprocess import MAX_MAP_SIDE, class_map, resize_image
 from models.profile import load_profile
+from models.squeeze import squeeze_for
 from models.tracker import Tracker
 from models.types import Update
 from tests.recording import CPU, Recording, demo_frames, stand_in
@@ -129,7 +129,8 @@ def test_a_picture_resized_on_the_device_is_opencvs(height: int, width: int, siz
     scene = Procedure(DEMO_SEED).clip(30, size=(height, width))
     image = scene.render(0.0).image_rgb
     image.setflags(write=False)  # as a frame may come
-    found = squeezed(page_locked(image), size)[0].permute(1, 2, 0).numpy()
+    squeeze = squeeze_for((height, width), size, CPU)
+    found = squeeze(page_locked(image))[0].permute(1, 2, 0).numpy()
     off = np.abs(found - resize_image(image, size).astype(np.float32))
     assert off.max() <= 1
     assert off.mean() < 0.005
@@ -162,26 +163,35 @@ def test_attention_on_a_gpu_takes_one_frame_for_all_rows() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("queries", [200, 10_000], ids=["keys in shares", "all keys at once"])
+@pytest.mark.parametrize("queries", [200, 10_000], ids=["keys in parts", "all keys at once"])
+@pytest.mark.parametrize("gathered", [64, 128])
 @pytest.mark.parametrize("masked", [True, False])
-def test_the_kernel_passes_over_empty_places(queries: int, masked: bool) -> None:
+def test_the_kernel_passes_over_empty_places(queries: int, gathered: int, masked: bool) -> None:
+    from models.attention_kernel import attend
+
     query, key, value = (
-        torch.randn(2, n, d, device="cuda") for n, d in ((queries, 128), (330, 128), (330, 64))
+        torch.randn(2, n, d, device="cuda").bfloat16()
+        for n, d in ((queries, 128), (330, 128), (330, gathered))
     )
     bias = torch.zeros(2, 1, 330, device="cuda")
     if masked:
         bias[0, 0, :100], bias[1, 0, 50:90] = float("-inf"), float("-inf")
-    halves = [one.bfloat16().float() for one in (query, key, value)]
-    expected = F.scaled_dot_product_attention(*halves, bias.expand(2, queries, 330))
-    found = attend_on_gpu(query, key, value, bias if masked else None)
+    floats = [one.float() for one in (query, key, value)]
+    expected = F.scaled_dot_product_attention(*floats, bias.expand(2, queries, 330))
+    found = attend(query, key, value, bias if masked else None)
     torch.testing.assert_close(found.float(), expected, atol=1e-2, rtol=1e-2)
+    key[0, 200] = float("nan")
+    spoilt = attend(query, key, value, bias if masked else None)
+    assert spoilt[0].isnan().all(), "what is not a number shows"
+    torch.testing.assert_close(spoilt[1], found[1], rtol=0, atol=0)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_kernel_that_shrinks_a_picture_is_opencvs() -> None:
     image = Procedure(DEMO_SEED).clip(30, size=(480, 640)).render(0.0).image_rgb
-    found = squeezed(page_locked(image).to("cuda"), 256)[0].permute(1, 2, 0).cpu().numpy()
+    picture = page_locked(image).to("cuda")
+    found = squeeze_for((480, 640), 256, picture.device)(picture)[0].permute(1, 2, 0).cpu().numpy()
     np.testing.assert_allclose(found, resize_image(image, 256), atol=1)
 
 

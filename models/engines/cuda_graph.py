@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import shutil
 import threading
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from typing import Any, Generic
 
 import torch
@@ -37,16 +35,17 @@ from models.engines.graphs import (
     graphs_anew,
 )
 from models.errors import EngineError
+from models.gpu_attention import why_no_kernels
 from models.memory_attention import BankTensors
 from models.memory_bank import BankShape
 from models.placement import mapped, tensors_in
 
 WARM_UP = 3  # runs on a side stream before capture, so that libraries have chosen their kernels
-COMPILERS = ("cc", "gcc", "clang")  # Triton builds a small launcher for each kernel
 VARIANTS = 256  # compiled in one process: graphs of all its engines
 COMPILED = ("encode_image", "attend_memory", FULL, "decode_masks", PARTING)
 FINE = ("nano",)  # backbones too small to gain by bf16, which their masks feel (docs/engines.md)
 _MAKING = threading.local()  # .one: is a Captured being made in this thread?
+_ONE_AT_A_TIME = threading.Lock()  # is captured, as some of what it runs sets torch's switches
 _HALF_WEIGHTS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 
@@ -64,11 +63,9 @@ class CudaGraphEngine(GpuFunctions):
         if not torch.cuda.is_bf16_supported():
             name = torch.cuda.get_device_name()
             raise EngineError(f"engine cuda_graph: expected a device with bf16, {name} has none")
-        if find_spec("triton") is None:
-            raise EngineError("engine cuda_graph: expected the package triton, it is not installed")
-        if not any(map(shutil.which, COMPILERS)):
-            names = ", ".join(COMPILERS)
-            raise EngineError(f"engine cuda_graph: expected a C compiler ({names}), found none")
+        missing = why_no_kernels()
+        if missing is not None:
+            raise EngineError(f"engine cuda_graph: {missing}")
         super().__init__(shape.backbone, shape.rows, torch.device("cuda"))
         _let_many_compile()
         model = copy.deepcopy(weights.model).to(self.device)
@@ -88,7 +85,7 @@ class CudaGraphEngine(GpuFunctions):
             graph = found[name]
             example = (_cut(*each, shape.rows, count) for each in graph.inputs.items())
             if self._fine:
-                function = _multiplied(graph.module.eval().to(self.device), tf32=False)
+                function = _with_products(graph.module.eval().to(self.device), tf32=False)
             else:
                 function = _function(graph, self.device, compiled=name in COMPILED)
             self._captured[name, count] = Captured(function, *example, device=self.device)
@@ -100,10 +97,12 @@ class CudaGraphEngine(GpuFunctions):
         return self._run(name, len(bank.memory), features[:1], *rows)[0]
 
     def compiled(self, function: nn.Module, *example: Tensor) -> Function:
-        """See Engine; captured, float32 in and out, products in TF32 beside those in bf16."""
+        """See Engine; captured, float32 in and out. Compiled and with products in TF32, but for a
+        backbone in FINE.
+        """
         run: Callable[..., Any] = function.eval().to(self.device)
         run = run if self._fine else torch.compile(run, dynamic=False)
-        run = _multiplied(run, tf32=not self._fine)
+        run = _with_products(run, tf32=not self._fine)
         return Captured(run, *example, device=self.device)
 
     def recorded(self, step: Step[Found], *example: Any) -> Step[Found]:
@@ -168,11 +167,11 @@ def _function(
     return torch.compile(function, dynamic=False) if compiled else function
 
 
-def _multiplied(run: Callable[..., Any], *, tf32: bool) -> Callable[..., tuple[Tensor, ...]]:
+def _with_products(run: Callable[..., Any], *, tf32: bool) -> Callable[..., tuple[Tensor, ...]]:
     """Products of float32 in TF32 or in float32 itself."""
 
     def function(*inputs: Tensor) -> tuple[Tensor, ...]:
-        with _products(tf32):
+        with _tf32_is(tf32):
             found = run(*inputs)
         return found if isinstance(found, tuple) else (found,)
 
@@ -184,13 +183,14 @@ def _capture(function: Callable[[], Found]) -> tuple[torch.cuda.CUDAGraph, Found
     side.wait_stream(torch.cuda.current_stream())
     _MAKING.one = True
     try:
-        with torch.cuda.stream(side):
-            for _ in range(WARM_UP):
-                function()
-        torch.cuda.current_stream().wait_stream(side)
-        captured = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(captured, capture_error_mode="thread_local"):
-            found = function()
+        with _ONE_AT_A_TIME:
+            with torch.cuda.stream(side):
+                for _ in range(WARM_UP):
+                    function()
+            torch.cuda.current_stream().wait_stream(side)
+            captured = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(captured, capture_error_mode="thread_local"):
+                found = function()
     finally:
         _MAKING.one = False
     return captured, found
@@ -206,16 +206,17 @@ def _let_many_compile() -> None:
 
 
 @contextlib.contextmanager
-def _products(tf32: bool) -> Iterator[None]:
+def _tf32_is(allowed: bool) -> Iterator[None]:
+    """The switches are the process's: what other threads run meanwhile feels them."""
     kinds: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
     before = [one.allow_tf32 for one in kinds]
     for one in kinds:
-        one.allow_tf32 = tf32
+        one.allow_tf32 = allowed
     try:
         yield
     finally:
-        for one, allowed in zip(kinds, before, strict=True):
-            one.allow_tf32 = allowed
+        for one, own in zip(kinds, before, strict=True):
+            one.allow_tf32 = own
 
 
 def _cut(name: str, value: Tensor, rows: int, count: int) -> Tensor:
