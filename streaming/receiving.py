@@ -1,13 +1,16 @@
 """Receives video without waiting: a frame is released by the marker bit of its last packet.
 
 aiortc 1.16 releases a frame when the first packet of the next one comes, a frame interval later,
-and queues without bound what the decoder has not done yet. Both are places that it does not
-document; tests hold what is put there against real streams.
+queues without bound what the decoder has not done yet, and asks once for a keyframe where one is
+needed: if the wish is lost or the keyframe is broken too, the picture may stay broken for good.
+All are places that it does not document; tests hold what is put there against real streams.
 """
 
 from __future__ import annotations
 
 import queue
+import threading
+import time
 from typing import Any
 
 from aiortc import RTCRtpReceiver
@@ -16,6 +19,7 @@ from aiortc.rtp import RtpPacket
 
 CAPACITY = 512  # packets, as aiortc's own
 HELD = 8  # frames that wait for a lost packet
+ASK_AGAIN_S = 0.5  # for a keyframe
 DECODER_BEHIND = 30  # encoded frames; past it the decoder starts again from the newest
 
 
@@ -33,15 +37,29 @@ class MarkerJitterBuffer(JitterBuffer):
 
     A packet that does not come even when it was asked for again holds up HELD frames at most; then
     its frame is given up and a keyframe asked for. aiortc's waits for 512 packets, or two seconds.
+    Whenever one is asked for, it is asked for once more ASK_AGAIN_S later.
     """
 
     def __init__(self) -> None:
         super().__init__(capacity=CAPACITY, is_video=True)
         self._held = 0
+        self._again_at: float | None = None
         self.given_up = 0
 
     def add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
         """Take a packet; returns whether a keyframe is needed, and a frame if one is complete."""
+        keyframe, frame = self._add(packet)
+        if keyframe:
+            self.keyframe_asked()
+        elif self._again_at is not None and time.monotonic() >= self._again_at:
+            self._again_at, keyframe = None, True
+        return keyframe, frame
+
+    def keyframe_asked(self) -> None:
+        """By whom ever."""
+        self._again_at = time.monotonic() + ASK_AGAIN_S
+
+    def _add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
         keyframe, frame = super().add(packet)
         if frame is not None:
             self._held = 0
@@ -88,6 +106,19 @@ class MarkerJitterBuffer(JitterBuffer):
         return None
 
 
+class DecoderFailed(threading.Event):
+    """Set by aiortc's decoder thread; cleared as a keyframe is asked for because of it."""
+
+    def __init__(self, buffer: MarkerJitterBuffer) -> None:
+        super().__init__()
+        self._buffer = buffer
+
+    def clear(self) -> None:
+        """See above."""
+        super().clear()
+        self._buffer.keyframe_asked()
+
+
 class DecoderQueue(queue.Queue[Any]):
     """Frames for aiortc's decoder thread: unpacked, and never more than DECODER_BEHIND."""
 
@@ -114,7 +145,8 @@ class DecoderQueue(queue.Queue[Any]):
 
 def release_on_marker(receiver: RTCRtpReceiver) -> DecoderQueue:
     """Let a video receiver release its frames at once; before it has started."""
-    waiting = DecoderQueue()
-    setattr(receiver, "_RTCRtpReceiver__jitter_buffer", MarkerJitterBuffer())  # noqa: B010
+    waiting, buffer = DecoderQueue(), MarkerJitterBuffer()
+    setattr(receiver, "_RTCRtpReceiver__jitter_buffer", buffer)  # noqa: B010
+    setattr(receiver, "_RTCRtpReceiver__decoder_error", DecoderFailed(buffer))  # noqa: B010
     setattr(receiver, "_RTCRtpReceiver__decoder_queue", waiting)  # noqa: B010
     return waiting

@@ -24,6 +24,7 @@ from service.session import Session, SessionPlan
 from service.settings import Settings
 from streaming.frame import Frame
 from streaming.mark import read_mark
+from streaming.receiving import ASK_AGAIN_S
 from streaming.whip import InboundStream
 from tests.fakes import FakeTracker
 from tests.publisher import publishing
@@ -246,10 +247,19 @@ async def test_corrupt_packets_of_a_publisher_end_nothing() -> None:
                 packet.payload = corrupt(packet.payload)  # type: ignore[attr-defined]
                 await handle(packet, arrival_time_ms)
 
+            asked: list[float] = []
+            ask = receiver._send_rtcp_pli
+
+            async def noted(media_ssrc: int) -> None:
+                asked.append(time.monotonic())
+                await ask(media_ssrc)
+
+            receiver._send_rtcp_pli = noted  # type: ignore[method-assign]
             receiver._handle_rtp_packet = damage  # type: ignore[method-assign]
             await publish(15)
             receiver._handle_rtp_packet = handle  # type: ignore[method-assign]
             await publish(40)
+            assert asked[-1] - asked[-2] >= ASK_AGAIN_S, "the keyframe may have been broken as well"
             before = len(screen.numbers)
             await publish(25)
             await until(lambda: any(number is not None for number in screen.numbers[before:]))

@@ -20,7 +20,15 @@ from streaming.frame import Frame
 from streaming.mark import read_mark
 from streaming.negotiation import OfferError
 from streaming.pump import Pump, PumpState
-from streaming.receiving import DECODER_BEHIND, HELD, DecoderQueue, MarkedFrame, MarkerJitterBuffer
+from streaming.receiving import (
+    ASK_AGAIN_S,
+    DECODER_BEHIND,
+    HELD,
+    DecoderFailed,
+    DecoderQueue,
+    MarkedFrame,
+    MarkerJitterBuffer,
+)
 from streaming.slot import LatestSlot
 from streaming.whip import InboundStream
 from tests.fakes import FakeTracker
@@ -209,6 +217,23 @@ def test_a_packet_that_never_comes_holds_up_a_few_frames_only() -> None:
     assert released == [bytes(range(n, n + 3)) for n in range(0, 60, 3) if n != 3]
     assert sum(keyframes) == buffer.given_up == 1
     assert len(keyframes) - keyframes[::-1].index(True) <= 3 * (HELD + 4)
+
+
+def test_a_keyframe_is_asked_for_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wish, or the keyframe, may have been lost."""
+    now = 100.0
+    monkeypatch.setattr("streaming.receiving.time.monotonic", lambda: now)
+    buffer, asked = MarkerJitterBuffer(), []
+    failed = DecoderFailed(buffer)
+    for number in range(100):
+        now += 1 / 64
+        if number == 10:
+            failed.set()
+            failed.clear()  # as aiortc does when it asks
+        keyframe, _ = buffer.add(packet(number, number, marker=1))
+        if keyframe:
+            asked.append(number)
+    assert asked == [10 + ASK_AGAIN_S * 64]
 
 
 def test_packets_in_any_order_and_across_the_wrap() -> None:
