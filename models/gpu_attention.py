@@ -25,8 +25,6 @@ ORDER = [
     SDPBackend.MATH,
 ]
 BLOCK, FEW_BLOCKS = 128, 64  # queries in a block of cuDNN's; fewer leave half of a GPU idle
-
-
 COMPILERS = ("cc", "gcc", "clang")  # Triton builds a small launcher for each kernel
 
 
@@ -52,7 +50,8 @@ def attend_on_gpu(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None
     if bias is None and not few:
         found: Tensor = attend_all(query, key, value)
     else:
-        found = attend_some(query, key, value, bias if bias is None else bias.float().contiguous())
+        given = None if bias is None else bias.float().contiguous()
+        found = attend_some(query, key, value, given)
     return found.to(kind)
 
 

@@ -56,7 +56,7 @@ class MarkerJitterBuffer(JitterBuffer):
         return keyframe, frame
 
     def keyframe_asked(self) -> None:
-        """By whom ever."""
+        """Because of a gap, or by aiortc because its decoder failed: it is due once more."""
         self._again_at = time.monotonic() + ASK_AGAIN_S
 
     def _add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
@@ -144,7 +144,7 @@ class DecoderQueue(queue.Queue[Any]):
 
 
 def release_on_marker(receiver: RTCRtpReceiver) -> DecoderQueue:
-    """Let a video receiver release its frames at once; before it has started."""
+    """Let a video receiver do all that this file is for; before it has started."""
     waiting, buffer = DecoderQueue(), MarkerJitterBuffer()
     setattr(receiver, "_RTCRtpReceiver__jitter_buffer", buffer)  # noqa: B010
     setattr(receiver, "_RTCRtpReceiver__decoder_error", DecoderFailed(buffer))  # noqa: B010

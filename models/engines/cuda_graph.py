@@ -45,7 +45,7 @@ VARIANTS = 256  # compiled in one process: graphs of all its engines
 COMPILED = ("encode_image", "attend_memory", FULL, "decode_masks", PARTING)
 FINE = ("nano",)  # backbones too small to gain by bf16, which their masks feel (docs/engines.md)
 _MAKING = threading.local()  # .one: is a Captured being made in this thread?
-_ONE_AT_A_TIME = threading.Lock()  # is captured, as some of what it runs sets torch's switches
+_ONE_AT_A_TIME = threading.RLock()  # is captured, as some of what it runs sets torch's switches
 _HALF_WEIGHTS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 
