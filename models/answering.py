@@ -25,12 +25,14 @@ class Answer:
 
     mask_logits: (C, 1, 4h, 4w); object_logit: (C,) positive where the class is in the frame
     raw: (C,) confidence before calibration
+    unnamed: (1, 4h, 4w) logits of what is an instrument and of no class; None: nothing ever is
     evidence: what a lesson would take from the frame, beside its masks; None: nothing
     """
 
     mask_logits: Tensor
     object_logit: Tensor
     raw: Tensor
+    unnamed: Tensor | None = None
     evidence: Tensor | None = None
 
 

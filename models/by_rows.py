@@ -22,7 +22,7 @@ from models.learner import LearnerSnapshot, LearnerState
 from models.mapper import apply_mapper
 from models.memory_attention import BankTensors
 from models.memory_bank import BankShape, MemoryBank
-from models.namer import Namer
+from models.namer import Named, Namer
 from models.naming import apply_naming
 from models.ofl_sam2 import OflSam2
 from models.online_updates import OnlineUpdates
@@ -104,10 +104,14 @@ class ByRows(Answering[Described]):
             decoded, raw = self._recorded[bank.full](*own)
         else:
             decoded, raw = self._rows_of(engine, *own)
+        named = Named(decoded, raw)
         if self._namer is not None and ahead.parted is not None:
-            decoded, raw = self._namer.name(ahead.parted, decoded)
-        self._seen = Pass(features, ahead.described, decoded)
-        return Answer(decoded.mask_logits, decoded.object_logit, raw, ahead.described)
+            named = self._namer.name(ahead.parted, decoded)
+        rows = named.rows
+        self._seen = Pass(features, ahead.described, rows)
+        return Answer(
+            rows.mask_logits, rows.object_logit, named.confidence, named.unnamed, ahead.described
+        )
 
     def learn(self, engine: Engine, sure: list[bool], number: int) -> tuple[Update, ...]:
         """See Answering. In instalments that may be a stage of an earlier frame's lesson."""

@@ -15,7 +15,7 @@ from models.answering import Answer
 from models.on_device import decided_on_device, enlarged_on_device, read, shares_on_device
 from models.preprocess import MAX_MAP_SIDE, class_map
 from models.profile import Calibration
-from models.types import UInt8Array
+from models.types import UNNAMED_ID, UInt8Array
 
 KEPT_IDS = 16  # tuples of class ids that stay on a device; a stream has one
 
@@ -54,8 +54,10 @@ def finish(
     if not all(bool(torch.isfinite(one).all()) for one in (answer.mask_logits, answer.raw)):
         return None
     rows = torch.nonzero(present).flatten().tolist()
-    logits = answer.mask_logits[rows, 0].float().numpy()
-    classes = class_map(logits, [class_ids[row] for row in rows], shape)
+    logits, ids = answer.mask_logits[rows, 0], [class_ids[row] for row in rows]
+    if answer.unnamed is not None:
+        logits, ids = torch.cat([logits, answer.unnamed]), [*ids, UNNAMED_ID]
+    classes = class_map(logits.float().numpy(), ids, shape)
     area = [int(np.count_nonzero(classes == one)) / classes.size for one in class_ids]
     learnable = math.isfinite(float(_evidence(answer).sum()))
     return Finished(classes, present.tolist(), confidence.tolist(), area, learnable)
@@ -72,7 +74,11 @@ def _on_device(
     logits = answer.mask_logits[:, 0].float()
     ids = _on(tuple(class_ids), logits.device)
     shown = torch.where(present[:, None, None], logits, -1.0)
-    decided = decided_on_device(shown, ids, shape, MAX_MAP_SIDE)
+    drawn = ids
+    if answer.unnamed is not None:
+        shown = torch.cat([shown, answer.unnamed.float()])
+        drawn = _on((*class_ids, UNNAMED_ID), logits.device)
+    decided = decided_on_device(shown, drawn, shape, MAX_MAP_SIDE)
     area = shares_on_device(decided, ids, shape)
     # A sum is a number only if everything in it is.
     sums = torch.stack([logits.sum() + answer.raw.sum(), _evidence(answer).sum()])

@@ -125,12 +125,10 @@ class Follower(Namer[Places | None]):
         return _shared_out(decoded, instrument, own, shown)
 
 
-def _shared_out(
-    decoded: DecodedMasks, instrument: Tensor, own: Tensor, shown: Tensor
-) -> tuple[DecodedMasks, Tensor]:
+def _shared_out(decoded: DecodedMasks, instrument: Tensor, own: Tensor, shown: Tensor) -> Named:
     """instrument: (H, W) logits; own, shown: (C, H, W) bool"""
     logits = torch.where(own, instrument, -instrument.abs() - 1)[:, None]
     there = shown.flatten(1).any(dim=1)
     object_logit = torch.where(there, decoded.object_logit.clamp_min(0.1), -1.0)
     confidence = decoded.iou * object_logit.sigmoid() * there
-    return replace(decoded, mask_logits=logits, object_logit=object_logit), confidence
+    return Named(replace(decoded, mask_logits=logits, object_logit=object_logit), confidence)

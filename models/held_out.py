@@ -29,6 +29,7 @@ from models.losses import mask_loss, quality_loss
 from models.mapper import apply_mapper, descend, mapping_loss, ridge_solution, token_color
 from models.memory_attention import BankTensors
 from models.memory_bank import BankShape, MemoryBank
+from models.namer import Named
 from models.naming import WEIGHTS as NAMING_WEIGHTS
 from models.naming import NameMasks, Naming, apply_naming
 from models.ofl_sam2 import OflSam2
@@ -231,10 +232,8 @@ class Answer:
 
 
 @torch.no_grad()
-def _decode_left_out(
-    model: OflSam2, left_out: LeftOut, frame: int, answer: Answer
-) -> tuple[DecodedMasks, Tensor]:
-    """A held-out frame as the tracker would answer it, and its confidence before calibration."""
+def _decode_left_out(model: OflSam2, left_out: LeftOut, frame: int, answer: Answer) -> Named:
+    """A held-out frame as the tracker would answer it."""
     fused = model.fusion(left_out.attended[frame], left_out.mapped[frame])
     features = left_out.features[frame]
     decoded = model.backbone.decode_masks(fused, features).shifted(answer.object_offset)
@@ -244,17 +243,17 @@ def _decode_left_out(
         return namer.name(model.parting(features, left_out.image[frame]), decoded)
     indicator = left_out.indicator[frame]
     if indicator is None or answer.naming_weight <= 0:
-        return decoded, raw_confidence(decoded, torch.ones(len(decoded.iou)))
+        return Named(decoded, raw_confidence(decoded, torch.ones(len(decoded.iou))))
     color = token_color(left_out.image[frame], model.config.backbone.grid)
     naming = Naming(indicator, answer.naming_weight)
     named, certainty = apply_naming(NameMasks(naming), features, color, decoded)
-    return named, raw_confidence(named, certainty)
+    return Named(named, raw_confidence(named, certainty))
 
 
 def _held_out_score(model: OflSam2, left_out: LeftOut, answer: Answer) -> float:
     """Mean DSC over held-out frames and classes; absent classes count as 1 or 0."""
     found = [
-        exclusive_dsc(_decode_left_out(model, left_out, n, answer)[0], left_out.mask[n])
+        exclusive_dsc(_decode_left_out(model, left_out, n, answer).rows, left_out.mask[n])
         for n in range(len(left_out.features))
     ]
     return float(torch.stack(found).mean())
@@ -287,10 +286,10 @@ def calibrate(
     """Confidence against held-out DSC, per class; and the held-out DSC where visible."""
     raw, dsc, shown, drawn = [], [], [], []
     for frame in range(len(left_out.features)):
-        decoded, unadjusted = _decode_left_out(model, left_out, frame, answer)
-        raw.append(unadjusted)
-        drawn.append((decoded.gated() > 0).flatten(1).any(dim=1))
-        dsc.append(exclusive_dsc(decoded, left_out.mask[frame]))
+        named = _decode_left_out(model, left_out, frame, answer)
+        raw.append(named.confidence)
+        drawn.append((named.rows.gated() > 0).flatten(1).any(dim=1))
+        dsc.append(exclusive_dsc(named.rows, left_out.mask[frame]))
         shown.append(left_out.mask[frame].flatten(1).any(dim=1))
     if not raw:
         return Calibration(torch.ones(rows), torch.zeros(rows)), [float("nan")] * rows

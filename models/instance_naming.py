@@ -4,8 +4,8 @@ Not in the paper; docs/method.md has what it is worth. An instance (`instances.p
 the parting head and compared with the regions of the annotated frames; its track (`tracks.py`)
 averages what its frames said. The mask decoder's rows still say what is instrument, beside the
 head; what they think of a name no longer counts, it made names worse. An instance like none of the
-references, or whose likeliest name is not likely enough, gets none, and a small region of which the
-head is nowhere sure is no instrument: so absent classes stay absent.
+references, or whose likeliest name is not likely enough, gets none and is drawn as of unknown kind;
+a small region of which the head is nowhere sure is no instrument: so absent classes stay absent.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from torch import Tensor
 from models.answering import Answer
 from models.assignment import joint_shares
 from models.backbone import DecodedMasks, ImageFeatures
-from models.instances import Float, Labels, Parted, part_votes
+from models.instances import Float, Labels, part_votes
 from models.namer import Named, Namer
 from models.parting import DESCRIPTION, PartedFrame, PartingHead
 from models.references import Recent, References
-from models.tracks import Instances, InstanceTracks, TrackState
+from models.tracks import NOBODY, Instances, InstanceTracks, TrackState
 
 MAX_REFERENCES = 256  # regions of annotated frames that a profile keeps
 CONFIDENCE = (0.68, 0.44, -1.88)  # logit of the name, log of pixels, constant; from 24 procedures
@@ -34,7 +34,6 @@ TWIN_COST = 0.5  # of a second instrument of one kind, if annotated frames never
 UNSURE = -10.0  # logits are cut off here, both ways
 SMALL, SURE = 0.025, 5.0  # a region of less than this share of the picture in which the head's
 # own logit is nowhere so high is no instrument
-LEAST_SHARE = 0.5  # of the likeliest class: an instance whose name is less likely gets none
 
 
 def describe_regions(head: PartingHead, parted: PartedFrame, label: Labels, count: int) -> Tensor:
@@ -131,7 +130,7 @@ class InstanceNamer(Namer[TrackState]):
     def _painted(
         self, parted: PartedFrame, instrument: Tensor, rows: int
     ) -> tuple[Answer, NamedRegions]:
-        """Each instance in its likeliest row, or in none. instrument: (H, W) logits"""
+        """Each instance in the row of its track's name, or in none. instrument: (H, W) logits"""
         regions = part_votes((instrument > 0).cpu().numpy(), parted.vote[0].cpu().numpy())
         count = len(regions.centre)
         described = describe_regions(self._head, parted, regions.label, count)
@@ -144,8 +143,8 @@ class InstanceNamer(Namer[TrackState]):
         mean = self.tracks.step(seen, evidence)
         alone = TWIN_COST * self.references.alone
         shares = joint_shares(mean, area, alone)[:, :rows]
-        named = NamedRegions(described, area, shares)
-        return _answer_of(instrument, regions, shares), named
+        answer = _answer_of(instrument, regions.label, self.tracks.name(shares), shares)
+        return answer, NamedRegions(described, area, shares)
 
 
 def _without_specks(instrument: Tensor, own: Tensor) -> Tensor:
@@ -173,20 +172,19 @@ def _one_class(instrument: Tensor, raw: Tensor) -> Answer:
     return Answer(instrument[None, None], torch.where(shown, 1.0, -1.0)[None], raw)
 
 
-def _answer_of(instrument: Tensor, regions: Parted, shares: Float) -> Answer:
-    """instrument: (H, W) logits; shares: (K, C)"""
+def _answer_of(instrument: Tensor, label: Labels, names: Labels, shares: Float) -> Answer:
+    """instrument: (H, W) logits; label: (H, W) 0 or an instance; names: (K,); shares: (K, C)"""
     rows = shares.shape[1]
-    sure = shares.max(axis=1, initial=0) >= LEAST_SHARE
-    best = np.where(sure, shares.argmax(axis=1) if len(shares) else 0, -1)
-    row_of = torch.from_numpy(np.concatenate([[-1], best])).to(instrument.device)
-    regions_of = torch.from_numpy(regions.label).to(instrument.device)
-    named = row_of[regions_of]  # (H, W)
-    own = named[None] == torch.arange(rows, device=named.device)[:, None, None]
-    logits = torch.where(own, instrument, -instrument.abs() - 1)[:, None]
-    shown = own.flatten(1).any(dim=1)
-    share = torch.from_numpy(np.concatenate([[0.0], shares.max(axis=1, initial=0)])).float()
-    raw = _raw_confidence(own, share.to(named.device)[regions_of])
-    return Answer(logits, torch.where(shown, 1.0, -1.0), raw)
+    # A row of the answer each, one more for what has no name, and one that is nobody's.
+    row_of = np.concatenate([[rows + 1], np.where(names == NOBODY, rows, names)])
+    regions = torch.from_numpy(label).to(instrument.device)
+    row = torch.from_numpy(row_of).to(instrument.device)[regions]  # (H, W)
+    own = row[None] == torch.arange(rows + 1, device=row.device)[:, None, None]
+    logits = torch.where(own, instrument, -instrument.abs() - 1)
+    shown = own[:rows].flatten(1).any(dim=1)
+    share = np.concatenate([[0.0], np.take_along_axis(shares, names[:, None], axis=1)[:, 0]])
+    raw = _raw_confidence(own[:rows], torch.from_numpy(share).float().to(row.device)[regions])
+    return Answer(logits[:rows, None], torch.where(shown, 1.0, -1.0), raw, logits[rows:])
 
 
 def _claimed(decoded: DecodedMasks, answer: Answer) -> Named:
@@ -194,13 +192,13 @@ def _claimed(decoded: DecodedMasks, answer: Answer) -> Named:
     shown = answer.object_logit > 0
     object_logit = torch.where(shown, decoded.object_logit.clamp_min(0.1), -1.0)
     rows = replace(decoded, mask_logits=answer.mask_logits, object_logit=object_logit)
-    return rows, answer.raw
+    return Named(rows, answer.raw, answer.unnamed)
 
 
 def _raw_confidence(own: Tensor, share: Tensor) -> Tensor:
     """An estimate of each row's DSC from how sure its name is and how large it is. (C,)
 
-    own: (C, H, W) bool; share: (H, W) of the likeliest class
+    own: (C, H, W) bool; share: (H, W) of the class that is named
     """
     area = own.sum(dim=(1, 2)).clamp_min(1)
     name = ((share * own).sum(dim=(1, 2)) / area).clamp(1e-3, 1 - 1e-3)

@@ -1,13 +1,14 @@
 """Instruments as instances: one frame's pixels grouped by the instrument they belong to.
 
-`part_votes` groups the pixels of a frame by what they vote for. Plain numpy on maps of a quarter of
-the network's input size.
+`part_votes` groups the pixels of a frame by what they vote for, on maps of a quarter of the
+network's input size.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -18,6 +19,7 @@ MAX_INSTANCES = 8
 RADIUS = 0.16  # of a group of votes, see parting.py for their units
 MIN_AREA = 12  # pixels; a smaller group joins its neighbour
 SAMPLE = 350  # pixels that look for groups; the others join the nearest
+SLIVER = 0.2  # a piece of MIN_AREA pixels at most, and of this share of its instance's largest
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,24 @@ def part_votes(instrument: npt.NDArray[np.bool_], vote: Float) -> Parted:
         near = _squares(votes, centre[kept]).argmin(axis=1)
     label.flat[places] = near + 1
     mean = [votes[near == number].mean(axis=0) for number in range(len(kept))]
-    return Parted(label, np.asarray(mean, np.float32))
+    return Parted(_slivers_joined(label, len(kept)), np.asarray(mean, np.float32))
+
+
+def _slivers_joined(label: Labels, count: int) -> Labels:
+    """Along an outline votes stray: such slivers join the other instance that they lie beside."""
+    out = label.copy()
+    for number in range(1, count + 1) if count > 1 else ():
+        mask = (label == number).astype(np.uint8)
+        _, piece, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+        area = stats[1:, cv2.CC_STAT_AREA]
+        largest = area.max(initial=0)
+        for own in np.flatnonzero((area <= MIN_AREA) & (area <= SLIVER * largest)) + 1:
+            sliver = (piece == own).astype(np.uint8)
+            around = label[cv2.dilate(sliver, np.ones((3, 3), np.uint8)) > 0]
+            others = around[(around > 0) & (around != number)]
+            if len(others):
+                out[sliver > 0] = np.bincount(others).argmax()
+    return out
 
 
 def _centres(votes: Float, least: float) -> Float:

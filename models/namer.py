@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import torch
@@ -13,7 +14,18 @@ from models.engines.engine import Engine
 from models.parting import PartedFrame, PartingHead
 
 State = TypeVar("State")
-Named = tuple[DecodedMasks, Tensor]  # the rows' masks after naming, their confidence (C,)
+
+
+@dataclass(frozen=True)
+class Named:
+    """The rows after naming.
+
+    confidence: (C,) before calibration; unnamed: (1, H, W) logits of what is in no row, see Answer
+    """
+
+    rows: DecodedMasks
+    confidence: Tensor
+    unnamed: Tensor | None = None
 
 
 class Namer(ABC, Generic[State]):
@@ -30,9 +42,9 @@ class Namer(ABC, Generic[State]):
         return features, self._head(features, image)
 
     def name(self, parted: PartedFrame, decoded: DecodedMasks) -> Named:
-        """The rows' masks after naming, and their confidence before calibration, (C,)."""
+        """The rows' masks after naming."""
         if not bool(torch.isfinite(decoded.mask_logits).all()):
-            return decoded, decoded.iou  # nothing may hide what is not a number
+            return Named(decoded, decoded.iou)  # nothing may hide what is not a number
         return self._name(parted, decoded)
 
     @abstractmethod

@@ -1,18 +1,19 @@
 """Instances followed over the frames of a stream, and the evidence for their names.
 
 An instance continues the track whose votes and looks are nearest to its own; a name belongs to a
-track and is decided on the average of what its frames said. Bounded: at most MAX_TRACKS, each
+track, is decided on the average of what its frames said, and is kept for a while once it has been
+given: names that hang in the balance would flicker. Bounded: at most MAX_TRACKS, each
 forgotten PATIENCE frames after it was last seen.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from models.instances import Float, distances
+from models.instances import Float, Labels, distances
 
 MAX_TRACKS = 12
 PATIENCE = 12  # frames
@@ -21,6 +22,8 @@ LOOKS = 0.6  # weight of unlike looks, beside the distance of votes
 RENEWAL = 0.3  # share of a track's looks that a frame replaces
 DECAY = 0.93  # of the evidence, per frame
 WHOLE, LEAST_TRUST = 300, 0.05  # pixels that are evidence enough; weight of next to none
+NAMED, KEPT = 0.55, 0.4  # share from which a class becomes a track's name; from which it stays
+NOBODY = -1  # in the place of a class: no name
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Track:
     """centre: (V,) mean vote when last seen, in frame `seen`; looks: (D,) description, unit length
 
     evidence: (C,) sum of log shares; weight: of the evidence, in whole frames
+    name: the class it was last given, NOBODY for none
     """
 
     centre: Float
@@ -35,6 +39,7 @@ class Track:
     evidence: Float
     weight: float
     seen: int
+    name: int = NOBODY
 
 
 @dataclass(frozen=True)
@@ -93,19 +98,35 @@ class InstanceTracks:
         trust = np.minimum(seen.area / WHOLE, 1.0) + LEAST_TRUST
         for number, place in enumerate(seen.centre):
             looks, weight = seen.looks[number], float(trust[number])
-            total = weight * evidence[number]
+            total, name = weight * evidence[number], NOBODY
             if found[number] >= 0:
                 track = old[found[number]]
                 total, weight = total + DECAY * track.evidence, weight + DECAY * track.weight
                 looks = track.looks + RENEWAL * (looks - track.looks)
-                looks = looks / np.linalg.norm(looks)
-            fresh.append(Track(place, looks, total, weight, self._frame))
+                looks, name = looks / np.linalg.norm(looks), track.name
+            fresh.append(Track(place, looks, total, weight, self._frame, name))
             mean[number] = total / weight
         waiting = [t for n, t in enumerate(old) if n not in found]
         kept = [t for t in waiting if self._frame - t.seen <= PATIENCE]
         newest = sorted(kept, key=lambda track: -track.seen)
         self._tracks = [*fresh, *newest][:MAX_TRACKS]
         return mean
+
+    def name(self, shares: Float) -> Labels:
+        """Name the instances of the frame last followed.
+
+        shares: (K, C) how likely each is each class, rows sum to one at most
+        returns: (K,) the class of each, NOBODY for none
+        """
+        names = np.full(len(shares), NOBODY, np.int64)
+        for number, own in enumerate(shares):
+            held, best = self._tracks[number].name, int(own.argmax())
+            if own[best] >= NAMED:
+                names[number] = best
+            elif held != NOBODY and own[held] >= KEPT:
+                names[number] = held
+            self._tracks[number] = replace(self._tracks[number], name=int(names[number]))
+        return names
 
     def _matched(self, seen: Instances) -> list[int]:
         """For each instance the track it continues, or -1; the nearest pairs first."""

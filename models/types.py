@@ -12,6 +12,7 @@ UInt8Array = npt.NDArray[np.uint8]
 
 BACKGROUND_ID = 0
 IGNORE_ID = 255
+UNNAMED_ID = IGNORE_ID  # in an answer: an instrument of no kind that is sure enough
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class ClassResult:
 class Segmentation:
     """The answer for one frame.
 
-    class_map: (H, W) uint8 class ids at the input's own size
+    class_map: (H, W) uint8 class ids at the input's own size, UNNAMED_ID where there is an
+    instrument whose kind is unknown: as an annotation that would be ignored
     results: one per class of the profile, in the profile's order
     step_ms: wall time of the whole step, milliseconds
     """
@@ -65,3 +67,8 @@ class Segmentation:
     class_map: UInt8Array
     results: tuple[ClassResult, ...]
     step_ms: float
+
+    @property
+    def unnamed_area(self) -> float:
+        """Share of the frame's pixels that show an instrument whose kind is unknown, 0 to 1."""
+        return int(np.count_nonzero(self.class_map == UNNAMED_ID)) / self.class_map.size

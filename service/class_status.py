@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from models.types import ClassResult, ClassSpec, Segmentation, Update
+from service.appearance import UNNAMED
 
 
 def classes_status(
@@ -15,6 +16,16 @@ def classes_status(
     results = {one.class_id: one for one in last.results} if last else {}
     newest = dict(zip(classes, updates, strict=False))
     return [_class_status(spec, results.get(spec.class_id), newest.get(spec)) for spec in classes]
+
+
+def unnamed_status(last: Segmentation | None) -> dict[str, Any]:
+    """What is drawn where an instrument's kind is unknown, and how much of it there is."""
+    return {
+        "id": UNNAMED.class_id,
+        "name": UNNAMED.name,
+        "color": UNNAMED.color,
+        "area": round(last.unnamed_area, 6) if last else 0.0,
+    }
 
 
 def _class_status(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from models.types import ClassSpec, Segmentation, UInt8Array
+from service.appearance import named_style, palette_of
 from service.badge import BADGE_COLORS, Badge
 from streaming.frame import Frame
 from streaming.mark import draw_mark
-from streaming.overlay import OverlayStyle, draw_badge, draw_overlay, parse_color
+from streaming.overlay import draw_badge, draw_overlay
 from streaming.rendition import Shot
 
 WHITE = (240, 240, 240)
@@ -29,8 +30,7 @@ class Composer:
 
         def draw() -> UInt8Array:
             classes = self._classes()
-            palette = {spec.class_id: parse_color(spec.color) for spec in classes}
-            style = OverlayStyle(names={spec.class_id: spec.name for spec in classes})
+            palette, style = palette_of(classes), named_style(classes)
             return draw_overlay(frame.image_rgb, result.class_map, palette, style)
 
         return self._shot(frame, draw)

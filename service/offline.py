@@ -26,11 +26,12 @@ from tqdm import tqdm
 
 from models.datasets.image_files import list_images, read_image
 from models.types import ClassSpec, Segmentation, UInt8Array
+from service.appearance import named_style, palette_of
 from service.errors import UsageError
 from service.results import Tally, class_lines, reason_of
 from streaming.frame import Frame
 from streaming.image_folder import ImageFolder
-from streaming.overlay import OverlayStyle, draw_overlay, parse_color
+from streaming.overlay import draw_overlay
 from streaming.prefetch import Prefetch
 from streaming.video_file import VideoFile
 from streaming.video_writer import VideoWriter
@@ -151,8 +152,7 @@ class _Writer:
     def __init__(self, request: SegmentRequest, source: Recording, classes: tuple[ClassSpec, ...]):
         self._out = request.out
         self._classes = classes
-        self._palette = {spec.class_id: parse_color(spec.color) for spec in classes}
-        self._style = OverlayStyle(names={spec.class_id: spec.name for spec in classes})
+        self._palette, self._style = palette_of(classes), named_style(classes)
         self._video = VideoWriter(request.out / "overlay.mp4", source.size, source.fps)
         self._lines: IO[str] = (request.out / "frames.jsonl").open("w", encoding="utf-8")
 
@@ -172,6 +172,7 @@ class _Writer:
             "time_s": round(frame.pts_ns / 1e9, 6),
             "step_ms": round(result.step_ms, 3),
             "classes": class_lines(result, self._classes),
+            "unnamed_area": round(result.unnamed_area, 6),
         }
 
     def close(self) -> None:

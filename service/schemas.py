@@ -86,6 +86,15 @@ class ClassStatus(BaseModel):
     update: str
 
 
+class UnnamedStatus(BaseModel):
+    """Instruments whose kind is unknown, in the last step. area: share of the picture, 0 to 1"""
+
+    id: int
+    name: str
+    color: str
+    area: float
+
+
 class RecordingStatus(BaseModel):
     """Whether a session is recorded, and may be; frames are those written so far.
 
@@ -133,6 +142,7 @@ class SessionStatus(SessionSummary):
     model_starts: int
     recording: RecordingStatus
     classes: list[ClassStatus]
+    unnamed: UnnamedStatus
     learner_history: list[LearnerSample]
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from models.stream import StreamState
-from models.types import ClassSpec, Segmentation, UInt8Array
+from models.types import BACKGROUND_ID, UNNAMED_ID, ClassSpec, Segmentation, UInt8Array
 from models.volumes import Order, SlicePlane, Volume, Window, open_volume, slice_order
 from models.volumes.stack import SliceStack
 from service.contact_sheet import contact_sheet, spread
@@ -134,7 +134,8 @@ class _Run:
         )  # fmt: skip
         with (request.out / "slices.jsonl").open("w", encoding="utf-8") as lines:
             for number, result in shown:
-                stack.plane.cut(self._labels, number)[...] = result.class_map
+                named = np.where(result.class_map == UNNAMED_ID, BACKGROUND_ID, result.class_map)
+                stack.plane.cut(self._labels, number)[...] = named
                 self._tally.add(result)
                 line = {
                     "slice": number,

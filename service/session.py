@@ -20,7 +20,7 @@ from models.errors import ModelError
 from models.types import Segmentation
 from service.admission import Pace
 from service.badge import AT_MODEL_RATE, Badge
-from service.class_status import classes_status
+from service.class_status import classes_status, unnamed_status
 from service.composer import Composer
 from service.live_numbers import FrameInterval, LiveNumbers, quantiles, rate, silent_s
 from service.metrics import SessionCollector
@@ -367,6 +367,7 @@ class Session:
             "masks_skipped": self.peers.masks_skipped,
             "recording": self._recording.numbers(),
             "classes": classes_status(self._model.classes, self._last, self._model.last_updates),
+            "unnamed": unnamed_status(self._last),
         }
 
     def metrics(self) -> Iterable[Metric]:

@@ -8,14 +8,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from models.types import ClassResult, ClassSpec, Segmentation, UInt8Array, Update
+from models.types import UNNAMED_ID, ClassResult, ClassSpec, Segmentation, UInt8Array, Update
 
 CLASSES = (ClassSpec(1, "bright", "#00ff00"), ClassSpec(2, "never", "#ff00ff"))
 
 
 @dataclass
 class FakeTracker:
-    """Finds bright pixels. Can be slow, and raise, hang or die at given steps."""
+    """Finds bright pixels. Can be slow, and raise, hang or die at given steps.
+
+    unnamed: whatever is bright is an instrument of unknown kind
+    """
 
     open_s: float = 0.0
     step_s: float = 0.0
@@ -25,6 +28,7 @@ class FakeTracker:
     learner_raises_at: tuple[int, ...] = ()
     classes: tuple[ClassSpec, ...] = CLASSES
     frozen: bool = False
+    unnamed: bool = False
     steps: int = field(default=0)
 
     def __post_init__(self) -> None:
@@ -45,7 +49,9 @@ class FakeTracker:
             os._exit(9)
         time.sleep(self.step_s)
         found = (image_rgb.mean(axis=2) > 150).astype(np.uint8)
-        share = float(found.mean())
+        share = 0.0 if self.unnamed else float(found.mean())
+        if self.unnamed:
+            found *= UNNAMED_ID
         results = (
             ClassResult(1, share > 0, 0.9, share, Update.PENDING),
             ClassResult(2, False, 0.1, 0.0, Update.PENDING),

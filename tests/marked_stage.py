@@ -46,6 +46,7 @@ CLASSES = [
     {"id": 1, "name": "grasper", "color": "#00ff00", "present": True, "confidence": 0.91},
     {"id": 2, "name": "needle_driver", "color": "#ff00ff", "present": False, "confidence": 0.1},
 ]
+UNNAMED = {"id": 255, "name": "kind unknown", "color": "#d0d7de", "area": 0.0}
 
 
 @dataclass
@@ -73,7 +74,7 @@ class Stage:
             "source_fps": self.fps, "fps_in": self.fps, "fps_out": self.fps, "step_ms": numbers,
             "capture_to_send_ms": numbers, "plain_capture_to_send_ms": numbers,
             "deadline_ms": 80.0, "updates": {}, "learner_frozen": False,
-            "viewers": 1, "classes": CLASSES, "learner_history": [],
+            "viewers": 1, "classes": CLASSES, "unnamed": UNNAMED, "learner_history": [],
         } | self.status  # fmt: skip
 
     def app(self) -> FastAPI:

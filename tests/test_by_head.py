@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.metrics import iou
 from models import history
 from models.by_head import ByHead
 from models.by_rows import ByRows
@@ -23,7 +24,7 @@ from models.profile import Calibration, Profile, load_profile
 from models.reference_learner import ReferenceLearner
 from models.references import ALIKE, RING, SHARE, Recent, References
 from models.tracker import Tracker
-from models.types import ClassSpec, Update
+from models.types import UNNAMED_ID, ClassSpec, Update
 from tests.recording import demo_frames
 from tests.test_tracker import clip_frames
 
@@ -76,6 +77,28 @@ def test_rows_are_run_where_they_have_a_say(weights: LoadedWeights) -> None:
     half = replace(profile, references=replace(profile.references, found_weight=0.5))
     assert isinstance(Tracker(weights, half).way, ByRows)
     assert isinstance(Tracker(weights, profile, Parts(instances=False)).way, ByRows)
+
+
+def test_instruments_of_unknown_kind_are_drawn_as_such(weights: LoadedWeights) -> None:
+    """Annotated regions that all look alike name nothing; what is instrument stays the same."""
+    profile = load_profile("phantom")
+    known = profile.references
+    assert known is not None
+    alike = replace(known, description=known.description[:1].expand_as(known.description))
+    named, unnamed = (
+        Tracker(weights, replace(profile, references=one), Parts(online=False))
+        for one in (known, alike)
+    )
+    drawn = 0
+    for image in clip_frames(5, clip=101):
+        one, other = named.step(image), unnamed.step(image)
+        shown = (one.class_map > 0, other.class_map > 0)
+        assert iou(*shown) > 0.97, "all but what lies between two classes"
+        assert set(np.unique(other.class_map)) <= {0, UNNAMED_ID}
+        assert not any(result.present or result.area for result in other.results)
+        assert other.unnamed_area == np.mean(other.class_map == UNNAMED_ID)
+        drawn += int((other.class_map > 0).sum())
+    assert drawn > 500
 
 
 def test_with_one_class_there_is_no_name_to_learn(weights: LoadedWeights) -> None:

@@ -199,6 +199,25 @@ async def test_masks_look_as_the_viewer_chooses(chromium: str) -> None:
         assert browser.console == []
 
 
+async def test_an_instrument_of_unknown_kind_is_grey_and_can_be_hidden(chromium: str) -> None:
+    async with (
+        serving(app(unnamed=True)) as server,
+        open_page(chromium, server.url + PAGE) as browser,
+    ):
+        await with_masks(browser)
+        await browser.until(DRAWN)
+        legend = "document.querySelector('#legend li:last-child').textContent"
+        await browser.until(f"{legend}.startsWith('kind unknown') && {legend}.endsWith('here')")
+        drawn = await browser.grab("masks")
+        lit = drawn[drawn.max(axis=2) > 100].astype(int)
+        assert len(lit) > 100
+        assert np.ptp(lit, axis=1).max() < 40, "no colour of a class"
+        await browser.page.keyboard.press("3")
+        await browser.until(f"!({DRAWN})")
+        assert await browser.page.inner_text("#notes") == "1 CLASS HIDDEN"
+        assert browser.console == []
+
+
 TINT = """([row, bits]) => new Promise((done) => {
   const [picture, masks] = [document.getElementById("picture"), document.getElementById("masks")];
   const lit = (bit) => masks.getContext("2d")

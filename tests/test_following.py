@@ -44,7 +44,7 @@ class Scene:
         empty = torch.zeros(0)
         parted = PartedFrame(found, vote, torch.zeros(1, 4, SIDE // 2, SIDE // 2), empty)
         decoded = DecodedMasks(rows[:, None], torch.ones(2), torch.ones(2), empty)
-        named, _ = self._follower.name(parted, decoded)
+        named = self._follower.name(parted, decoded).rows
         return named.gated()[:, 0] > 0
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from models.tracker import Tracker
+from models.types import UNNAMED_ID
 from service.cli import main
 from streaming.video_file import VideoFile
 from tests.clips import picture, write_clip
@@ -299,6 +300,26 @@ def test_wrong_profiles(tmp_path: Path, capsys: pytest.CaptureFixture[str], cont
     code = main(["segment", str(clip), "-o", str(out), "--profile", str(profile)])
     refused(capsys, code, "p.safetensors: expected a whole profile")
     assert not out.exists()
+
+
+def test_instruments_of_unknown_kind_are_grey_and_told_of(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Tracker, "open", lambda *_, **__: FakeTracker(unnamed=True))
+    clip, out = write_clip(tmp_path / "clip.mp4", frames=1), tmp_path / "out"
+    assert run(clip) == 0
+    mask = cv2.imread(str(out / "masks/000000.png"), cv2.IMREAD_UNCHANGED)
+    assert mask is not None
+    assert set(np.unique(mask)) == {0, UNNAMED_ID}
+    line = json.loads((out / "frames.jsonl").read_text())
+    assert line["unnamed_area"] == pytest.approx(float((mask > 0).mean()), abs=1e-6)
+    assert not any(one["present"] for one in line["classes"])
+    (before,) = VideoFile(clip)
+    (after,) = VideoFile(out / "overlay.mp4")
+    inside = cv2.erode((mask > 0).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    shift = after.image_rgb[inside].astype(int) - before.image_rgb[inside].astype(int)
+    assert np.ptp(shift.mean(axis=0)) < 12, "no colour is favoured"
+    assert np.abs(shift).mean() > 4
 
 
 SLOW_RUN = """

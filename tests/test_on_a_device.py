@@ -21,6 +21,7 @@ from models.checkpoint import LoadedWeights
 from models.engines.cuda_graph import Captured
 from models.engines.engine import EngineChoice
 from models.engines.graphs import FULL
+from models.finish import finish
 from models.frame_functions import DescribeFrame
 from models.gpu_attention import attend_all, attend_on_gpu
 from models.memory_attention import BankTensors, _Turn
@@ -36,10 +37,10 @@ from models.parts import Parts
 from models.phantom import DEMO_SEED, Procedure
 from models.placement import module_on, placed, tensors_in
 from models.preprocess import MAX_MAP_SIDE, class_map, resize_image
-from models.profile import load_profile
+from models.profile import Calibration, load_profile
 from models.squeeze import squeeze_for
 from models.tracker import Tracker
-from models.types import Update
+from models.types import UNNAMED_ID, Update
 from tests.recording import CPU, Recording, demo_frames, stand_in
 
 
@@ -150,6 +151,28 @@ def test_classes_drawn_on_the_device_are_opencvs(shape: tuple[int, int]) -> None
     assert set(np.unique(expected)) == {0, *ids}
     shares = [float((found == one).float().mean()) for one in ids]
     assert shares_on_device(decided, wanted, shape).tolist() == pytest.approx(shares, abs=1e-6)
+
+
+def test_an_answer_is_finished_on_the_device_as_beside_it() -> None:
+    """Two classes, one of them absent, and an instrument of unknown kind."""
+    generator = torch.Generator().manual_seed(1)
+    coarse = torch.randn(1, 3, 12, 12, generator=generator) - 0.3
+    logits = F.interpolate(coarse, 64, mode="bicubic")[0]
+    there = torch.tensor([1.0, -1.0])
+    answer = Answer(logits[:2, None], there, torch.tensor([0.7, 0.2]), logits[2:])
+    calibration = Calibration(torch.ones(2), torch.zeros(2))
+    each = [
+        finish(answer, calibration, [4, 9], (480, 640), on_device=on_device)
+        for on_device in (False, True)
+    ]
+    beside, on_it = each
+    assert beside is not None
+    assert on_it is not None
+    assert (beside.class_map == on_it.class_map).mean() > 0.9999
+    assert set(np.unique(on_it.class_map)) == {0, 4, UNNAMED_ID}
+    assert beside.present == on_it.present == [True, False]
+    assert on_it.area == pytest.approx(beside.area, abs=1e-4)
+    assert on_it.area[0] > 0.1
 
 
 def test_attention_on_a_gpu_takes_one_frame_for_all_rows() -> None:

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.paper.case import CaseResult, ClassScores
+from benchmarks.paper.case import CaseResult, ClassScores, Segmented, score_case
 from benchmarks.paper.published import PUBLISHED
 from benchmarks.paper.report import why
 from benchmarks.paper.setting import Setting
@@ -24,7 +24,9 @@ from benchmarks.paper.split import Limits, split
 from benchmarks.paper.summary import MethodSummary, SeedScore, seed_score
 from models.datasets.phantom_dataset import PhantomSetConfig
 from models.datasets.registry import open_dataset, write_fixture
+from models.datasets.sequences import AnnotatedSequence
 from models.errors import DatasetError, ModelError
+from models.types import UNNAMED_ID, ClassSpec
 from service.cli import main
 
 METHODS = "sam2_first_mask,support_memory,color"
@@ -207,6 +209,16 @@ def test_drawing_an_absent_class_costs() -> None:
     assert (honest.dsc, honest.visible_dsc, honest.alarms) == (0.8, 0.8, 0)
     assert (eager.dsc, eager.visible_dsc, eager.alarms) == (0.4, 0.8, 1)
     assert (honest.named, honest.taught) == (0.6, 0.25)
+
+
+def test_an_instrument_of_unknown_kind_is_found_and_not_wrongly_named() -> None:
+    truth = np.full((1, 8), 3, np.uint8)
+    found = np.array([[3, 3, 3, 4, UNNAMED_ID, UNNAMED_ID, 0, 0]], np.uint8)
+    classes = [ClassSpec(3, "hook", "#ff0000"), ClassSpec(4, "clipper", "#00ff00")]
+    result = score_case(AnnotatedSequence("a", (), "a"), classes, Segmented((found,), (truth,), {}))
+    assert (result.found, result.named) == (4, 3)
+    assert result.any_dsc == [pytest.approx(2 * 6 / 14)]
+    assert result.classes[3].metrics["dsc"] == [pytest.approx(2 * 3 / 11)]
 
 
 def summary_of(*dsc: float, named: float) -> MethodSummary:

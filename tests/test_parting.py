@@ -29,7 +29,7 @@ from models.parting import DESCRIPTION, VOTE, PartedFrame
 from models.phantom import Procedure
 from models.preprocess import to_input
 from models.references import References
-from models.tracks import MAX_TRACKS, PATIENCE, Instances, InstanceTracks
+from models.tracks import MAX_TRACKS, NOBODY, PATIENCE, Instances, InstanceTracks
 
 Picture = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 
@@ -53,6 +53,18 @@ def test_crossing_bars_part_and_a_bar_cut_in_two_is_one() -> None:
     left, right, upright = parted.label[32, 5], parted.label[32, 60], parted.label[5, 32]
     assert left == right != upright
     assert (parted.label > 0).sum() == (owner > 0).sum()
+
+
+def test_stray_votes_along_an_outline_are_no_pieces_of_another_instrument() -> None:
+    owner, vote = crossing()
+    vote[:, 5:8, 28] = vote[:, 32, 5][:, None]  # three pixels of the upright bar vote for the other
+    vote[:, 50, 33:36] = vote[:, 32, 5][:, None]
+    parted = part_votes(owner > 0, vote)
+    level, upright = parted.label[32, 5], parted.label[5, 32]
+    assert level != upright
+    assert (parted.label[:28, 28:36] == upright).all()
+    assert (parted.label[36:, 28:36] == upright).all()
+    assert (parted.label[28:36, :28] == level).all()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 1.0])
@@ -117,7 +129,9 @@ def test_references_name_what_they_were_made_of(weights: LoadedWeights) -> None:
     assert right / count >= 0.7
 
 
-def test_an_instrument_that_could_be_anything_gets_no_name(weights: LoadedWeights) -> None:
+def test_an_instrument_that_could_be_anything_is_drawn_without_a_name(
+    weights: LoadedWeights,
+) -> None:
     """References that look the same, then one alike and the others not, then none alike."""
     head, backbone = weights.model.parting, weights.model.backbone
     assert head is not None
@@ -130,17 +144,47 @@ def test_an_instrument_that_could_be_anything_gets_no_name(weights: LoadedWeight
     decoded = DecodedMasks(nothing, torch.ones(3), torch.ones(3), torch.zeros(3, 128))
 
     def drawn(first: torch.Tensor, others: torch.Tensor) -> list[bool]:
+        """Is each class? And last, is what has no name?"""
         described = torch.cat([first, others, others])
         references = References(described, torch.arange(3), found_weight=1.0)
-        named, confidence = InstanceNamer(head, references).name(head(features, image), decoded)
-        there = (named.mask_logits[:, 0] > 0).flatten(1).any(dim=1)
-        assert torch.equal(there, named.object_logit > 0)
-        assert bool(torch.isfinite(confidence).all())
+        parted = head(features, image)
+        named = InstanceNamer(head, references).name(parted, decoded)
+        assert named.unnamed is not None
+        masks = torch.cat([named.rows.mask_logits[:, 0], named.unnamed]) > 0
+        assert int(masks.sum()) == int(masks.any(dim=0).sum()), "a pixel is in one of them"
+        there = masks.flatten(1).any(dim=1)
+        assert torch.equal(there[:-1], named.rows.object_logit > 0)
+        assert bool(torch.isfinite(named.confidence).all())
         return [bool(one) for one in there]
 
-    assert drawn(own, own) == [False, False, False]
-    assert drawn(own, -own) == [True, False, False]
-    assert drawn(-own / 2, -own) == [False, False, False]
+    assert drawn(own, own) == [False, False, False, True]
+    assert drawn(own, -own)[:3] == [True, False, False]
+    assert drawn(-own / 2, -own) == [False, False, False, True]
+
+
+def test_a_name_in_the_balance_stays_until_another_is_clearly_likelier() -> None:
+    tracks, here = InstanceTracks(), np.zeros((1, VOTE), np.float32)
+    nothing = np.zeros((1, 2), np.float32)
+
+    def name(*shares: float) -> int:
+        tracks.step(instances(here), nothing)
+        return int(tracks.name(np.array([shares], np.float32))[0])
+
+    assert name(0.52, 0.40) == NOBODY, "not sure enough to begin with"
+    assert name(0.60, 0.35) == 0
+    assert [name(0.45, 0.50), name(0.50, 0.45), name(0.42, 0.54)] == [0, 0, 0]
+    assert name(0.40, 0.58) == 1
+    assert name(0.54, 0.30) == NOBODY, "neither its own nor sure enough"
+    assert name(0.56, 0.30) == 0
+    tracks.step(instances(here + np.float32(3)), nothing)
+    elsewhere = tracks.name(np.array([[0.5, 0.3]], np.float32))
+    assert elsewhere.tolist() == [NOBODY], "another instrument does not inherit it"
+
+
+def test_no_instrument_no_name() -> None:
+    tracks = InstanceTracks()
+    tracks.step(instances(np.zeros((0, VOTE), np.float32)), np.zeros((0, 2), np.float32))
+    assert tracks.name(np.zeros((0, 2), np.float32)).tolist() == []
 
 
 def test_descriptions_come_to_tell_kinds_apart_in_procedures_not_seen() -> None:
@@ -258,7 +302,7 @@ def test_a_small_region_that_is_nowhere_sure_is_no_instrument(weights: LoadedWei
     nothing = torch.full((1, 1, 64, 64), -9.0)
     decoded = DecodedMasks(nothing, torch.ones(1), torch.ones(1), torch.zeros(1, 128))
     references = References(torch.zeros(0, DESCRIPTION), torch.zeros(0).long(), found_weight=1.0)
-    named, _ = InstanceNamer(head, references).name(parted, decoded)
+    named = InstanceNamer(head, references).name(parted, decoded).rows
     shown = named.mask_logits[0, 0] > 0
     assert not shown[4:8, 4:8].any()
     assert shown[4:8, 40:44].all()

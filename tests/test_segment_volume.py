@@ -101,6 +101,12 @@ def test_what_a_run_leaves(run: Run, tmp_path: Path) -> None:
     assert ((green > red + 30) & (green > blue + 30)).any(), "class 1 is green"
 
 
+def test_a_label_is_a_class_or_nothing(run: Run, tmp_path: Path) -> None:
+    path, _ = stored(tmp_path, STRAIGHT)
+    assert run(path, tracker=FakeTracker(unnamed=True)) == 0
+    assert not open_volume(tmp_path / "out/labels.nii.gz").read().any()
+
+
 def test_both_halves_start_from_the_middle(run: Run, tmp_path: Path) -> None:
     path, _ = stored(tmp_path, STRAIGHT)
     assert run(path, tracker=CountingTracker()) == 0

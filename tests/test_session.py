@@ -67,6 +67,29 @@ async def test_masks_are_drawn_on_the_frames_they_belong_to() -> None:
     assert status["frames_shown_plain"] == 0
 
 
+async def test_instruments_of_unknown_kind_are_burnt_in_grey() -> None:
+    scenes = PhantomScenes(PhantomUrl.parse(URL))
+    async with serving(app_with(unnamed=True)) as server, server.viewer() as viewer:
+        await frames(viewer, 60)
+        status = await server.status()
+    assert status["unnamed"]["name"] == "kind unknown"
+    assert 0 < status["unnamed"]["area"] < 1
+    assert not any(one["present"] for one in status["classes"])
+    shifts = []
+    for _, shown in viewer.frames[20:]:
+        number = read_mark(shown)
+        assert number is not None
+        plain = scenes.image(number)
+        bright = plain.mean(axis=2) > 170
+        bright[-40:, :200] = False  # under the mark
+        if bright.mean() > 0.005:
+            shifts.append((shown[bright].astype(int) - plain[bright]).mean(axis=0))
+    assert shifts, "the scene must have bright places"
+    red, green, blue = np.mean(shifts, axis=0)
+    assert blue > green > red - 2, "towards the grey of what is unknown"
+    assert blue > 4
+
+
 async def test_slow_model_is_never_shown_on_newer_frames() -> None:
     """Slower than the video: fewer pictures, each with its own mask, and drops are counted."""
     scenes = PhantomScenes(PhantomUrl.parse(URL))

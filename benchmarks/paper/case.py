@@ -23,7 +23,7 @@ from benchmarks.metrics import METRICS, EmptyRule
 from benchmarks.surface_distance import Mask
 from benchmarks.variants import ALARM_SHARE
 from models.datasets.sequences import AnnotatedSequence
-from models.types import BACKGROUND_ID, IGNORE_ID, ClassSpec, UInt8Array, Update
+from models.types import BACKGROUND_ID, IGNORE_ID, UNNAMED_ID, ClassSpec, UInt8Array, Update
 
 Values = list[float | None]
 Unit = tuple[UInt8Array, UInt8Array]  # found and truth, of a frame or a volume
@@ -126,7 +126,8 @@ def _class_scores(
 
 def _hits(found: UInt8Array, truth: UInt8Array) -> Mask:
     """Is the name right? Of each pixel of a class that was found as some class."""
-    shown = (truth != IGNORE_ID) & (truth != BACKGROUND_ID) & (found != BACKGROUND_ID)
+    shown = (truth != IGNORE_ID) & (truth != BACKGROUND_ID)
+    shown &= (found != BACKGROUND_ID) & (found != UNNAMED_ID)
     return np.asarray(found[shown] == truth[shown])
 
 

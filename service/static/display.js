@@ -143,8 +143,8 @@ function tellAge(silentMs) {
 function show(status) {
   if (state.refusal) connection.hurry();
   Object.assign(state, { status, statusAt: performance.now(), refusal: "" });
-  painter.classes = status.classes;
-  legend.show(status.classes, choices.hidden, choices.composed && choices.overlay);
+  painter.classes = shownClasses(status);
+  legend.show(painter.classes, choices.hidden, choices.composed && choices.overlay);
   write(element("scene"), `${status.source} · profile ${status.profile}`);
   write(element("fps"), frames.last === null ? "–" : frames.rate().toFixed(0));
   const toShow = quantile(frames.values(), 0.5);
@@ -154,6 +154,11 @@ function show(status) {
   const share = maskShare();
   write(element("share"), share === null ? "–" : (share * 100).toFixed(0));
   look();
+}
+
+// Where there are several classes an instrument may be of none that is sure enough.
+function shownClasses({ classes, unnamed }) {
+  return classes.length > 1 ? [...classes, { ...unnamed, present: unnamed.area > 0 }] : classes;
 }
 
 // From capture to sending, of the rendition that we watch.
@@ -179,7 +184,7 @@ const toggleOverlay = () => change(() => { choices.overlay = !choices.overlay; }
 const setStyle = (style) => composedOnly(() => { choices.style = style; });
 
 function toggleClassOf(key) {
-  const one = state.status?.classes[Number(key) - 1];
+  const one = painter.classes[Number(key) - 1];
   if (one && choices.composed) change(() => choices.toggleClass(one.id));
 }
 

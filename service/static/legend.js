@@ -1,5 +1,5 @@
-// The legend: each class with its colour, whether it is there, how sure the model is. A button
-// each, which hides the class or shows it again.
+// The legend: each class with its colour, whether it is there, how sure the model is; and what has
+// no name, of which nobody can be sure. A button each, which hides the class or shows it again.
 
 export class Legend {
   // onToggle(class id)
@@ -30,8 +30,9 @@ export class Legend {
 
 function fill(item, { id, name, color, present, confidence }, index, hidden, usable) {
   const button = item.firstChild;
-  const percent = Math.round(confidence * 100);
+  const percent = confidence === undefined ? 0 : Math.round(confidence * 100);
   const shown = !hidden.has(id);
+  const [there, gone] = confidence === undefined ? ["here", "none"] : [`${percent} %`, "absent"];
   button.dataset.id = id;
   button.disabled = !usable;
   button.title = usable ? `Show or hide (${index + 1})` : "";
@@ -39,6 +40,6 @@ function fill(item, { id, name, color, present, confidence }, index, hidden, usa
   button.classList.toggle("absent", !present);
   button.style.setProperty("--color", color);
   button.querySelector(".name").textContent = name.replaceAll("_", " ");
-  button.querySelector(".confidence").textContent = shown ? (present ? `${percent} %` : "absent") : "hidden";
+  button.querySelector(".confidence").textContent = shown ? (present ? there : gone) : "hidden";
   button.querySelector(".bar i").style.width = present ? `${percent}%` : "0";
 }
