@@ -21,9 +21,11 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.calibration import Reliability
-from benchmarks.clicked import CLICKS, click_summary, clicked_in_clip
+from benchmarks.clicked import click_summary, clicked_in_clip
+from benchmarks.embedded_tables import print_click, print_find, print_name, print_track
 from benchmarks.environment import environment
 from benchmarks.figures import bar_figure
+from benchmarks.flicker import Flicker, flicker
 from benchmarks.metrics import Spread, iou
 from benchmarks.naming_rate import ColourNames, rightly_named
 from benchmarks.variants import VARIANTS, Tally, run_sequence, score_frame
@@ -46,6 +48,7 @@ TEST_CLIPS = (10, 11)
 FPS = 25.0
 FIND_FRAMES, TRACK_FRAMES = 16, 60
 NAME_FRAMES, NAME_STEP_S = 16, 0.12  # two seconds of video
+FLICKER_FRAMES = 75
 NAMED = ("full", "no update", "pixels named", "support memory alone")
 SHIFTED = CARRIED = ("full", "no update")
 SHIFT = Shift(at_s=1.0)
@@ -191,6 +194,7 @@ def name(workers: Executor, procedures: int) -> dict[str, Any]:
         "update_effect_carried": _difference(carried),
         "named_by_colour_alone": asdict(Spread.of([unit.colour for unit in units])),
         "confidence": _reliability(plain["full"]),
+        "flicker": {"fps": FPS, **sum((unit.flicker for unit in units), Flicker()).summary()},
     }
 
 
@@ -207,12 +211,14 @@ class NameScores:
 
     carried: of the second clip, after the first without a reset: an operation goes on
     colour: share of visible instruments whose colour alone names them
+    flicker: of the full method at FPS
     """
 
     plain: dict[str, Tally]
     shifted: dict[str, Tally]
     carried: dict[str, Tally]
     colour: float
+    flicker: Flicker
 
 
 def name_in_procedure(number: int) -> NameScores:
@@ -241,7 +247,20 @@ def name_in_procedure(number: int) -> NameScores:
         {key: run(key, shifted, []) for key in SHIFTED},
         {key: run(key, plain[1:], plain[0]) for key in CARRIED},
         float(np.mean(by_colour)) if by_colour else float("nan"),
+        _flicker(Tracker(weights, profile, VARIANTS["full"]), seed),
     )
+
+
+def _flicker(tracker: Tracker, seed: int) -> Flicker:
+    """Three seconds of each test clip, every frame."""
+    total = Flicker()
+    for index in TEST_CLIPS:
+        tracker.reset()
+        clip = Procedure(seed).clip(index, size=SIZE)
+        frames = (clip.render(number / FPS) for number in range(FLICKER_FRAMES))
+        answers = ((tracker.step(frame.image_rgb).class_map, frame) for frame in frames)
+        total += flicker(answers, FPS)
+    return total
 
 
 def named_clips(seed: int, shift: Shift | None = None) -> list[list[PhantomFrame]]:
@@ -314,65 +333,3 @@ def phantom_sequence(
     for index in range(frames):
         frame = scene.render(index * step_s)
         yield frame.image_rgb, frame.instance_mask if instances else frame.class_mask
-
-
-def print_find(result: dict[str, Any]) -> None:
-    """One line."""
-    alarms = result["false_alarm_share_without_instrument"]
-    print(
-        f"any instrument, {result['clips']} unseen clips: DSC {_spread(result['foreground_dsc'])}, "
-        f"false alarms {'none seen' if alarms is None else f'{alarms:.1%}'} of "
-        f"{result['frames_without_instrument']} frames without an instrument"
-    )
-
-
-def print_track(result: dict[str, Any]) -> None:
-    """One line."""
-    print(
-        f"first-frame mask over {result['frames_per_clip']} frames, {result['clips']} clips: "
-        f"J {_spread(result['j'])}; memory alone {_spread(result['j_memory_alone'])}; "
-        f"mask copied {_spread(result['j_first_mask_copied'])}"
-    )
-
-
-def print_click(result: dict[str, Any]) -> None:
-    """One line."""
-    print(
-        f"clicks on {result['clips']} unseen clips: IoU {_spread(result['iou_after_one'])} after "
-        f"one, {_spread(result[f'iou_after_{CLICKS}'])} after {CLICKS}"
-    )
-
-
-def print_name(result: dict[str, Any]) -> None:
-    """A table."""
-    print(f"kinds from {result['shots']} frames, {result['procedures']} unseen procedures")
-    head = f"{'class DSC':>16}{'any DSC':>16}{'false alarms':>16}{'right name':>16}{'teaches':>9}"
-    print(f"{'':24}{head}")
-    rows = dict(result["variants"])
-    rows.update({f"shift: {key}": value for key, value in result["shifted"].items()})
-    rows.update({f"second clip: {key}": value for key, value in result["carried"].items()})
-    for key, row in rows.items():
-        print(
-            f"{key:24}{_spread(row['class_dsc']):>16}{_spread(row['foreground_dsc']):>16}"
-            f"{_spread(row['false_alarms']):>16}{_spread(row['rightly_named']):>16}"
-            f"{row['teaching_frames']['mean']:>9.1%}"
-        )
-    print(f"{'true outlines, colour alone':72}{_spread(result['named_by_colour_alone']):>16}")
-    sure = result["confidence"]
-    print(
-        f"confidence: calibration error {sure['error']:.3f} over {sure['count']} masks; "
-        f"{sure['passed_share']:.1%} reach the gate, their mean DSC {sure['passed_dsc']:.3f}"
-    )
-    print(
-        f"online updates: {_signed(result['update_effect'])} class DSC; "
-        f"under the shift {_signed(result['update_effect_shifted'])}; "
-        f"in the second clip of an operation {_signed(result['update_effect_carried'])}"
-    )
-
-
-def _spread(values: dict[str, float]) -> str:
-    return f"{values['mean']:.3f} ± {values['std']:.3f}"
-
-
-def _signed(values: dict[str, float]) -> str:
-    return f"{values['mean']:+.4f} ± {values['std']:.4f}"

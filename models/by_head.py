@@ -14,12 +14,11 @@ from torch import Tensor
 from models.answering import Answer, Answering, PreparedFrame
 from models.engines.engine import Engine
 from models.history import History, Past
-from models.instance_naming import InstanceNamer, NamedRegions
+from models.instance_naming import InstanceNamer, NamedRegions, NamerState
 from models.learner import LearnerState
 from models.parting import PartedFrame
 from models.reference_learner import ReferenceLearner
 from models.references import Recent
-from models.tracks import TrackState
 from models.types import Update
 
 SURE_NAME = 0.9  # chosen on 24 validation procedures (docs/method.md)
@@ -29,7 +28,7 @@ SURE_NAME = 0.9  # chosen on 24 validation procedures (docs/method.md)
 class _State:
     recent: Recent
     past: Past[Recent]
-    tracks: TrackState
+    names: NamerState
 
 
 class ByHead(Answering[PartedFrame]):
@@ -108,7 +107,7 @@ class ByHead(Answering[PartedFrame]):
         """See Answering."""
         self._namer.recent = self._learner.recent = state.recent
         self._history.past = state.past
-        self._namer.return_to(state.tracks)
+        self._namer.return_to(state.names)
 
     def _learn(self, row: int, seen: NamedRegions) -> Update:
         """A confident class's largest region that is next to certain."""

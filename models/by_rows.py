@@ -52,7 +52,7 @@ class Described:
 @dataclass(frozen=True)
 class _State:
     learnt: LearntState
-    tracks: Any  # what the namer remembers
+    names: Any  # what the namer remembers
 
 
 class ByRows(Answering[Described]):
@@ -125,12 +125,12 @@ class ByRows(Answering[Described]):
 
     def roll_back(self) -> None:
         """See Answering."""
-        self._forget_tracks()
+        self._forget_names()
         self.updates.roll_back()
 
     def reset(self) -> None:
         """See Answering."""
-        self._forget_tracks()
+        self._forget_names()
         self.updates.reset()
 
     def save(self) -> LearnerState:
@@ -144,16 +144,16 @@ class ByRows(Answering[Described]):
 
     def remember(self) -> _State:
         """See Answering."""
-        tracks = None if self._namer is None else self._namer.remember()
-        return _State(self.updates.remember(), tracks)
+        names = None if self._namer is None else self._namer.remember()
+        return _State(self.updates.remember(), names)
 
     def return_to(self, state: _State) -> None:
         """See Answering. The annotated frames in memory stay those of the first frame."""
         self.updates.return_to(state.learnt)
         if self._namer is not None:
-            self._namer.return_to(state.tracks)
+            self._namer.return_to(state.names)
 
-    def _forget_tracks(self) -> None:
+    def _forget_names(self) -> None:
         if self._namer is not None:
             self._namer.reset()
 

@@ -5,14 +5,14 @@ the parting head and compared with the regions of the annotated frames; its trac
 averages what its frames said. The mask decoder's rows still say what is instrument, beside the
 head; what they think of a name no longer counts, it made names worse. An instance like none of the
 references, or whose likeliest name is not likely enough, gets none and is drawn as of unknown kind;
-a small region of which the head is nowhere sure is no instrument: so absent classes stay absent.
+a small region of which the head is nowhere sure is no instrument (`specks.py`): so absent classes
+stay absent.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -26,14 +26,13 @@ from models.instances import Float, Labels, part_votes
 from models.namer import Named, Namer
 from models.parting import DESCRIPTION, PartedFrame, PartingHead
 from models.references import Recent, References
+from models.specks import Mask, Specks
 from models.tracks import NOBODY, Instances, InstanceTracks, TrackState
 
 MAX_REFERENCES = 256  # regions of annotated frames that a profile keeps
 CONFIDENCE = (0.68, 0.44, -1.88)  # logit of the name, log of pixels, constant; from 24 procedures
 TWIN_COST = 0.5  # of a second instrument of one kind, if annotated frames never show two
 UNSURE = -10.0  # logits are cut off here, both ways
-SMALL, SURE = 0.025, 5.0  # a region of less than this share of the picture in which the head's
-# own logit is nowhere so high is no instrument
 
 
 def describe_regions(head: PartingHead, parted: PartedFrame, label: Labels, count: int) -> Tensor:
@@ -84,31 +83,41 @@ class NamedRegions:
     shares: Float
 
 
-class InstanceNamer(Namer[TrackState]):
+@dataclass(frozen=True)
+class NamerState:
+    """What `InstanceNamer` remembers. shown: (H, W) where instruments were, see `Specks`"""
+
+    tracks: TrackState
+    shown: Mask | None
+
+
+class InstanceNamer(Namer[NamerState]):
     """Names the instances of one stream, frame by frame."""
 
     def __init__(self, head: PartingHead, references: References) -> None:
         super().__init__(head)
         self.references = references
         self.recent: Recent | None = None  # what the stream has taught beside them
-        self.tracks = InstanceTracks()
+        self.tracks, self._specks = InstanceTracks(), Specks()
 
     def reset(self) -> None:
-        """Forget the tracks."""
+        """Forget the stream."""
         self.tracks.reset()
+        self._specks.shown = None
 
-    def remember(self) -> TrackState:
-        """The tracks as they stand, to be gone on from later."""
-        return self.tracks.remember()
+    def remember(self) -> NamerState:
+        """The stream as it stands, to be gone on from later."""
+        return NamerState(self.tracks.remember(), self._specks.shown)
 
-    def return_to(self, state: TrackState) -> None:
+    def return_to(self, state: NamerState) -> None:
         """Go on from there."""
-        self.tracks.return_to(state)
+        self.tracks.return_to(state.tracks)
+        self._specks.shown = state.shown
 
     def answer(self, parted: PartedFrame, rows: int) -> tuple[Answer, NamedRegions | None]:
         """A frame as the head alone sees it; its instances, where there are several classes."""
         own = parted.instrument[0, 0].clamp(UNSURE, -UNSURE)
-        instrument = _without_specks(own, own)
+        instrument = self._specks.taken_out(own, own)
         if rows == 1:
             return _one_class(instrument, expected_dsc(instrument)[None]), None
         return self._painted(parted, instrument, rows)
@@ -121,7 +130,7 @@ class InstanceNamer(Namer[TrackState]):
         instrument = logits.amax(dim=0)
         if weight > 0:
             own = parted.instrument[0, 0].clamp(UNSURE, -UNSURE)
-            instrument = _without_specks(instrument + weight * (own - instrument), own)
+            instrument = self._specks.taken_out(instrument + weight * (own - instrument), own)
         if rows == 1:
             sure = decoded.iou * decoded.object_logit.sigmoid()
             return _claimed(decoded, _one_class(instrument, sure))
@@ -145,19 +154,6 @@ class InstanceNamer(Namer[TrackState]):
         shares = joint_shares(mean, area, alone)[:, :rows]
         answer = _answer_of(instrument, regions.label, self.tracks.name(shares), shares)
         return answer, NamedRegions(described, area, shares)
-
-
-def _without_specks(instrument: Tensor, own: Tensor) -> Tensor:
-    """Regions that are small and nowhere sure taken out. Both (H, W) logits, own of the head"""
-    mask = (instrument > 0).cpu().numpy().astype(np.uint8)
-    count, labels = cv2.connectedComponents(mask, connectivity=8)
-    label = np.asarray(labels, np.int64)
-    area = np.bincount(label.ravel(), minlength=count)
-    sure = np.bincount(label.ravel(), (own >= SURE).cpu().numpy().ravel(), minlength=count)
-    speck = (area < SMALL * mask.size) & (sure == 0)
-    speck[0] = False
-    out = torch.from_numpy(speck[label]).to(instrument.device)
-    return torch.where(out, -instrument.abs() - 1, instrument)
 
 
 def expected_dsc(instrument: Tensor) -> Tensor:

@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.flicker import Flicker, flicker
 from benchmarks.variants import VARIANTS, Tally
+from models.phantom import PhantomFrame
+from models.types import UNNAMED_ID, UInt8Array
 from service.cli import main
 
 
@@ -42,3 +45,28 @@ def test_accuracy_on_a_folder(
         assert "foreground" in row["classes"]
     assert out.with_suffix(".png").stat().st_size > 5000
     assert "support memory alone" in capsys.readouterr().out
+
+
+def test_flicker_counts_what_changes_on_an_instrument_that_stays() -> None:
+    """Two instruments, one of which leaves; outlines and names change three times in all."""
+    blank = np.zeros((40, 40), np.uint8)
+    instance, classes = blank.copy(), blank.copy()
+    instance[:10], instance[20:30] = 1, 2
+    classes[:10], classes[20:30] = 4, 5
+    both = PhantomFrame(np.zeros((40, 40, 3), np.uint8), classes, instance)
+    one = PhantomFrame(both.image_rgb, classes * (instance == 1), instance * (instance == 1))
+
+    def drawn(first: int, second: int) -> UInt8Array:
+        found = blank.copy()
+        found[:10], found[20:30] = first, second
+        return found
+
+    answers = [
+        (drawn(4, 5), both), (drawn(4, 0), both), (drawn(UNNAMED_ID, 0), both),
+        (drawn(4, 7), one), (drawn(4, 7), both), (drawn(4, 7), both),
+    ]  # fmt: skip
+    seen = flicker(answers, 25.0)
+    assert seen == Flicker(8 / 25, outlines=1, names=2)
+    assert (seen + seen).summary() == {
+        "instrument_seconds": 0.64, "outline_changes_every_s": 0.32, "name_changes_every_s": 0.16
+    }  # fmt: skip

@@ -29,6 +29,7 @@ from models.parting import DESCRIPTION, VOTE, PartedFrame
 from models.phantom import Procedure
 from models.preprocess import to_input
 from models.references import References
+from models.specks import Specks
 from models.tracks import MAX_TRACKS, NOBODY, PATIENCE, Instances, InstanceTracks
 
 Picture = np.ndarray[tuple[int, int], np.dtype[np.float32]]
@@ -307,3 +308,45 @@ def test_a_small_region_that_is_nowhere_sure_is_no_instrument(weights: LoadedWei
     assert not shown[4:8, 4:8].any()
     assert shown[4:8, 40:44].all()
     assert shown[30:50, 10:40].all()
+
+
+def test_what_was_seen_a_moment_ago_need_not_be_as_sure_to_stay() -> None:
+    specks = Specks()
+
+    def seen(logit: float, left: int = 4) -> bool:
+        own = torch.full((64, 64), -8.0)
+        own[4:8, left : left + 4] = logit
+        return bool((specks.taken_out(own, own) > 0).any())
+
+    assert not seen(4.0), "nothing was there"
+    assert seen(6.0)
+    assert [seen(4.0), seen(3.5, left=5), seen(4.0, left=6)] == [True] * 3, "it moves"
+    assert not seen(4.0, left=30), "another place"
+    assert not seen(4.0, left=6), "it was not there a frame ago"
+    assert seen(6.0)
+    assert not seen(2.0), "next to nothing is nothing"
+    assert seen(6.0)
+    specks.shown = None
+    assert not seen(4.0), "another stream"
+
+
+def test_a_stream_gone_back_to_knows_where_its_instruments_were(weights: LoadedWeights) -> None:
+    head = weights.model.parting
+    assert head is not None
+    namer = InstanceNamer(head, References(torch.zeros(0, DESCRIPTION), torch.zeros(0).long()))
+
+    def seen(logit: float) -> bool:
+        own = torch.full((1, 1, 64, 64), -8.0)
+        own[..., 4:8, 4:8] = logit
+        none = torch.zeros(0)
+        answer, _ = namer.answer(PartedFrame(own, torch.zeros(1, VOTE, 64, 64), none, none), 1)
+        return bool((answer.mask_logits > 0).any())
+
+    assert seen(6.0)
+    state = namer.remember()
+    assert not seen(-6.0)
+    assert not seen(4.0)
+    namer.return_to(state)
+    assert seen(4.0)
+    namer.reset()
+    assert not seen(4.0)
