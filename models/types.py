@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -68,7 +69,7 @@ class Segmentation:
     results: tuple[ClassResult, ...]
     step_ms: float
 
-    @property
+    @cached_property
     def unnamed_area(self) -> float:
         """Share of the frame's pixels that show an instrument whose kind is unknown, 0 to 1."""
         return int(np.count_nonzero(self.class_map == UNNAMED_ID)) / self.class_map.size

@@ -291,6 +291,7 @@ def _report(
         "mean_step_ms": round(tally.step_ms / max(tally.frames, 1), 3),
         "updates": dict(tally.updates),
         "classes": tally.classes(classes, "frames"),
+        "unnamed_frames": tally.unnamed,
         "settings": request.settings,
         "version": version("trocar"),
     }

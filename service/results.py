@@ -27,9 +27,10 @@ def class_lines(result: Segmentation, classes: tuple[ClassSpec, ...]) -> list[di
 
 @dataclass
 class Tally:
-    """Running totals; bounded by the number of classes."""
+    """Running totals; bounded by the number of classes. unnamed: frames with an unknown kind"""
 
     frames: int = 0
+    unnamed: int = 0
     seen: Counter[int] = field(default_factory=Counter)
     confidence: Counter[int] = field(default_factory=Counter)
     updates: Counter[str] = field(default_factory=Counter)
@@ -38,6 +39,7 @@ class Tally:
     def add(self, result: Segmentation) -> None:
         """Count one frame."""
         self.frames += 1
+        self.unnamed += result.unnamed_area > 0
         self.step_ms += result.step_ms
         for one in result.results:
             self.updates[str(one.update)] += 1

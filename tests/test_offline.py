@@ -314,6 +314,7 @@ def test_instruments_of_unknown_kind_are_grey_and_told_of(
     line = json.loads((out / "frames.jsonl").read_text())
     assert line["unnamed_area"] == pytest.approx(float((mask > 0).mean()), abs=1e-6)
     assert not any(one["present"] for one in line["classes"])
+    assert read_report(out)["unnamed_frames"] == 1
     (before,) = VideoFile(clip)
     (after,) = VideoFile(out / "overlay.mp4")
     inside = cv2.erode((mask > 0).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
