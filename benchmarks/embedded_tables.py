@@ -55,10 +55,15 @@ def print_name(result: dict[str, Any]) -> None:
         f"{sure['passed_share']:.1%} reach the gate, their mean DSC {sure['passed_dsc']:.3f}"
     )
     steady = result["flicker"]
+    changes = [
+        steady[f"{what}_a_second"]
+        for what in ("outline_changes", "name_comes_or_goes", "name_for_another")
+    ]
     print(
-        f"at {steady['fps']:.0f} frames a second an instrument's outline comes or goes every "
-        f"{steady['outline_changes_every_s']:.1f} s, its name changes every "
-        f"{steady['name_changes_every_s']:.1f} s, in {steady['instrument_seconds']:.0f} s of them"
+        f"in a second of an instrument at {steady['fps']:.0f} frames/s: its outline comes or goes "
+        "{:.2f} times, its name {:.2f} times, one name takes another's place {:.2f} times".format(
+            *changes
+        )
     )
     print(
         f"online updates: {_signed(result['update_effect'])} class DSC; "

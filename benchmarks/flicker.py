@@ -10,48 +10,62 @@ import numpy as np
 
 from benchmarks.naming_rate import visible_instances
 from models.phantom import PhantomFrame
-from models.types import BACKGROUND_ID, UInt8Array
+from models.types import BACKGROUND_ID, UNNAMED_ID, UInt8Array
 
 OUTLINED = 0.1  # share of an instrument that is drawn, from which it has an outline
 
 
 @dataclass(frozen=True)
 class Flicker:
-    """Over `seconds` in which an instrument was visible, each counted by itself.
+    """Over `seconds` in which an instrument was in view, each instrument counted by itself.
 
-    outlines: how often one came or went; names: how often one was drawn as something else
+    outlines: how often its outline came or went; unnamed: its name came or went, in an outline that
+    stayed; renamed: one name took another's place
     """
 
     seconds: float = 0.0
     outlines: int = 0
-    names: int = 0
+    unnamed: int = 0
+    renamed: int = 0
 
     def __add__(self, other: Flicker) -> Flicker:
         return Flicker(
-            self.seconds + other.seconds, self.outlines + other.outlines, self.names + other.names
+            self.seconds + other.seconds,
+            self.outlines + other.outlines,
+            self.unnamed + other.unnamed,
+            self.renamed + other.renamed,
         )
 
     def summary(self) -> dict[str, Any]:
-        """Seconds of an instrument from one change to the next."""
+        """Seconds of an instrument, and changes in one of them."""
         return {
             "instrument_seconds": round(self.seconds, 2),
-            "outline_changes_every_s": round(self.seconds / max(self.outlines, 1), 2),
-            "name_changes_every_s": round(self.seconds / max(self.names, 1), 2),
+            "outline_changes_a_second": round(self.outlines / self.seconds, 4),
+            "name_comes_or_goes_a_second": round(self.unnamed / self.seconds, 4),
+            "name_for_another_a_second": round(self.renamed / self.seconds, 4),
         }
 
 
 def flicker(answers: Iterable[tuple[UInt8Array, PhantomFrame]], fps: float) -> Flicker:
     """Of consecutive frames of one clip. answers: (H, W) class map, and the truth"""
     before: dict[int, int] = {}
-    seen = outlines = names = 0
+    total = Flicker()
     for found, frame in answers:
         now = {one: _drawn_as(found, frame, one) for one in visible_instances(frame)}
-        pairs = [(before[one], drawn) for one, drawn in now.items() if one in before]
-        outlines += sum((old == BACKGROUND_ID) != (new == BACKGROUND_ID) for old, new in pairs)
-        names += sum(BACKGROUND_ID not in (old, new) and old != new for old, new in pairs)
-        seen += len(pairs)
+        for one in now.keys() & before.keys():
+            total += _change(before[one], now[one], 1 / fps)
         before = now
-    return Flicker(seen / fps, outlines, names)
+    return total
+
+
+def _change(old: int, new: int, seconds: float) -> Flicker:
+    if old == new:
+        return Flicker(seconds)
+    if BACKGROUND_ID in (old, new):
+        return Flicker(seconds, outlines=1)
+    if UNNAMED_ID in (old, new):
+        return Flicker(seconds, unnamed=1)
+    return Flicker(seconds, renamed=1)
 
 
 def _drawn_as(found: UInt8Array, frame: PhantomFrame, instance: int) -> int:

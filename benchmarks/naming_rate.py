@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from models.annotated import Pair
 from models.phantom import PhantomFrame
-from models.types import UInt8Array
+from models.types import BACKGROUND_ID, UNNAMED_ID, UInt8Array
 
 VISIBLE_SHARE = 0.002  # of the frame: less of an instrument need not be named
 RIDGE = 0.05  # of the colours' covariance
@@ -23,11 +23,14 @@ def visible_instances(frame: PhantomFrame) -> dict[int, int]:
 
 
 def rightly_named(found: UInt8Array, frame: PhantomFrame) -> list[float]:
-    """Per visible instrument, 1 if the class drawn most on it is its own. found: (H, W)"""
+    """Per visible instrument, 1 if the class drawn most on it is its own. found: (H, W)
+
+    What is drawn as of unknown kind is of no class.
+    """
     right = []
     for number, class_id in visible_instances(frame).items():
         drawn = found[frame.instance_mask == number]
-        drawn = drawn[drawn > 0]
+        drawn = drawn[(drawn != BACKGROUND_ID) & (drawn != UNNAMED_ID)]
         right.append(float(len(drawn) > 0 and np.bincount(drawn).argmax() == class_id))
     return right
 

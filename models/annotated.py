@@ -10,7 +10,7 @@ import numpy as np
 from models.datasets.sequences import Dataset
 from models.errors import DatasetError
 from models.preprocess import resize_image, resize_mask
-from models.types import ClassSpec, UInt8Array
+from models.types import IGNORE_ID, ClassSpec, UInt8Array
 
 Pair = tuple[UInt8Array, UInt8Array]
 
@@ -20,11 +20,13 @@ class AnnotatedFrames:
     """N annotated frames at the network's size.
 
     image: (N, S, S, 3) uint8; mask: (C, N, S, S) uint8 0 or 1
+    counted: (N, S, S) uint8, 0 where a pixel is ignored: nobody says what it shows
     clip: N numbers, equal where frames are of one clip (or volume) and so resemble each other
     """
 
     image: UInt8Array
     mask: UInt8Array
+    counted: UInt8Array
     clip: tuple[int, ...]
 
     @classmethod
@@ -35,7 +37,7 @@ class AnnotatedFrames:
         size: int,
         clip: Sequence[int] | None = None,
     ) -> AnnotatedFrames:
-        """pairs: image (H, W, 3) and class map (H, W); ignored pixels count as background.
+        """pairs: image (H, W, 3) and class map (H, W), IGNORE_ID where nobody says what it is
 
         clip: of each pair; None: nobody knows, each for itself
         """
@@ -44,8 +46,9 @@ class AnnotatedFrames:
             [resize_mask((mask == class_id).astype(np.uint8), size) for _, mask in pairs]
             for class_id in class_ids
         ]
+        counted = [resize_mask((mask != IGNORE_ID).astype(np.uint8), size) for _, mask in pairs]
         known = tuple(range(len(pairs)) if clip is None else clip)
-        return cls(images, np.asarray(masks, dtype=np.uint8), known)
+        return cls(images, np.asarray(masks, dtype=np.uint8), np.stack(counted), known)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class EncodedFrames:
     statistics: Statistics  # rows C * N, one frame each
     present: Tensor  # (C, N)
     mask: Tensor  # (C, N, S, S)
+    counted: Tensor  # (N, S, S), see AnnotatedFrames
     image: Tensor  # (N, 3, S, S) normalised
     naming: list[Statistics]  # N of one row
     references: list[References]  # N, or none where the network has no parting head
@@ -44,7 +45,7 @@ class EncodedFrames:
 def encode_frames(model: OflSam2, frames: AnnotatedFrames) -> EncodedFrames:
     """Frame by frame, all classes of a frame in one batch; what is kept grows with C N."""
     backbone, learner = model.backbone, model.config.learner
-    mask = torch.from_numpy(frames.mask)
+    mask, counted = torch.from_numpy(frames.mask), torch.from_numpy(frames.counted)
     rows = len(mask)
     levels: list[ImageFeatures] = []
     images, naming = [], []
@@ -61,7 +62,7 @@ def encode_frames(model: OflSam2, frames: AnnotatedFrames) -> EncodedFrames:
         shown = mask[:, number].float()
         entries = model.annotate(each, shown[:, None])
         target = model.target(each.stride16, entries)
-        weight = token_weights(shown, backbone.config.grid)[:, None]
+        weight = token_weights(shown, backbone.config.grid, counted[number].float())[:, None]
         levels.append(features)
         images.append(image)
         naming.append(_naming_of(features, color, shown))
@@ -92,6 +93,7 @@ def encode_frames(model: OflSam2, frames: AnnotatedFrames) -> EncodedFrames:
         statistics=_stack(statistics),
         present=mask.flatten(2).amax(dim=2) > 0,
         mask=mask,
+        counted=counted,
         image=torch.cat(images),
         naming=naming,
         references=references,

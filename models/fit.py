@@ -196,7 +196,8 @@ def _foreground(model: OflSam2, encoded: EncodedFrames) -> Tensor | None:
     shown = encoded.mask[:, 0].amax(dim=0)
     assert model.parting is not None
     features = frame_features(encoded, 0)
-    return followed_foreground(model.parting, features, encoded.image[:1], shown)
+    image, counted = encoded.image[:1], encoded.counted[0]
+    return followed_foreground(model.parting, features, image, shown, counted)
 
 
 def _naming(encoded: EncodedFrames, weight: float) -> Naming | None:

@@ -33,19 +33,21 @@ LIMIT = 10.0  # logits are cut off here, both ways
 
 @torch.no_grad()
 def followed_foreground(
-    head: PartingHead, features: ImageFeatures, image: Tensor, shown: Tensor
+    head: PartingHead, features: ImageFeatures, image: Tensor, shown: Tensor, counted: Tensor
 ) -> Tensor | None:
     """What the annotated frame teaches the head, by `fit_foreground`.
 
     None where the head, which has not seen this frame, does not find what is annotated in it: an
     organ is not followed as if it were an instrument. image: (1, 3, S, S); shown: (S, S) 0 or 1
+    counted: (S, S), see AnnotatedFrames
     """
     parted = head(features, image)
-    found = parted.instrument[0, 0] > 0
-    truth = F.adaptive_avg_pool2d(shown.float()[None, None], found.shape[-1])[0, 0] > 0.5
+    both = torch.stack([shown, counted]).float()[None]
+    truth, known = F.adaptive_avg_pool2d(both, parted.instrument.shape[-1])[0] > 0.5
+    found = (parted.instrument[0, 0] > 0) & known
     if 2 * int((found & truth).sum()) < FOUND * int(found.sum() + truth.sum()):
         return None
-    return fit_foreground(parted, shown)
+    return fit_foreground(parted, shown, counted)
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,15 @@ STEPS, LONGEST = 8, 3.0  # Newton's, and the norm of one
 MOST = 3.0  # logits that are added or taken
 
 
-def fit_foreground(parted: PartedFrame, shown: Tensor) -> Tensor:
+def fit_foreground(parted: PartedFrame, shown: Tensor, counted: Tensor) -> Tensor:
     """Weights of the textures and a constant, (T + 1,).
 
-    parted: of one frame; shown: (S, S) 0 or 1, what is instrument in it
+    parted: of one frame; shown: (S, S) 0 or 1, what is instrument in it; counted: (S, S), 0 where
+    nobody knows
     """
     logit = parted.instrument[0, 0].flatten()
-    truth = F.adaptive_avg_pool2d(shown.float()[None, None], parted.instrument.shape[-1]).flatten()
+    both = torch.stack([shown, counted]).float()[None]
+    truth, known = F.adaptive_avg_pool2d(both, parted.instrument.shape[-1])[0].flatten(1)
     texture = twice(parted.texture)[0].flatten(1).T  # (n, T)
     mean, spread = texture.mean(dim=0), texture.std(dim=0) + 1e-3
     seen = torch.cat([(texture - mean) / spread, torch.ones(len(texture), 1)], dim=1)
@@ -33,8 +35,8 @@ def fit_foreground(parted: PartedFrame, shown: Tensor) -> Tensor:
     weight = torch.zeros(seen.shape[1])
     for _ in range(STEPS):
         likely = (logit + seen @ weight).sigmoid()
-        gradient = seen.T @ (likely - truth) / len(seen) + prior @ weight
-        curve = (likely * (1 - likely)).clamp_min(1e-4)[:, None] / len(seen)
+        gradient = seen.T @ (known * (likely - truth)) / len(seen) + prior @ weight
+        curve = (known * (likely * (1 - likely)).clamp_min(1e-4))[:, None] / len(seen)
         step = torch.linalg.solve((seen * curve).T @ seen + prior, gradient)
         weight = weight - step * min(1.0, LONGEST / float(step.norm().clamp_min(1e-9)))
     straight = weight[:-1] / spread

@@ -44,6 +44,7 @@ OBJECT_OFFSETS = (0.0, 1.5, 3.0)  # of the object score
 MAPPED_ALONE = -8.0  # bias of the fusion gate from which nothing but E2 passes
 PRIOR, INSTANCE_PRIOR = 2.0, 20.0  # of the calibration, in samples; the latter is fitted already
 USUAL = 0.9  # share of true annotations whose loss the guard takes for usual
+NOT_FOUND = -30.0  # a logit that no loss and no gate takes notice of
 UNTESTED_OFFSET = 3.0  # where there are too few frames to hold any out
 
 
@@ -90,6 +91,7 @@ def choose_ridge(
             tau = ridge_solution(others, base * factor)
             mapped = apply_mapper(tau, encoded.described[frame : frame + 1])
             decoded = model.backbone.decode_masks(mapped, frame_features(encoded, frame))
+            decoded = where_counted(decoded, encoded.counted[frame])
             found.append(soft_dsc(decoded, encoded.mask[:, frame].float()).mean())
         scores.append(torch.stack(found).mean())
     return base * RIDGES[int(torch.stack(scores).argmax())]
@@ -99,13 +101,14 @@ def choose_ridge(
 class LeftOut:
     """Held-out frames as the tracker would see them, before fusion.
 
-    attended, mapped: (n, C, D, h, w); mask: (n, C, S, S); features, image, indicator and references
-    (both from the other frames): of n frames
+    attended, mapped: (n, C, D, h, w); mask: (n, C, S, S); counted: (n, S, S); features, image,
+    indicator and references (both from the other frames): of n frames
     """
 
     attended: Tensor
     mapped: Tensor
     mask: Tensor
+    counted: Tensor
     features: list[ImageFeatures]
     image: list[Tensor]
     indicator: list[Tensor | None]
@@ -133,10 +136,17 @@ def leave_one_out(
         references += _references_without(encoded, out.without)
     if not held_out:
         empty = torch.zeros(0)
-        return LeftOut(empty, empty, empty, [], [], [], [])
-    mask = encoded.mask[:, [out.frame for out in held_out]].transpose(0, 1).float()
+        return LeftOut(empty, empty, empty, empty, [], [], [], [])
+    frames = [out.frame for out in held_out]
     return LeftOut(
-        torch.stack(attended), torch.stack(mapped), mask, features, image, indicator, references
+        attended=torch.stack(attended),
+        mapped=torch.stack(mapped),
+        mask=encoded.mask[:, frames].transpose(0, 1).float(),
+        counted=encoded.counted[frames],
+        features=features,
+        image=image,
+        indicator=indicator,
+        references=references,
     )
 
 
@@ -209,6 +219,7 @@ def _copy_state(model: OflSam2) -> dict[str, Tensor]:
 def _frame_loss(model: OflSam2, left_out: LeftOut, frame: int) -> Tensor:
     fused = model.fusion(left_out.attended[frame], left_out.mapped[frame])
     decoded = model.backbone.decode_masks(fused, left_out.features[frame])
+    decoded = where_counted(decoded, left_out.counted[frame])
     mask = left_out.mask[frame][:, None]
     quality = quality_loss(decoded.iou, decoded.object_logit, decoded.mask_logits, mask)
     return (mask_loss(decoded.mask_logits, mask) + quality).mean()
@@ -233,7 +244,12 @@ class Answer:
 
 @torch.no_grad()
 def _decode_left_out(model: OflSam2, left_out: LeftOut, frame: int, answer: Answer) -> Named:
-    """A held-out frame as the tracker would answer it."""
+    """A held-out frame as the tracker would answer it, nothing where pixels are ignored."""
+    named = _answer_left_out(model, left_out, frame, answer)
+    return replace(named, rows=where_counted(named.rows, left_out.counted[frame]))
+
+
+def _answer_left_out(model: OflSam2, left_out: LeftOut, frame: int, answer: Answer) -> Named:
     fused = model.fusion(left_out.attended[frame], left_out.mapped[frame])
     features = left_out.features[frame]
     decoded = model.backbone.decode_masks(fused, features).shifted(answer.object_offset)
@@ -355,6 +371,13 @@ def guard_limits(
         losses.append(torch.where(seen, loss, float("nan")))
     surprise = 1.25 * torch.nanquantile(torch.stack(losses), USUAL, dim=0)
     return rise, surprise.nan_to_num(float("inf"))
+
+
+def where_counted(decoded: DecodedMasks, counted: Tensor) -> DecodedMasks:
+    """Nothing found where pixels are ignored: nothing is right or wrong there. counted: (S, S)"""
+    side = decoded.mask_logits.shape[-1]
+    known = F.adaptive_avg_pool2d(counted.float()[None, None], side) > 0.5
+    return replace(decoded, mask_logits=decoded.mask_logits.where(known, NOT_FOUND))
 
 
 def soft_dsc(decoded: DecodedMasks, mask: Tensor) -> Tensor:

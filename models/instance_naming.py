@@ -85,10 +85,10 @@ class NamedRegions:
 
 @dataclass(frozen=True)
 class NamerState:
-    """What `InstanceNamer` remembers. shown: (H, W) where instruments were, see `Specks`"""
+    """What `InstanceNamer` remembers. believed: (H, W) where instruments were, see `Specks`"""
 
     tracks: TrackState
-    shown: Mask | None
+    believed: Mask | None
 
 
 class InstanceNamer(Namer[NamerState]):
@@ -103,16 +103,16 @@ class InstanceNamer(Namer[NamerState]):
     def reset(self) -> None:
         """Forget the stream."""
         self.tracks.reset()
-        self._specks.shown = None
+        self._specks.reset()
 
     def remember(self) -> NamerState:
         """The stream as it stands, to be gone on from later."""
-        return NamerState(self.tracks.remember(), self._specks.shown)
+        return NamerState(self.tracks.remember(), self._specks.believed)
 
     def return_to(self, state: NamerState) -> None:
         """Go on from there."""
         self.tracks.return_to(state.tracks)
-        self._specks.shown = state.shown
+        self._specks.believed = state.believed
 
     def answer(self, parted: PartedFrame, rows: int) -> tuple[Answer, NamedRegions | None]:
         """A frame as the head alone sees it; its instances, where there are several classes."""

@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from models.types import UInt8Array
+
 Float = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
@@ -19,7 +21,6 @@ MAX_INSTANCES = 8
 RADIUS = 0.16  # of a group of votes, see parting.py for their units
 MIN_AREA = 12  # pixels; a smaller group joins its neighbour
 SAMPLE = 350  # pixels that look for groups; the others join the nearest
-SLIVER = 0.2  # a piece of MIN_AREA pixels at most, and of this share of its instance's largest
 
 
 @dataclass(frozen=True)
@@ -49,24 +50,30 @@ def part_votes(instrument: npt.NDArray[np.bool_], vote: Float) -> Parted:
         near = _squares(votes, centre[kept]).argmin(axis=1)
     label.flat[places] = near + 1
     mean = [votes[near == number].mean(axis=0) for number in range(len(kept))]
-    return Parted(_slivers_joined(label, len(kept)), np.asarray(mean, np.float32))
+    return Parted(_strays_joined(label, len(kept)), np.asarray(mean, np.float32))
 
 
-def _slivers_joined(label: Labels, count: int) -> Labels:
-    """Along an outline votes stray: such slivers join the other instance that they lie beside."""
-    out = label.copy()
-    for number in range(1, count + 1) if count > 1 else ():
-        mask = (label == number).astype(np.uint8)
-        _, piece, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-        area = stats[1:, cv2.CC_STAT_AREA]
-        largest = area.max(initial=0)
-        for own in np.flatnonzero((area <= MIN_AREA) & (area <= SLIVER * largest)) + 1:
-            sliver = (piece == own).astype(np.uint8)
-            around = label[cv2.dilate(sliver, np.ones((3, 3), np.uint8)) > 0]
-            others = around[(around > 0) & (around != number)]
-            if len(others):
-                out[sliver > 0] = np.bincount(others).argmax()
-    return out
+def _strays_joined(label: Labels, count: int) -> Labels:
+    """One or two cells that vote unlike all around them join the instrument they lie beside."""
+    if count < 2:
+        return label
+    layers = np.equal.outer(label, np.arange(1, count + 1)).astype(np.uint8)  # (H, W, K)
+    around = _in_window(layers)
+    own = np.maximum(label, 1)[..., None] - 1
+    same = np.take_along_axis(around, own, axis=2)[..., 0]  # cells of its own, itself among them
+    stray = (label > 0) & (same <= 2)
+    if not stray.any():
+        return label
+    of_two = np.take_along_axis(_in_window(layers * (same == 2)[..., None]), own, axis=2)[..., 0]
+    stray &= (same == 1) | (of_two == 2)
+    np.put_along_axis(around, own, 0, axis=2)
+    return np.where(stray & (around.max(axis=2) > 0), around.argmax(axis=2) + 1, label)
+
+
+def _in_window(layers: UInt8Array) -> UInt8Array:
+    """Sums over 3x3 cells. (H, W, K)"""
+    summed = cv2.boxFilter(layers, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    return np.asarray(summed, np.uint8)
 
 
 def _centres(votes: Float, least: float) -> Float:

@@ -86,17 +86,22 @@ def _band(like: Tensor, length: int, side: int, whole: bool) -> Tensor:
     return near / (near.sum(dim=1, keepdim=True) if whole else side)
 
 
-def token_weights(mask: Tensor, grid: int) -> Tensor:
+def token_weights(mask: Tensor, grid: int, counted: Tensor | None = None) -> Tensor:
     """Squared sample weights: instrument and background count the same, whatever their areas.
 
-    mask: (..., S, S) 0 to 1; returns (..., grid * grid), each frame sums to one
+    mask: (..., S, S) 0 to 1; counted: the same shape, 0 where it is not known; None: all is known
+    returns (..., grid * grid), each frame sums to one, or is zero where nothing is known
     """
-    lead = mask.shape[:-2]
-    cover = F.adaptive_avg_pool2d(mask.reshape(-1, 1, *mask.shape[-2:]), grid).flatten(1)
+    lead, shape = mask.shape[:-2], (-1, 1, *mask.shape[-2:])
+    cover = F.adaptive_avg_pool2d(mask.reshape(shape), grid).flatten(1)
+    rest = 1 - cover
+    if counted is not None:
+        known = F.adaptive_avg_pool2d(counted.expand_as(mask).reshape(shape), grid).flatten(1)
+        rest = (known - cover).clamp_min(0)
     inside = cover / cover.sum(dim=1, keepdim=True).clamp_min(1.0)
-    outside = (1 - cover) / (1 - cover).sum(dim=1, keepdim=True).clamp_min(1.0)
+    outside = rest / rest.sum(dim=1, keepdim=True).clamp_min(1.0)
     weight = inside + outside
-    return (weight / weight.sum(dim=1, keepdim=True)).reshape(*lead, -1)
+    return (weight / weight.sum(dim=1, keepdim=True).clamp_min(1e-6)).reshape(*lead, -1)
 
 
 @dataclass(frozen=True)

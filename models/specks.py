@@ -1,6 +1,6 @@
 """Small regions that are no instrument: those of which the parting head is nowhere sure.
 
-A region that lies where one was shown a frame ago is believed more easily, or what is seen of an
+A region that lies where one was believed a frame ago is believed more easily, or what is seen of an
 instrument at the picture's edge would come and go. Not in the paper; docs/method.md has what it is
 worth.
 """
@@ -17,14 +17,18 @@ Mask = npt.NDArray[np.bool_]
 
 SMALL = 0.025  # of the picture; a region as large as this is believed anyhow
 SURE, STILL_SURE = 5.0, 3.0  # the head's logit that a small one needs somewhere; where one was
-SAME = 0.3  # of a region's pixels that were shown a frame ago: it is still there
+SAME = 0.3  # of a region's pixels that were believed a frame ago: it is still there
 
 
 class Specks:
     """Takes them out of one stream's frames."""
 
     def __init__(self) -> None:
-        self.shown: Mask | None = None  # (H, W) in the frame before; it is replaced, never changed
+        self.believed: Mask | None = None  # (H, W) in the frame before; replaced, never changed
+
+    def reset(self) -> None:
+        """Forget the frame before."""
+        self.believed = None
 
     def taken_out(self, instrument: Tensor, own: Tensor) -> Tensor:
         """The next frame without them. (H, W) logits both, own: of the head -> (H, W)"""
@@ -34,12 +38,12 @@ class Specks:
         flat, logit = label.ravel(), own.cpu().numpy().ravel()
         area = np.bincount(flat, minlength=count)
         needed = np.full(count, SURE)
-        if self.shown is not None:
-            still = np.bincount(flat, self.shown.ravel(), minlength=count)
+        if self.believed is not None:
+            still = np.bincount(flat, self.believed.ravel(), minlength=count)
             needed[still >= SAME * np.maximum(area, 1)] = STILL_SURE
         sure = np.bincount(flat, logit >= needed[flat], minlength=count)
         speck = (area < SMALL * mask.size) & (sure == 0)
         speck[0] = False
         out = speck[label]
-        self.shown = mask & ~out
+        self.believed = mask & ~out
         return torch.where(torch.from_numpy(out).to(own.device), -instrument.abs() - 1, instrument)

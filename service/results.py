@@ -27,7 +27,7 @@ def class_lines(result: Segmentation, classes: tuple[ClassSpec, ...]) -> list[di
 
 @dataclass
 class Tally:
-    """Running totals; bounded by the number of classes. unnamed: frames with an unknown kind"""
+    """Running totals; bounded by the number of classes. unnamed: frames (slices) with it"""
 
     frames: int = 0
     unnamed: int = 0

@@ -141,6 +141,7 @@ class _Run:
                     "slice": number,
                     "step_ms": round(result.step_ms, 3),
                     "classes": class_lines(result, self._segmenter.classes),
+                    "unnamed_area": round(result.unnamed_area, 6),
                 }
                 lines.write(json.dumps(line) + "\n")
 
@@ -181,6 +182,7 @@ class _Run:
                 {**entry, "volume_ml": round(float(volumes[entry["id"]]) * voxel_ml, 4)}
                 for entry in tally.classes(specs, "slices")
             ],
+            "unnamed_slices": tally.unnamed,
             "settings": request.settings,
             "version": version("trocar"),
         }

@@ -110,8 +110,9 @@ def test_what_the_head_misses_in_the_annotated_frame_it_finds_in_the_next_ones()
         empty = torch.zeros(0)
         return PartedFrame(logit[None, None], empty, looks, empty), shaft | missed, tissue
 
-    first, truth, _ = seen(4)
-    weight = fit_foreground(first, truth)
+    first, truth, told = seen(4)
+    weight = fit_foreground(first, truth, torch.ones_like(truth))
+    untold = fit_foreground(first, truth, ~told)  # nobody says that it is tissue
     for place in (8, 12):
         parted, truth, tissue = seen(place)
         logit = parted.instrument[0, 0]
@@ -119,6 +120,9 @@ def test_what_the_head_misses_in_the_annotated_frame_it_finds_in_the_next_ones()
         assert (logit > 0)[truth].float().mean() < 0.7
         assert found[truth].float().mean() > 0.9
         assert found[tissue].float().mean() < 0.3
+        kept = logit + foreground_shift(untold, parted.texture[0]) > 0
+        assert kept[truth].float().mean() > 0.9
+        assert kept[tissue].float().mean() > 0.7
 
 
 def annotated(seed: int) -> tuple[UInt8Array, UInt8Array]:

@@ -100,3 +100,16 @@ def test_instrument_and_background_weigh_the_same() -> None:
     assert float(weight[1:].sum()) == pytest.approx(0.5)
     empty = token_weights(torch.zeros(1, 64, 64), 4)
     assert float(empty.sum()) == pytest.approx(1.0)
+
+
+def test_what_nobody_knows_weighs_nothing() -> None:
+    mask, counted = torch.zeros(2, 64, 64), torch.ones(64, 64)
+    mask[0, :16, :16] = 1
+    counted[32:] = 0
+    weight = token_weights(mask, 4, counted)
+    assert weight[0, 0] == pytest.approx(0.5)
+    assert weight[0, 1:8].tolist() == pytest.approx([0.5 / 7] * 7)
+    assert weight[1, :8].tolist() == pytest.approx([1 / 8] * 8), "a class that is not there"
+    assert not weight[:, 8:].any()
+    assert not token_weights(mask, 4, torch.zeros(64, 64))[1].any(), "nothing is known at all"
+    assert torch.equal(token_weights(mask, 4, torch.ones(64, 64)), token_weights(mask, 4))

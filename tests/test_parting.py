@@ -56,15 +56,18 @@ def test_crossing_bars_part_and_a_bar_cut_in_two_is_one() -> None:
     assert (parted.label > 0).sum() == (owner > 0).sum()
 
 
-def test_stray_votes_along_an_outline_are_no_pieces_of_another_instrument() -> None:
+def test_a_cell_or_two_that_vote_astray_are_no_piece_of_another_instrument() -> None:
     owner, vote = crossing()
-    vote[:, 5:8, 28] = vote[:, 32, 5][:, None]  # three pixels of the upright bar vote for the other
-    vote[:, 50, 33:36] = vote[:, 32, 5][:, None]
+    elsewhere = vote[:, 32, 5][:, None]
+    vote[:, 5:7, 28] = elsewhere  # of the upright bar
+    vote[:, 50, 33:34] = elsewhere
+    vote[:, 56, 31:34] = elsewhere  # three are a piece
     parted = part_votes(owner > 0, vote)
     level, upright = parted.label[32, 5], parted.label[5, 32]
     assert level != upright
     assert (parted.label[:28, 28:36] == upright).all()
-    assert (parted.label[36:, 28:36] == upright).all()
+    assert (parted.label[36:56, 28:36] == upright).all()
+    assert parted.label[56, 28:36].tolist() == [upright] * 3 + [level] * 3 + [upright] * 2
     assert (parted.label[28:36, :28] == level).all()
 
 
@@ -326,7 +329,9 @@ def test_what_was_seen_a_moment_ago_need_not_be_as_sure_to_stay() -> None:
     assert seen(6.0)
     assert not seen(2.0), "next to nothing is nothing"
     assert seen(6.0)
-    specks.shown = None
+    assert not seen(4.0, left=7), "beside it, a quarter of it where it was"
+    assert seen(6.0)
+    specks.reset()
     assert not seen(4.0), "another stream"
 
 

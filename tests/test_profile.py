@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.metrics import dsc
 from models import fit
 from models.annotated import AnnotatedFrames, draw_shots, visible_classes
 from models.checkpoint import LoadedWeights
@@ -17,9 +18,11 @@ from models.config import FitConfig
 from models.datasets.folder import open_folder
 from models.errors import DatasetError, ProfileError
 from models.fit import fit_frames, fit_profile
+from models.parts import Parts
 from models.phantom import Procedure
 from models.profile import EMBEDDED_NAMES, Profile, load_profile, save_profile
 from models.tracker import Tracker
+from models.types import BACKGROUND_ID, IGNORE_ID, ClassSpec, UInt8Array
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +67,37 @@ def test_fitting_is_a_function_of_its_seed(
     assert torch.equal(profiles[0].calibration.slope, profiles[1].calibration.slope)
     for key, value in profiles[0].fusion.items():
         assert torch.equal(value, profiles[1].fusion[key])
+
+
+def test_ignored_instruments_are_not_taught_as_background(weights: LoadedWeights) -> None:
+    """One kind is annotated as instrument; the others are ignored, or called background.
+
+    Asked of other clips: any instrument. By the head, and by rows with pixels named.
+    """
+    procedure = Procedure(41_003)
+    moments = [(clip, t) for clip in range(4) for t in (1.0, 3.0, 5.0)]
+    given = [procedure.clip(clip).render(t) for clip, t in moments]
+    asked = [procedure.clip(clip).render(t) for clip in (10, 11) for t in (0.0, 0.8, 1.6)]
+    instrument, own = ClassSpec(1, "instrument", "#3fb950"), procedure.kinds[0]
+
+    def annotated(truth: UInt8Array, others: int) -> UInt8Array:
+        ids = np.where(truth > 0, others, BACKGROUND_ID)
+        return np.where(truth == own, 1, ids).astype(np.uint8)
+
+    def reached(others: int, parts: Parts) -> float:
+        pairs = [(f.image_rgb, annotated(f.class_mask, others)) for f in given]
+        frames = AnnotatedFrames.of(pairs, [1], 256)
+        config = FitConfig(instances=parts.instances, progress=False)
+        profile, _ = fit_frames(weights, (instrument,), frames, config)
+        tracker = Tracker(weights, profile, parts)
+        found = [tracker.step(frame.image_rgb).class_map > 0 for frame in asked]
+        pairs_of = zip(found, asked, strict=True)
+        return float(np.mean([dsc(mask, frame.class_mask > 0) for mask, frame in pairs_of]))
+
+    for parts in (Parts(), Parts(instances=False)):
+        ignored, wrong = reached(IGNORE_ID, parts), reached(BACKGROUND_ID, parts)
+        assert ignored > wrong + 0.05
+    assert reached(IGNORE_ID, Parts()) > 0.8
 
 
 def test_no_masks_are_refused_invisible_classes_left_out_and_frames_are_not_endless(

@@ -105,6 +105,7 @@ def test_a_label_is_a_class_or_nothing(run: Run, tmp_path: Path) -> None:
     path, _ = stored(tmp_path, STRAIGHT)
     assert run(path, tracker=FakeTracker(unnamed=True)) == 0
     assert not open_volume(tmp_path / "out/labels.nii.gz").read().any()
+    assert report_of(tmp_path)["unnamed_slices"] > 0, "but it is told"
 
 
 def test_both_halves_start_from_the_middle(run: Run, tmp_path: Path) -> None:

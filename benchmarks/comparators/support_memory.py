@@ -19,7 +19,13 @@ from models.backbone import DecodedMasks, ImageFeatures
 from models.checkpoint import LoadedWeights
 from models.config import FitConfig, MemoryConfig
 from models.encoded import EncodedFrames, encode_frames, frame_features
-from models.held_out import OBJECT_OFFSETS, HeldOut, exclusive_dsc, held_out_frames
+from models.held_out import (
+    OBJECT_OFFSETS,
+    HeldOut,
+    exclusive_dsc,
+    held_out_frames,
+    where_counted,
+)
 from models.memory_attention import BankTensors
 from models.memory_bank import BankShape, MemoryBank
 from models.ofl_sam2 import OflSam2
@@ -117,7 +123,10 @@ def choose_offset(encoded: EncodedFrames, ask: Ask, seed: int) -> float:
 
     def score(offset: float) -> float:
         found = [
-            exclusive_dsc(one.shifted(offset), encoded.mask[:, frame].float()).mean()
+            exclusive_dsc(
+                where_counted(one.shifted(offset), encoded.counted[frame]),
+                encoded.mask[:, frame].float(),
+            ).mean()
             for frame, one in decoded.items()
         ]
         return float(torch.stack(found).mean())

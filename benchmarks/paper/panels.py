@@ -49,19 +49,28 @@ def _pictures(
             continue
         found = np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), np.uint8)
         own = middle_frame(sequence, prompted=EVERYTHING[name].prompted)
-        pictures.append((EVERYTHING[name].title, painted(own.read_image(), found, classes)))
+        drawn = painted(own.read_image(), found, classes, ignored=None)
+        pictures.append((EVERYTHING[name].title, drawn))
     return pictures
 
 
-def painted(image: UInt8Array, found: UInt8Array, classes: Sequence[ClassSpec]) -> UInt8Array:
-    """Classes in their colours over the image. image: (H, W, 3); found: (H, W) class ids"""
+def painted(
+    image: UInt8Array,
+    found: UInt8Array,
+    classes: Sequence[ClassSpec],
+    ignored: int | None = IGNORE_ID,
+) -> UInt8Array:
+    """Classes in their colours over the image, others and what has no name in grey.
+
+    image: (H, W, 3); found: (H, W) class ids; ignored: an id that is not painted
+    """
     drawn = image.copy()
     for spec in classes:
         inside = found == spec.class_id
         color = np.array([int(spec.color[i : i + 2], 16) for i in (1, 3, 5)], np.float32)
         drawn[inside] = (0.45 * drawn[inside] + 0.55 * color).astype(np.uint8)
     unknown = (found != BACKGROUND_ID) & ~np.isin(found, [s.class_id for s in classes])
-    drawn[unknown & (found != IGNORE_ID)] = 128
+    drawn[unknown & (found != ignored)] = 128
     return drawn
 
 

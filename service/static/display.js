@@ -23,7 +23,10 @@ const choices = new Choices();
 const frames = new Recent(2000); // milliseconds from receiving to showing, by when it was shown
 const masked = new Recent(2000); // 1 for a frame shown with its own mask, else 0
 const held = new Recent(HELD_SHOWN_MS);
-const state = { status: null, statusAt: 0, refusal: "", connection: { state: "connecting", sentence: "" } };
+const state = {
+  status: null, statusAt: 0, refusal: "", connection: { state: "connecting", sentence: "" },
+  unnamed: false, // has there been an instrument of unknown kind?
+};
 
 const painter = new Painter(element("masks"));
 const composer = new Composer({ video, picture: element("picture"), painter, onShown });
@@ -156,9 +159,10 @@ function show(status) {
   look();
 }
 
-// Where there are several classes an instrument may be of none that is sure enough.
+// An instrument of none of them has its place in the legend once there has been one.
 function shownClasses({ classes, unnamed }) {
-  return classes.length > 1 ? [...classes, { ...unnamed, present: unnamed.area > 0 }] : classes;
+  state.unnamed ||= unnamed.area > 0;
+  return state.unnamed ? [...classes, { ...unnamed, present: unnamed.area > 0 }] : classes;
 }
 
 // From capture to sending, of the rendition that we watch.

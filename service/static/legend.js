@@ -35,7 +35,7 @@ function fill(item, { id, name, color, present, confidence }, index, hidden, usa
   const [there, gone] = confidence === undefined ? ["here", "none"] : [`${percent} %`, "absent"];
   button.dataset.id = id;
   button.disabled = !usable;
-  button.title = usable ? `Show or hide (${index + 1})` : "";
+  button.title = usable ? `Show or hide${index < 9 ? ` (${index + 1})` : ""}` : "";
   button.setAttribute("aria-pressed", String(shown));
   button.classList.toggle("absent", !present);
   button.style.setProperty("--color", color);
