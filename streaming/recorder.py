@@ -1,8 +1,9 @@
 """Records a live session, only when asked to: its pictures, and the masks that were shown on them.
 
 video.mp4 is what came from the source. masks.mkv is lossless grey: a pixel's value is its id in
-the class map, a mask has the time of its frame. Both are valid at every moment, also where the process is killed;
-at most their last second is missing then. A disk that is full ends the recording, nothing else.
+the class map, a mask has the time of its frame. Both are valid at every moment, also where the
+process is killed; at most their last second is missing then. A disk that is full ends the
+recording, nothing else.
 """
 
 from __future__ import annotations
