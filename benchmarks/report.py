@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,9 @@ def write_report(folder: Path, out: Path) -> Path:
     for name, content in known:
         lines += [f"## {name}", "", _where(content), ""]
         lines += [*SECTIONS[content["kind"]](name, content, out), ""]
+    others = [f"{name}.json" for name, one in results if one.get("kind") not in SECTIONS]
+    if others:
+        lines += ["## Not on this page", "", f"Results of other kinds: {', '.join(others)}.", ""]
     page = out / "report.md"
     page.write_text("\n".join(lines))
     return page
@@ -49,7 +52,7 @@ def _where(content: dict[str, Any]) -> str:
     machine = content["environment"]
     device = machine["cuda"] or f"{machine['processor']}, {machine['threads']} threads"
     note = f" {content['note']}." if content.get("note") else ""
-    settings = ", ".join(f"{key} {value}" for key, value in content["settings"].items() if value)
+    settings = _said({key: value for key, value in content["settings"].items() if value})
     return f"{device}; torch {machine['torch']}; commit {machine['commit']}.{note} {settings}."
 
 
@@ -57,6 +60,19 @@ def _table(head: list[str], rows: list[list[str]]) -> Lines:
     ruler = "|".join(["---", *["---:"] * (len(head) - 1)])
     body = ["| " + " | ".join(row) + " |" for row in rows]
     return ["| " + " | ".join(head) + " |", f"|{ruler}|", *body]
+
+
+def _said(content: Mapping[str, Any]) -> str:
+    """Key and value after one another, numbers to four digits."""
+    each = (
+        f"{key} {_said(value)}"
+        if isinstance(value, Mapping)
+        else f"{key} {value:.4g}"
+        if isinstance(value, float)
+        else f"{key} {', '.join(map(str, value)) if isinstance(value, list) else value}"
+        for key, value in content.items()
+    )
+    return ", ".join(each)
 
 
 PERCENTILES = ("p50", "p90", "p95", "p99", "max")
@@ -169,8 +185,7 @@ def _gpu(name: str, content: dict[str, Any], out: Path) -> Lines:
             ]
     for engine, ways in content["parity"].items():
         for way, found in () if "missing" in ways else ways.items():
-            said = ", ".join(f"{key} {value}" for key, value in found.items())
-            lines += ["", f"Beside torch on NANO, {engine} {way}: {said}."]
+            lines += ["", f"Beside torch on NANO, {engine} {way}: {_said(found)}."]
     latency_figure(samples, "whole step", out / f"{name}-latency.png")
     return [*lines, "", f"![latency]({name}-latency.png)"]
 

@@ -20,7 +20,7 @@ from models.encoded import (
     name_indicator,
     total_statistics,
 )
-from models.errors import DatasetError
+from models.errors import DatasetError, ProfileError
 from models.following import followed_foreground
 from models.held_out import (
     HeldOut,
@@ -85,7 +85,10 @@ def fit_profile(
     instances, follow: see FitConfig
     A class that no drawn frame shows cannot be learnt: it is left out, and the report names it.
     Raises DatasetError: no annotated frame, none that shows anything, several to follow.
+    ProfileError: out is a folder.
     """
+    if out.is_dir():
+        raise ProfileError(f"expected a file for the profile, {out} is a folder")
     weights = weights or load_embedded()
     drawn = draw_shots(dataset, shots or MOST_FRAMES, seed)
     config = FitConfig(seed=seed, follow=follow, instances=instances, progress=progress)

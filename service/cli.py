@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -298,9 +299,12 @@ def _fit(arguments: argparse.Namespace) -> int:
         instances=not arguments.name_pixels,
         follow=arguments.follow,
     )
-    for name, dsc in report.held_out_dsc.items():
-        shown = "too few frames to hold any out" if dsc != dsc else f"{dsc:.3f}"
-        print(f"{name}: DSC on held-out annotated frames {shown}")
+    known = {name: dsc for name, dsc in report.held_out_dsc.items() if not math.isnan(dsc)}
+    for name, dsc in known.items():
+        print(f"{name}: DSC on held-out annotated frames {dsc:.3f}")
+    if len(known) < len(report.held_out_dsc):
+        untested = [name for name in report.held_out_dsc if name not in known]
+        print(f"too few annotated frames to hold any out: no DSC of {', '.join(untested)}")
     for name in report.left_out:
         print(f"{name}: never visible in the annotated frames, left out of the profile")
     if arguments.follow and not report.followed:

@@ -72,6 +72,9 @@ class Recording(Protocol):
     def frame_count(self) -> int | None:
         """Number of frames, if known."""
 
+    def name_of(self, index: int) -> str | None:
+        """The file that a frame is, where each is one."""
+
     def __iter__(self) -> Iterator[Frame]:
         """Frames in order."""
 
@@ -150,7 +153,7 @@ class _Writer:
     """Draws and writes one result after the other, in a thread of its own."""
 
     def __init__(self, request: SegmentRequest, source: Recording, classes: tuple[ClassSpec, ...]):
-        self._out = request.out
+        self._out, self._name_of = request.out, source.name_of
         self._classes = classes
         self._palette, self._style = palette_of(classes), named_style(classes)
         self._video = VideoWriter(request.out / "overlay.mp4", source.size, source.fps)
@@ -167,8 +170,10 @@ class _Writer:
         self._lines.flush()
 
     def _line(self, frame: Frame, result: Segmentation) -> dict[str, Any]:
+        name = self._name_of(frame.index)
         return {
             "index": frame.index,
+            **({} if name is None else {"image": name}),
             "time_s": round(frame.pts_ns / 1e9, 6),
             "step_ms": round(result.step_ms, 3),
             "classes": class_lines(result, self._classes),

@@ -76,7 +76,20 @@ class Settings:
             )
         if settings.media is not None and not settings.media.is_dir():
             raise UsageError(f"expected a folder for --media, found none at {settings.media}")
+        if settings.record is not None:
+            _require_writable(settings.record)
         return settings
+
+
+def _require_writable(folder: Path) -> None:
+    """Make a folder for recordings. Raises UsageError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "it is a file" if folder.exists() else error.strerror
+        raise UsageError(f"expected a folder for --record, got {folder} ({reason})") from error
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f"expected a folder for --record that can be written, got {folder}")
 
 
 def weight_folder() -> Path | None:

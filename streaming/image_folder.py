@@ -37,6 +37,10 @@ class ImageFolder:
         """Number of images."""
         return len(self._images)
 
+    def name_of(self, index: int) -> str:
+        """The file that a frame is."""
+        return self._images[index].name
+
     def __iter__(self) -> Iterator[Frame]:
         """Frames in order."""
         for index, path in enumerate(self._images):

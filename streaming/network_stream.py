@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from fractions import Fraction
 from urllib.parse import urlsplit
 
 import av
@@ -17,6 +16,7 @@ import numpy as np
 
 from streaming.errors import SourceError
 from streaming.frame import Frame
+from streaming.frame_rate import frame_rate
 
 OPEN_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 2.0
 MOST_BAD = 50  # packets in a row that cannot be decoded; past it the stream is opened again
@@ -60,7 +60,7 @@ class NetworkStream:
             raise SourceError(f"{self._place}: expected a video stream, found none")
         self._stream = self._container.streams.video[0]
         self._stream.thread_type = "SLICE"  # frame threads would each hold a frame back
-        self.fps = self._stream.average_rate or Fraction(25)
+        self.fps = frame_rate(self._stream)
         self.size = (self._stream.height, self._stream.width)
 
     def __iter__(self) -> Iterator[Frame]:

@@ -59,9 +59,10 @@ def draw_overlay(
     for class_id, contours in shapes.items():
         if style.contour:
             cv2.drawContours(out, contours, -1, palette[class_id], width_px, cv2.LINE_AA)
+    taken = class_map
     for class_id, contours in shapes.items():
         if class_id in style.names:
-            _label(out, class_map, contours, style.names[class_id], palette[class_id])
+            taken = _label(out, taken, contours, style.names[class_id], palette[class_id])
     return out
 
 
@@ -92,13 +93,16 @@ def _tint(
 
 
 def _label(
-    out: UInt8Array, class_map: UInt8Array, contours: Sequence[Any], name: str, color: Color
-) -> None:
-    """The name beside the largest region of a class, where it is large enough to point at."""
+    out: UInt8Array, taken: UInt8Array, contours: Sequence[Any], name: str, color: Color
+) -> UInt8Array:
+    """The name beside the largest region of a class, where it is large enough to point at.
+
+    taken: (H, W), not 0 where an instrument is or a name; returns the same with this one
+    """
     largest = max(contours, key=cv2.contourArea, default=None)
     height, width = out.shape[:2]
     if largest is None or cv2.contourArea(largest) < 0.004 * height * width or height < 120:
-        return
+        return taken
     scale = max(0.4, height / 900)
     thick = max(1, round(scale * 1.6))
     (text_width, text_height), base = cv2.getTextSize(name, FONT, scale, thick)
@@ -106,23 +110,26 @@ def _label(
     moments = cv2.moments(largest)
     x, y = int(moments["m10"] / moments["m00"]), int(moments["m01"] / moments["m00"])
     left = max(0, min(x - box_width // 2, width - box_width))
-    top = _free_row(class_map, left, y, box_width, box_height)
+    top = _free_row(taken, left, y, box_width, box_height)
     corner = (left + box_width, top + box_height)
     cv2.rectangle(out, (left, top), corner, (16, 18, 22), -1)
     place = (left + 4, top + text_height + 2)
     cv2.putText(out, name, place, FONT, scale, color, thick, cv2.LINE_AA)
+    taken = taken.copy()
+    taken[top : corner[1] + 1, left : corner[0] + 1] = 1
+    return taken
 
 
-def _free_row(class_map: UInt8Array, left: int, middle: int, width: int, height: int) -> int:
-    """Top of the box nearest to `middle` that hides no instrument; a tip must stay visible."""
-    rows: int = class_map.shape[0]
+def _free_row(taken: UInt8Array, left: int, middle: int, width: int, height: int) -> int:
+    """Top of the box nearest to `middle` that hides no other name and no instrument's tip."""
+    rows: int = taken.shape[0]
     last = rows - height
     start = max(0, min(middle - height // 2, last))
     step = max(1, height // 4)
     for distance in range(0, rows, step):
         for top in (start - distance, start + distance):
             if 0 <= top <= last:
-                box = class_map[top : top + height, left : left + width]
+                box = taken[top : top + height, left : left + width]
                 if not cv2.hasNonZero(np.ascontiguousarray(box)):
                     return top
     return start

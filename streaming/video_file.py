@@ -15,8 +15,11 @@ import numpy as np
 
 from streaming.errors import SourceError
 from streaming.frame import Frame, UInt8Array
+from streaming.frame_rate import frame_rate
 
 log = logging.getLogger(__name__)
+WITH_DURATION = {"mp4", "matroska"}  # FFmpeg's names of containers that say how long they are
+TAIL = 3  # usual intervals, by which the last picture may end sooner than its file says
 
 
 class VideoFile:
@@ -45,6 +48,7 @@ class VideoFile:
             raise SourceError(f"{path.name}: expected a video stream, found none")
         self._stream = self._container.streams.video[0]
         self._stream.thread_type = "AUTO"
+        self._rate = frame_rate(self._stream)
         self._frames = self._decode()
         try:
             self._first = next(self._frames)
@@ -58,7 +62,7 @@ class VideoFile:
     @property
     def fps(self) -> Fraction:
         """Average frame rate as the file states it, 25 if it does not."""
-        return self._stream.average_rate or Fraction(25)
+        return self._rate
 
     @property
     def frame_count(self) -> int | None:
@@ -67,6 +71,10 @@ class VideoFile:
             return int(self._stream.frames)
         if self._container.duration:
             return round(self._container.duration / av.time_base * float(self.fps))
+        return None
+
+    def name_of(self, index: int) -> str | None:
+        """The file that a frame is: none."""
         return None
 
     def __iter__(self) -> Iterator[Frame]:
@@ -84,7 +92,7 @@ class VideoFile:
 
     def _decode(self) -> Iterator[Frame]:
         index, start_ns, last_ns = 0, 0, -1
-        self._decoded = 0
+        self._decoded, self._read_s = 0, 0.0
         try:
             for picture in self._container.decode(self._stream):
                 pts_ns = _pts_ns(picture, index, self.fps)
@@ -94,19 +102,39 @@ class VideoFile:
                 last_ns = pts_ns
                 yield Frame(_upright(picture), index, pts_ns, time.monotonic_ns())
                 index += 1
-                self._decoded = index
+                self._decoded, self._read_s = index, last_ns / 1e9 + self._shown_s(picture)
         except av.error.FFmpegError as error:
             reason = error.strerror or type(error).__name__
             self.problem = f"{self._path.name}: unreadable after frame {index} ({reason})"
 
     def _note_missing(self) -> None:
         """A truncated file often just ends: compare with what its header promised."""
-        promised = self._stream.frames
-        if self.problem is None and promised and self._decoded < promised:
-            self.problem = (
-                f"{self._path.name}: the file promises {promised} frames, "
-                f"{self._decoded} could be read"
-            )
+        frames, seconds = self._stream.frames, self._promised_s()
+        if self.problem is not None:
+            return
+        if frames and self._decoded < frames:
+            promised, read = f"{frames} frames", str(self._decoded)
+        elif not frames and seconds is not None and self._read_s + TAIL / self._rate < seconds:
+            promised, read = f"{seconds:.1f} s", f"{self._read_s:.1f} s"
+        else:
+            return
+        self.problem = f"{self._path.name}: the file promises {promised}, {read} could be read"
+
+    def _shown_s(self, picture: av.video.frame.VideoFrame) -> float:
+        """How long a picture stays."""
+        stated = picture.duration * picture.time_base if picture.time_base else 0
+        return float(stated or 1 / self._rate)
+
+    def _promised_s(self) -> float | None:
+        """Of the video alone, in containers whose header is not a guess."""
+        container, stream = self._container, self._stream
+        if not WITH_DURATION & set(container.format.name.split(",")):
+            return None
+        if stream.duration and stream.time_base:
+            return float(stream.duration * stream.time_base)
+        if container.duration and len(container.streams) == 1:
+            return float(container.duration / av.time_base)
+        return None
 
 
 def _pts_ns(picture: av.video.frame.VideoFrame, index: int, fps: Fraction) -> int:

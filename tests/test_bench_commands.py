@@ -44,8 +44,10 @@ def test_stages_peers_and_their_report(tmp_path: Path, capsys: pytest.CaptureFix
     shown = capsys.readouterr().out
     assert "sam2's own video predictor" in shown
     assert "floor" in shown
+    (found / "other.json").write_text('{"kind": "of which it knows nothing"}')
     assert main(["bench", "report", str(found), "-o", str(tmp_path / "page")]) == 0
     page = (tmp_path / "page" / "report.md").read_text()
+    assert "Results of other kinds: other.json." in page
     assert "encode_image" in page
     assert "in a test" in page
     for picture in ("s-latency.png", "s-stages.png"):

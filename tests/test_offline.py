@@ -100,6 +100,13 @@ def test_folder_of_images_in_natural_order(run: Run, tmp_path: Path) -> None:
     mask = cv2.imread(str(tmp_path / "out/masks/000003.png"), cv2.IMREAD_UNCHANGED)
     assert mask is not None
     assert mask[25, 25] == 1, "frame f10 comes last"
+    lines = (tmp_path / "out/frames.jsonl").read_text().splitlines()
+    assert [json.loads(line)["image"] for line in lines] == [
+        "f0.jpg",
+        "f1.jpg",
+        "f2.jpg",
+        "f10.jpg",
+    ]
 
 
 def test_grey_and_sixteen_bit_images(run: Run, tmp_path: Path) -> None:
@@ -175,6 +182,45 @@ def test_truncated_video_is_processed_as_far_as_it_goes(
     assert not report["complete"]
     assert "clip.mp4" in report["problem"]
     assert "incomplete" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["fragments.mp4", "clip.mkv"])
+def test_a_truncated_recording_of_a_format_without_a_count_is_said_to_be(
+    run: Run, tmp_path: Path, name: str
+) -> None:
+    """As the recorder writes them, and `trocar phantom --video`."""
+    whole = tmp_path / name
+    options = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+    with av.open(str(whole), "w", options=options if whole.suffix == ".mp4" else {}) as container:
+        stream = container.add_stream("libx264", rate=25, options={"g": "5"})
+        stream.height, stream.width, stream.pix_fmt = 96, 128, "yuv420p"
+        for number in range(60):
+            frame = av.VideoFrame.from_ndarray(picture(number, (96, 128)), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    cut = tmp_path / f"cut-{name}"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    assert run(whole) == 0
+    assert read_report(tmp_path / "out")["problem"] is None
+    assert run(cut, "--force") == 0
+    report = read_report(tmp_path / "out")
+    assert 5 < report["frames"] < 50
+    assert not report["complete"]
+    assert cut.name in report["problem"]
+
+
+def test_a_rate_that_cannot_be_is_not_believed(run: Run, tmp_path: Path) -> None:
+    """Matroska without a default duration: the stated rate is that of its clock."""
+    path = write_clip(tmp_path / "clip.mp4", frames=20)
+    remuxed = tmp_path / "clip.mkv"
+    with av.open(str(path)) as source, av.open(str(remuxed), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    assert run(remuxed) == 0
+    assert read_report(tmp_path / "out")["fps"] == pytest.approx(25, abs=0.5)
 
 
 def test_missing_file(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

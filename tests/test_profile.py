@@ -52,6 +52,17 @@ def test_what_was_fitted_is_what_is_read(fitted: Path, weights: LoadedWeights) -
     assert np.array_equal(first.class_map, second.class_map)
 
 
+def test_a_profile_is_a_file_like_any_other(
+    fitted: Path, phantom_folder: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.touch()
+    assert fitted.stat().st_mode == other.stat().st_mode, "whoever may read files may read it"
+    with pytest.raises(ProfileError, match=r"expected a file for the profile, .* is a folder"):
+        fit_profile(open_folder(phantom_folder), shots=2, out=tmp_path, progress=False)
+    assert list(tmp_path.iterdir()) == [other]
+
+
 def test_fitting_is_a_function_of_its_seed(
     phantom_folder: Path, weights: LoadedWeights, one_thread: None
 ) -> None:

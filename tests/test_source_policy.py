@@ -183,3 +183,15 @@ async def test_a_recording_of_the_folder_is_shown(tmp_path: Path) -> None:
 def test_the_media_folder_must_exist(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="expected a folder for --media"):
         Settings.from_environment(media=tmp_path / "none")
+
+
+def test_a_place_that_cannot_hold_recordings_is_refused_before_anything_runs(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "video.mp4").touch()
+    with pytest.raises(UsageError, match=r"folder for --record, got .*video\.mp4 \(it is a file\)"):
+        Settings.from_environment(record=tmp_path / "video.mp4")
+    with pytest.raises(UsageError, match=r"folder for --record, got .*Not a directory"):
+        Settings.from_environment(record=tmp_path / "video.mp4/below")
+    Settings.from_environment(record=tmp_path / "new/folder")
+    assert (tmp_path / "new/folder").is_dir()

@@ -197,6 +197,22 @@ def test_a_name_hides_no_instrument() -> None:
     assert not changed[classes > 0].any(), "but not over the instrument"
 
 
+def test_no_name_hides_another() -> None:
+    """Two thin instruments side by side: a name in the middle of each would be on the other's."""
+    image = np.full((480, 640, 3), 90, np.uint8)
+    classes = np.zeros((480, 640), np.uint8)
+    classes[40:440, 300:312], classes[40:440, 316:328] = 1, 2
+    palette, names = {1: (0, 255, 0), 2: (255, 0, 0)}, {1: "needle driver", 2: "clip applier"}
+
+    def changed(shown: dict[int, str]) -> np.ndarray:
+        drawn = draw_overlay(image, classes, palette, OverlayStyle(names=shown))
+        return (drawn != draw_overlay(image, classes, palette)).any(axis=2)
+
+    first, both = changed({1: names[1]}), changed(names)
+    assert both.sum() >= 1.8 * first.sum(), "each has a place of its own"
+    assert not both[classes > 0].any()
+
+
 def test_no_mark_is_read_where_there_is_none() -> None:
     generator = np.random.default_rng(1)
     for _ in range(200):
