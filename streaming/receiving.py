@@ -1,14 +1,16 @@
 """Receives video without waiting: a frame is released by the marker bit of its last packet.
 
 aiortc 1.16 releases a frame when the first packet of the next one comes, a frame interval later,
-queues without bound what the decoder has not done yet, and asks once for a keyframe where one is
-needed: if the wish is lost or the keyframe is broken too, the picture may stay broken for good.
-All are places that it does not document; tests hold what is put there against real streams.
+queues without bound what the decoder has not done yet, decodes on after a gap as if nothing were
+missing, so that a part of a picture may be older than the rest, and asks once for a keyframe: if
+the wish is lost or the keyframe is broken too, the picture may stay broken for good. All are places
+that it does not document; tests hold what is put there against real streams.
 """
 
 from __future__ import annotations
 
 import queue
+import re
 import threading
 import time
 from typing import Any
@@ -20,6 +22,8 @@ from aiortc.rtp import RtpPacket
 CAPACITY = 512  # packets, as aiortc's own
 HELD = 8  # frames that wait for a lost packet
 ASK_AGAIN_S = 0.5  # for a keyframe
+WITHHELD_S = 2.0  # what a gap has broken is not decoded, until a keyframe comes or this has passed
+IDR = 5  # H.264's unit of a picture from which decoding can begin
 DECODER_BEHIND = 30  # encoded frames; past it the decoder starts again from the newest
 
 
@@ -45,19 +49,21 @@ class MarkerJitterBuffer(JitterBuffer):
         self._held = 0
         self._again_at: float | None = None
         self.given_up = 0
+        self.broken_at: float | None = None  # since when pictures miss what they build on
 
     def add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
         """Take a packet; returns whether a keyframe is needed, and a frame if one is complete."""
         keyframe, frame = self._add(packet)
         if keyframe:
-            self.keyframe_asked()
+            self.broken()
         elif self._again_at is not None and time.monotonic() >= self._again_at:
             self._again_at, keyframe = None, True
         return keyframe, frame
 
-    def keyframe_asked(self) -> None:
-        """Because of a gap, or by aiortc because its decoder failed: it is due once more."""
-        self._again_at = time.monotonic() + ASK_AGAIN_S
+    def broken(self) -> None:
+        """Frames are lost, or the decoder failed: a keyframe is asked for, and once more later."""
+        self.broken_at = time.monotonic()
+        self._again_at = self.broken_at + ASK_AGAIN_S
 
     def _add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
         keyframe, frame = super().add(packet)
@@ -116,23 +122,41 @@ class DecoderFailed(threading.Event):
     def clear(self) -> None:
         """See above."""
         super().clear()
-        self._buffer.keyframe_asked()
+        self._buffer.broken()
 
 
 class DecoderQueue(queue.Queue[Any]):
-    """Frames for aiortc's decoder thread: unpacked, and never more than DECODER_BEHIND."""
+    """Frames for aiortc's decoder thread: unpacked, whole, and never more than DECODER_BEHIND."""
 
-    def __init__(self) -> None:
+    def __init__(self, buffer: MarkerJitterBuffer) -> None:
         super().__init__()
-        self.dropped = 0
+        self._buffer = buffer
+        self.dropped, self.withheld = 0, 0
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         """None ends the decoder; else a pair of the codec and a frame."""
-        if item is not None and self.qsize() >= DECODER_BEHIND:
+        if item is None:
+            super().put(item, block, timeout)
+            return
+        if self.qsize() >= DECODER_BEHIND:
             self._drop_all()
-        super().put(item, block, timeout)
-        for frame in getattr(item[1], "behind", ()) if item else ():
-            super().put((item[0], frame), block, timeout)
+            self._buffer.broken()
+        codec, first = item
+        for frame in (first, *getattr(first, "behind", ())):
+            if self._whole(codec, frame.data):
+                super().put((codec, frame), block, timeout)
+            else:
+                self.withheld += 1
+
+    def _whole(self, codec: Any, data: bytes) -> bool:
+        """Is there all that a frame builds on, or has nobody sent it for too long?"""
+        since = self._buffer.broken_at
+        if since is None:
+            return True
+        if not is_keyframe(codec, data) and time.monotonic() < since + WITHHELD_S:
+            return False
+        self._buffer.broken_at = None
+        return True
 
     def _drop_all(self) -> None:
         while True:
@@ -143,9 +167,21 @@ class DecoderQueue(queue.Queue[Any]):
             self.dropped += 1
 
 
+def is_keyframe(codec: Any, data: bytes) -> bool:
+    """Does a frame build on no other? Of VP8 (RFC 6386, 9.1) and H.264 (annex B); others: yes."""
+    kind = getattr(codec, "mimeType", "").lower()
+    if kind == "video/vp8":
+        return bool(data) and not data[0] & 1
+    if kind == "video/h264":
+        units = (data[at.end()] & 31 for at in re.finditer(b"\0\0\1(?=.)", data, re.DOTALL))
+        return any(unit == IDR for unit in units)
+    return True
+
+
 def release_on_marker(receiver: RTCRtpReceiver) -> DecoderQueue:
     """Let a video receiver do all that this file is for; before it has started."""
-    waiting, buffer = DecoderQueue(), MarkerJitterBuffer()
+    buffer = MarkerJitterBuffer()
+    waiting = DecoderQueue(buffer)
     setattr(receiver, "_RTCRtpReceiver__jitter_buffer", buffer)  # noqa: B010
     setattr(receiver, "_RTCRtpReceiver__decoder_error", DecoderFailed(buffer))  # noqa: B010
     setattr(receiver, "_RTCRtpReceiver__decoder_queue", waiting)  # noqa: B010

@@ -25,6 +25,15 @@ async def test_a_burnt_in_mask_is_that_of_its_frame(loss: float) -> None:
     assert len(marks) > 0.8 * FRAMES, "most pictures are intact and have a mask"
 
 
+async def test_after_a_gap_no_picture_is_of_two_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every packet that is lost is given up, as where asking for it again takes too long."""
+    monkeypatch.setattr("streaming.receiving.HELD", 0)
+    async with signing_session((240, 320)) as session:
+        looking = await look(session, "overlay", 2 * LOSS, FRAMES // 2, PATIENCE_S)
+    assert all(mark == mask for mark, mask in looking.pairs)
+    assert looking.bare < 10, "hardly a picture that cannot be read"
+
+
 @pytest.mark.parametrize("loss", [0.0, LOSS])
 async def test_a_message_names_the_frame_it_belongs_to(loss: float) -> None:
     async with signing_session((240, 320)) as session:

@@ -24,6 +24,7 @@ from streaming.receiving import (
     ASK_AGAIN_S,
     DECODER_BEHIND,
     HELD,
+    WITHHELD_S,
     DecoderFailed,
     DecoderQueue,
     MarkedFrame,
@@ -257,7 +258,7 @@ def test_without_marker_bits_it_does_what_aiortc_does() -> None:
 
 
 def test_the_decoders_queue_is_bounded_and_unpacks() -> None:
-    waiting = DecoderQueue()
+    waiting = DecoderQueue(MarkerJitterBuffer())
     frame = MarkedFrame([packet(0, 0)])
     frame.behind.append(MarkedFrame([packet(1, 1)]))
     waiting.put(("codec", frame))
@@ -268,3 +269,46 @@ def test_the_decoders_queue_is_bounded_and_unpacks() -> None:
     assert waiting.dropped == 1000 - waiting.qsize()
     waiting.put(None)
     assert np.sum([waiting.get() is None for _ in range(waiting.qsize())]) == 1
+
+
+class Kind:
+    """As much of a codec as tells what a frame is."""
+
+    def __init__(self, name: str) -> None:
+        self.mimeType = f"video/{name}"
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "delta"),
+    ids=["VP8", "H.264"],
+    argvalues=[
+        ("VP8", b"\x10\x02\x00", b"\x11\x02\x00"),
+        ("H264", b"\0\0\0\1\x67ab\0\0\1\x65cd", b"\0\0\0\1\x61ab\0\0\1\x01"),
+    ],
+)
+def test_after_a_gap_nothing_is_decoded_until_a_keyframe(
+    monkeypatch: pytest.MonkeyPatch, name: str, key: bytes, delta: bytes
+) -> None:
+    """What builds on a frame that is lost would be a picture of two times."""
+    now = 100.0
+    monkeypatch.setattr("streaming.receiving.time.monotonic", lambda: now)
+    buffer = MarkerJitterBuffer()
+    waiting, codec = DecoderQueue(buffer), Kind(name)
+
+    def decoded(data: bytes) -> bool:
+        whole = packet(0, 0, marker=1)
+        whole._data = data
+        waiting.put((codec, MarkedFrame([whole])))
+        return not waiting.empty() and bool(waiting.get()[1].data == data)
+
+    assert [decoded(one) for one in (key, delta, delta)] == [True] * 3
+    for number in range(3 * (HELD + 3)):
+        if number != 1:
+            buffer.add(packet(number, number // 3, marker=int(number % 3 == 2)))
+    assert buffer.given_up == 1
+    assert [decoded(one) for one in (delta, delta, key, delta)] == [False, False, True, True]
+    buffer.broken()
+    assert not decoded(delta)
+    now += WITHHELD_S
+    assert [decoded(delta), decoded(delta)] == [True, True], "a keyframe may never come"
+    assert waiting.withheld == 3
