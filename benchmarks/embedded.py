@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing as mp
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -25,7 +26,7 @@ from benchmarks.clicked import click_summary, clicked_in_clip
 from benchmarks.embedded_tables import print_click, print_find, print_name, print_track
 from benchmarks.environment import environment
 from benchmarks.figures import bar_figure
-from benchmarks.flicker import Flicker, flicker
+from benchmarks.flicker import changes_a_second, flicker
 from benchmarks.metrics import Spread, iou
 from benchmarks.naming_rate import ColourNames, rightly_named
 from benchmarks.variants import VARIANTS, Tally, run_sequence, score_frame
@@ -194,7 +195,7 @@ def name(workers: Executor, procedures: int) -> dict[str, Any]:
         "update_effect_carried": _difference(carried),
         "named_by_colour_alone": asdict(Spread.of([unit.colour for unit in units])),
         "confidence": _reliability(plain["full"]),
-        "flicker": {"fps": FPS, **sum((unit.flicker for unit in units), Flicker()).summary()},
+        "flicker": changes_a_second(sum((unit.flicker for unit in units), Counter()), FPS),
     }
 
 
@@ -218,7 +219,7 @@ class NameScores:
     shifted: dict[str, Tally]
     carried: dict[str, Tally]
     colour: float
-    flicker: Flicker
+    flicker: Counter[str]
 
 
 def name_in_procedure(number: int) -> NameScores:
@@ -251,15 +252,15 @@ def name_in_procedure(number: int) -> NameScores:
     )
 
 
-def _flicker(tracker: Tracker, seed: int) -> Flicker:
+def _flicker(tracker: Tracker, seed: int) -> Counter[str]:
     """Three seconds of each test clip, every frame."""
-    total = Flicker()
+    total: Counter[str] = Counter()
     for index in TEST_CLIPS:
         tracker.reset()
         clip = Procedure(seed).clip(index, size=SIZE)
         frames = (clip.render(number / FPS) for number in range(FLICKER_FRAMES))
         answers = ((tracker.step(frame.image_rgb).class_map, frame) for frame in frames)
-        total += flicker(answers, FPS)
+        total += flicker(answers)
     return total
 
 

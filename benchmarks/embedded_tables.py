@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.clicked import CLICKS
+from benchmarks.flicker import CHANGES
 
 
 def print_find(result: dict[str, Any]) -> None:
@@ -55,10 +56,7 @@ def print_name(result: dict[str, Any]) -> None:
         f"{sure['passed_share']:.1%} reach the gate, their mean DSC {sure['passed_dsc']:.3f}"
     )
     steady = result["flicker"]
-    changes = [
-        steady[f"{what}_a_second"]
-        for what in ("outline_changes", "name_comes_or_goes", "name_for_another")
-    ]
+    changes = [steady[f"{what}_a_second"] for what in CHANGES]
     print(
         f"in a second of an instrument at {steady['fps']:.0f} frames/s: its outline comes or goes "
         "{:.2f} times, its name {:.2f} times, one name takes another's place {:.2f} times".format(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -15,57 +14,40 @@ from models.types import BACKGROUND_ID, UNNAMED_ID, UInt8Array
 OUTLINED = 0.1  # share of an instrument that is drawn, from which it has an outline
 
 
-@dataclass(frozen=True)
-class Flicker:
-    """Over `seconds` in which an instrument was in view, each instrument counted by itself.
+SEEN = "seen"
+CHANGES = OUTLINE, NAME, OTHER = "outline_changes", "name_comes_or_goes", "name_for_another"
 
-    outlines: how often its outline came or went; unnamed: its name came or went, in an outline that
-    stayed; renamed: one name took another's place
+
+def flicker(answers: Iterable[tuple[UInt8Array, PhantomFrame]]) -> Counter[str]:
+    """Changes over the consecutive frames of one clip, and the pairs of frames that were SEEN.
+
+    Each instrument counts by itself while it is in view. OUTLINE: came or went; NAME: came or went,
+    in an outline that stayed; OTHER: one name took another's place.
+    answers: (H, W) class map, and the truth
     """
-
-    seconds: float = 0.0
-    outlines: int = 0
-    unnamed: int = 0
-    renamed: int = 0
-
-    def __add__(self, other: Flicker) -> Flicker:
-        return Flicker(
-            self.seconds + other.seconds,
-            self.outlines + other.outlines,
-            self.unnamed + other.unnamed,
-            self.renamed + other.renamed,
-        )
-
-    def summary(self) -> dict[str, Any]:
-        """Seconds of an instrument, and changes in one of them."""
-        return {
-            "instrument_seconds": round(self.seconds, 2),
-            "outline_changes_a_second": round(self.outlines / self.seconds, 4),
-            "name_comes_or_goes_a_second": round(self.unnamed / self.seconds, 4),
-            "name_for_another_a_second": round(self.renamed / self.seconds, 4),
-        }
-
-
-def flicker(answers: Iterable[tuple[UInt8Array, PhantomFrame]], fps: float) -> Flicker:
-    """Of consecutive frames of one clip. answers: (H, W) class map, and the truth"""
     before: dict[int, int] = {}
-    total = Flicker()
+    counted: Counter[str] = Counter()
     for found, frame in answers:
         now = {one: _drawn_as(found, frame, one) for one in visible_instances(frame)}
         for one in now.keys() & before.keys():
-            total += _change(before[one], now[one], 1 / fps)
+            counted[SEEN] += 1
+            if now[one] != before[one]:
+                counted[_change(before[one], now[one])] += 1
         before = now
-    return total
+    return counted
 
 
-def _change(old: int, new: int, seconds: float) -> Flicker:
-    if old == new:
-        return Flicker(seconds)
+def changes_a_second(counted: Counter[str], fps: float) -> dict[str, float]:
+    """Seconds of an instrument, and changes in one of them. counted: of any number of clips"""
+    seconds = counted[SEEN] / fps
+    rates = {f"{one}_a_second": round(counted[one] / seconds, 4) for one in CHANGES}
+    return {"fps": fps, "instrument_seconds": round(seconds, 2), **rates}
+
+
+def _change(old: int, new: int) -> str:
     if BACKGROUND_ID in (old, new):
-        return Flicker(seconds, outlines=1)
-    if UNNAMED_ID in (old, new):
-        return Flicker(seconds, unnamed=1)
-    return Flicker(seconds, renamed=1)
+        return OUTLINE
+    return NAME if UNNAMED_ID in (old, new) else OTHER
 
 
 def _drawn_as(found: UInt8Array, frame: PhantomFrame, instance: int) -> int:

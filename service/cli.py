@@ -319,7 +319,7 @@ def _phantom(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from models.datasets.phantom_folder import PhantomFolderConfig, write_phantom
-    from service.offline import prepare_output
+    from service.output_folder import prepare_output
     from service.phantom_video import PhantomVideos
 
     prepare_output(arguments.out, force=arguments.force)

@@ -28,6 +28,7 @@ from models.datasets.image_files import list_images, read_image
 from models.types import ClassSpec, Segmentation, UInt8Array
 from service.appearance import named_style, palette_of
 from service.errors import UsageError
+from service.output_folder import prepare_output
 from service.results import Tally, class_lines, reason_of
 from streaming.frame import Frame
 from streaming.image_folder import ImageFolder
@@ -133,20 +134,6 @@ def prepare_folder(out: Path, source: Path, *, force: bool) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-
-
-def prepare_output(out: Path, *, force: bool) -> None:
-    """Make a folder for output. Raises UsageError: a file, not writable, or not empty."""
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"expected an output folder, {out} is a file")
-    if out.is_dir() and any(out.iterdir()) and not force:
-        raise UsageError(f"output folder {out} is not empty: choose another, or add --force")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot write to output folder {out} ({error.strerror})") from error
-    if not os.access(out, os.W_OK):
-        raise UsageError(f"cannot write to output folder {out} (permission denied)")
 
 
 class _Writer:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from service.errors import UsageError
+from service.output_folder import prepare_output
 from service.relay import Relay
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -77,19 +78,8 @@ class Settings:
         if settings.media is not None and not settings.media.is_dir():
             raise UsageError(f"expected a folder for --media, found none at {settings.media}")
         if settings.record is not None:
-            _require_writable(settings.record)
+            prepare_output(settings.record, force=True)
         return settings
-
-
-def _require_writable(folder: Path) -> None:
-    """Make a folder for recordings. Raises UsageError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = "it is a file" if folder.exists() else error.strerror
-        raise UsageError(f"expected a folder for --record, got {folder} ({reason})") from error
-    if not os.access(folder, os.W_OK):
-        raise UsageError(f"expected a folder for --record that can be written, got {folder}")
 
 
 def weight_folder() -> Path | None:

@@ -62,8 +62,9 @@ class MarkerJitterBuffer(JitterBuffer):
 
     def broken(self) -> None:
         """Frames are lost, or the decoder failed: a keyframe is asked for, and once more later."""
-        self.broken_at = time.monotonic()
-        self._again_at = self.broken_at + ASK_AGAIN_S
+        now = time.monotonic()
+        self.broken_at = now if self.broken_at is None else self.broken_at
+        self._again_at = now + ASK_AGAIN_S
 
     def _add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
         keyframe, frame = super().add(packet)

@@ -1,4 +1,4 @@
-"""`trocar segment`: every frame in order, and one clear line for everything that is not a video."""
+"""`trocar segment`: every frame in order, and nothing that is not its own written over."""
 
 from __future__ import annotations
 
@@ -9,12 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
-import av
 import cv2
 import numpy as np
 import pytest
@@ -26,53 +22,13 @@ from streaming.video_file import VideoFile
 from tests.clips import picture, write_clip
 from tests.fakes import FakeTracker
 from tests.foreground import foreground
-
-Run = Callable[..., int]
+from tests.segmenting import Run, check_outputs, read_report, refused, with_a_fake
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """`trocar segment` with a fake model."""
-    monkeypatch.setattr(Tracker, "open", lambda *_, **__: FakeTracker())
-
-    def command(source: Path, *more: str) -> int:
-        return main(["segment", str(source), "-o", str(tmp_path / "out"), *more])
-
-    return command
-
-
-def refused(capsys: pytest.CaptureFixture[str], code: int, expected: str) -> None:
-    """Exit code 2, and the last line of stderr is one sentence with what was expected."""
-    assert code == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
-    assert lines[-1].startswith("trocar: error: ")
-    assert expected in lines[-1]
-    assert "Traceback" not in "".join(lines)
-
-
-def read_report(out: Path) -> dict[str, Any]:
-    report: dict[str, Any] = json.loads((out / "report.json").read_text())
-    return report
-
-
-def check_outputs(out: Path, frames: int, size: tuple[int, int]) -> dict[str, Any]:
-    """Masks, lines, video and report agree; returns the report."""
-    masks = sorted((out / "masks").iterdir())
-    assert [path.name for path in masks] == [f"{i:06d}.png" for i in range(frames)]
-    for path in masks:
-        mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        assert mask is not None
-        assert mask.shape == size
-        assert mask.dtype == np.uint8
-    lines = [json.loads(line) for line in (out / "frames.jsonl").read_text().splitlines()]
-    assert [line["index"] for line in lines] == list(range(frames))
-    assert all(
-        {"present", "confidence", "area", "update"} <= set(lines[0]["classes"][0]) for _ in lines
-    )
-    assert sum(1 for _ in VideoFile(out / "overlay.mp4")) == frames
-    report = read_report(out)
-    assert report["frames"] == frames
-    return report
+    return with_a_fake(monkeypatch, tmp_path / "out")
 
 
 def test_every_frame_in_order(run: Run, tmp_path: Path) -> None:
@@ -167,105 +123,6 @@ def test_rotation_metadata_is_applied(run: Run, tmp_path: Path) -> None:
     mask = cv2.imread(str(tmp_path / "out/masks/000000.png"), cv2.IMREAD_UNCHANGED)
     truth = upright.mean(axis=2) > 150
     assert ((mask == 1) & truth).sum() / ((mask == 1) | truth).sum() > 0.9
-
-
-def test_truncated_video_is_processed_as_far_as_it_goes(
-    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    clip = write_clip(tmp_path / "clip.mp4", frames=60, size=(240, 320), faststart=True)
-    content = clip.read_bytes()
-    clip.write_bytes(content[: int(len(content) * 0.7)])
-    assert run(clip) == 0
-    report = read_report(tmp_path / "out")
-    assert 10 < report["frames"] < 60
-    check_outputs(tmp_path / "out", report["frames"], (240, 320))
-    assert not report["complete"]
-    assert "clip.mp4" in report["problem"]
-    assert "incomplete" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("name", ["fragments.mp4", "clip.mkv"])
-def test_a_truncated_recording_of_a_format_without_a_count_is_said_to_be(
-    run: Run, tmp_path: Path, name: str
-) -> None:
-    """As the recorder writes them, and `trocar phantom --video`."""
-    whole = tmp_path / name
-    options = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
-    with av.open(str(whole), "w", options=options if whole.suffix == ".mp4" else {}) as container:
-        stream = container.add_stream("libx264", rate=25, options={"g": "5"})
-        stream.height, stream.width, stream.pix_fmt = 96, 128, "yuv420p"
-        for number in range(60):
-            frame = av.VideoFrame.from_ndarray(picture(number, (96, 128)), format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    cut = tmp_path / f"cut-{name}"
-    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    assert run(whole) == 0
-    assert read_report(tmp_path / "out")["problem"] is None
-    assert run(cut, "--force") == 0
-    report = read_report(tmp_path / "out")
-    assert 5 < report["frames"] < 50
-    assert not report["complete"]
-    assert cut.name in report["problem"]
-
-
-def test_a_rate_that_cannot_be_is_not_believed(run: Run, tmp_path: Path) -> None:
-    """Matroska without a default duration: the stated rate is that of its clock."""
-    path = write_clip(tmp_path / "clip.mp4", frames=20)
-    remuxed = tmp_path / "clip.mkv"
-    with av.open(str(path)) as source, av.open(str(remuxed), "w") as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(source.streams.video[0]):
-            if packet.dts is not None:
-                packet.stream = stream
-                target.mux(packet)
-    assert run(remuxed) == 0
-    assert read_report(tmp_path / "out")["fps"] == pytest.approx(25, abs=0.5)
-
-
-def test_missing_file(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    refused(capsys, run(tmp_path / "none.mp4"), "expected a video or a folder of images")
-
-
-def test_text_named_mp4(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "text.mp4"
-    path.write_text("this is no video\n" * 100)
-    refused(capsys, run(path), "text.mp4: expected a video")
-
-
-def test_empty_file_and_empty_folder(
-    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "empty.mp4"
-    path.touch()
-    refused(capsys, run(path), "empty.mp4: expected a video")
-    (tmp_path / "nothing").mkdir()
-    refused(capsys, run(tmp_path / "nothing"), "folder with .png or .jpg images, found none")
-
-
-def test_video_without_frames(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "sound.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=8000, layout="mono")
-        frame = av.AudioFrame.from_ndarray(
-            np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
-        )
-        frame.rate, frame.pts, frame.time_base = 8000, 0, Fraction(1, 8000)
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    refused(capsys, run(path), "sound.mp4: expected a video stream, found none")
-
-
-def test_unreadable_image_in_a_folder(
-    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "images"
-    folder.mkdir()
-    cv2.imwrite(str(folder / "0.png"), picture(0, (64, 80)))
-    (folder / "1.png").write_text("no image")
-    refused(capsys, run(folder), "1.png: expected a readable image")
-    report = check_outputs(tmp_path / "out", 1, (64, 80))
-    assert not report["complete"], "what came before is kept and said to be incomplete"
 
 
 def test_output_folder_with_content_needs_force(

@@ -19,7 +19,7 @@ from models.volumes.phantom import BodyConfig, PhantomVolume, phantom_volume
 from service.cli import main
 from tests.clips import write_clip
 from tests.fakes import FakeTracker
-from tests.test_offline import refused
+from tests.segmenting import refused
 from tests.test_volumes import FORMATS, OBLIQUE, PLAIN, broken, write
 
 Run = Callable[..., int]

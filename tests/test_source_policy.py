@@ -17,7 +17,7 @@ from streaming.errors import SourceError
 from tests.asking import ask
 from tests.clips import write_clip
 from tests.live import serving
-from tests.test_offline import refused
+from tests.segmenting import refused
 from tests.test_sessions import app_with
 
 NAMES = {
@@ -189,9 +189,9 @@ def test_a_place_that_cannot_hold_recordings_is_refused_before_anything_runs(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "video.mp4").touch()
-    with pytest.raises(UsageError, match=r"folder for --record, got .*video\.mp4 \(it is a file\)"):
+    with pytest.raises(UsageError, match=r"expected an output folder, .*video\.mp4 is a file"):
         Settings.from_environment(record=tmp_path / "video.mp4")
-    with pytest.raises(UsageError, match=r"folder for --record, got .*Not a directory"):
+    with pytest.raises(UsageError, match=r"cannot write to output folder .*Not a directory"):
         Settings.from_environment(record=tmp_path / "video.mp4/below")
     Settings.from_environment(record=tmp_path / "new/folder")
     assert (tmp_path / "new/folder").is_dir()
