@@ -33,11 +33,11 @@ class LiveSession:
             "learner_history": self._history.samples(),
         }
 
-    async def watch(self, sdp: str, view: str) -> Answer:
-        """Admit a viewer. Raises BusyError, OfferError."""
-        if self.session.full:
+    async def watch(self, sdp: str, view: str, replaces: str | None = None) -> Answer:
+        """Admit a viewer. replaces: see Peers.answer. Raises BusyError, OfferError."""
+        if not self.session.peers.has_room(replaces):
             raise BusyError("every viewer's place is taken")
-        answer = await self.session.peers.answer(sdp, view)
+        answer = await self.session.peers.answer(sdp, view, replaces)
         log.info("viewer admitted")
         return answer
 

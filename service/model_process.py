@@ -10,6 +10,7 @@ import asyncio
 import contextvars
 import logging
 import multiprocessing as mp
+import os
 import signal
 import time
 from collections import Counter
@@ -18,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 2.0  # between copies of the learner, for the process after this one
 MOST_RAISED = 3  # steps in a row; a sticky CUDA error goes only with its process
+SHARED = Path("/dev/shm")  # where shared memory is a file
 
 
 class ModelFailedError(ServiceError):
@@ -163,7 +166,7 @@ class ModelProcess:
             return
         self._closed = True
         if self._process is not None:
-            self._process.kill()  # a step under way would hold the worker up to its deadline
+            self._process.kill()  # a step or start under way would hold the worker up to its limit
         await self._do(self._stop)
         self._worker.shutdown(wait=True)
 
@@ -177,25 +180,47 @@ class ModelProcess:
         if self._steps == 0:
             self._learnt = None  # with it the last process did not get as far as a step
         self._stop()
-        context = mp.get_context("spawn")
-        ours, theirs = context.Pipe()
-        self._process = context.Process(
-            target=_run_model, args=(theirs, self._open), name="trocar-model", daemon=True
-        )
-        let_threads_sleep()
-        self._process.start()
-        theirs.close()
-        self._pipe, self._steps, self._raised = ours, 0, 0
+        try:
+            self._process, self._pipe = self._started()
+        except OSError as error:
+            raise ModelFailedError(f"no process could be started: {_kind(error)}") from error
+        if self._closed:  # meanwhile, and `close` may have seen the process before this one
+            self._stop()
+            raise ModelFailedError("model process is closed")
+        self._steps, self._raised = 0, 0
         self.starts += 1
-        answer = self._answer(self._times.start_s)
+        answer = self._receive(self._times.start_s)
+        if isinstance(answer, _Raised):
+            self._stop()
+            raise ModelFailedError(f"model does not open: {answer.kind}")
         self.classes = answer
         if self._learnt is not None:
             self._call(_Call("load", (self._learnt,)))
 
+    def _started(self) -> tuple[Any, Connection]:
+        """A process that runs, and our end of its pipe. Raises OSError."""
+        context = mp.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=_run_model, args=(theirs, self._open), name="trocar-model", daemon=True
+        )
+        let_threads_sleep()
+        try:
+            process.start()
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return process, ours
+
     def _step(self, image_rgb: UInt8Array) -> Segmentation:
         started = time.perf_counter()
         height, width = image_rgb.shape[:2]
-        memory = self._room_for(image_rgb.nbytes + height * width)
+        try:
+            memory = self._room_for(image_rgb.nbytes + height * width)
+        except OSError as error:
+            raise ModelFailedError(f"no shared memory for a frame: {_kind(error)}") from error
         np.ndarray(image_rgb.shape, np.uint8, memory.buf)[:] = image_rgb
         self._send(_Step(memory.name, (height, width, 3)))
         limit = self._times.step_s if self._steps else self._times.first_step_s
@@ -269,7 +294,7 @@ class ModelProcess:
     def _room_for(self, size: int) -> SharedMemory:
         if self._memory is None or self._memory.size < size:
             self._free_memory()
-            self._memory = SharedMemory(create=True, size=size)
+            self._memory = _reserved(size)
         return self._memory
 
     def _free_memory(self) -> None:
@@ -286,6 +311,27 @@ class ModelProcess:
             self._process.kill()
             self._process.join(5)
         self._free_memory()
+
+
+def _reserved(size: int) -> SharedMemory:
+    """Raises OSError where there is not enough: writing would end this process by a signal."""
+    memory = SharedMemory(create=True, size=size)
+    file = SHARED / memory.name
+    try:
+        if file.exists():
+            with file.open("r+b") as opened:
+                os.posix_fallocate(opened.fileno(), 0, size)
+    except OSError:
+        memory.close()
+        memory.unlink()
+        raise
+    return memory
+
+
+def _kind(error: BaseException) -> str:
+    """What may be said of an error: its message might quote a file or an address."""
+    reason = getattr(error, "strerror", None) if isinstance(error, OSError) else None
+    return f"{type(error).__name__}, {reason}" if reason else type(error).__name__
 
 
 @dataclass(frozen=True)
@@ -315,6 +361,10 @@ def _run_model(pipe: Connection, open_segmenter: OpenSegmenter) -> None:
         segmenter = open_segmenter()
     except ModelError as error:
         pipe.send(error)
+        return
+    except Exception as error:
+        log.exception("model does not open")
+        pipe.send(_Raised(_kind(error)))
         return
     pipe.send(segmenter.classes)
     learning = _Learning(segmenter)

@@ -36,11 +36,15 @@ class NewSession(Asked):
 
 
 class Offer(Asked):
-    """A viewer's session description; `plain` is the picture without masks drawn on it."""
+    """A viewer's session description; `plain` is the picture without masks drawn on it.
+
+    replaces: the connection that the same viewer ends as soon as this one plays
+    """
 
     sdp: str = Field(max_length=LARGEST_OFFER)
     type: Literal["offer"]
     view: View = "overlay"
+    replaces: Annotated[str, Field(max_length=64)] | None = None
 
 
 class Answer(BaseModel):

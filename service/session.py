@@ -16,7 +16,6 @@ from typing import Any
 
 from prometheus_client.metrics_core import Metric
 
-from models.errors import ModelError
 from models.types import Segmentation
 from service.admission import Pace
 from service.badge import AT_MODEL_RATE, Badge
@@ -147,13 +146,16 @@ class Session:
             self._restart.cancel()
         ended = asyncio.get_running_loop().run_in_executor(None, self._pump.close, CLOSE_S)
         closing = (self.peers.close(), self._model.close(), self._recording.close())
-        await asyncio.gather(*closing, ended)
+        failed = list(await asyncio.gather(*closing, ended, return_exceptions=True))
         waiting = [t for t in (*self._tasks, self._restart, self._pending) if t is not None]
         await asyncio.gather(*waiting, return_exceptions=True)
+        last = [self._overlay.close(), self._plain.close()]
         if self.inbound is not None:
-            await self.inbound.close()
-        await self._overlay.close()
-        await self._plain.close()
+            last.append(self.inbound.close())
+        failed += await asyncio.gather(*last, return_exceptions=True)
+        for error in failed:  # only now: what fails to close must not keep the rest open
+            if isinstance(error, Exception):
+                raise error
 
     def record(self) -> None:
         """Record from now on. Raises RecordingForbiddenError, RecordingStateError."""
@@ -167,6 +169,8 @@ class Session:
         """freeze, unfreeze, rollback or reset. Raises ModelFailedError while the model is down."""
         if action in ("freeze", "unfreeze"):
             await self._freeze(action == "freeze")
+        elif not self._model_up:
+            raise ModelFailedError("expected a model that answers, it is being started")
         elif action == "rollback":
             await self._model.rollback()
         else:
@@ -283,7 +287,7 @@ class Session:
                     await self._model.start()
                     await self._model.freeze(self._frozen)
                 self._model_up = True
-            except (ModelFailedError, ModelError) as failure:
+            except Exception as failure:  # whatever it is, nobody else tries again
                 log.warning("model does not start: %s", type(failure).__name__)
             else:
                 return

@@ -78,6 +78,7 @@ class Peers:
         self._masks_in, self._connect_s = masks_in, connect_s
         self._connections: dict[str, RTCPeerConnection] = {}
         self._viewers: dict[str, Viewer] = {}
+        self._replaced: dict[str, str] = {}  # by the connection that came in its place
         self._closing: set[asyncio.Task[bool]] = set()
         self._skipped = 0  # masks of viewers who have left
 
@@ -88,7 +89,13 @@ class Peers:
     @property
     def full(self) -> bool:
         """No further viewer is admitted."""
-        return len(self) >= self._limit
+        return not self.has_room()
+
+    def has_room(self, replaces: str | None = None) -> bool:
+        """Is another viewer admitted? One may be who takes his own place, once."""
+        leaving = set(self._replaced.values()) & self._connections.keys()
+        takes_over = replaces in self._connections and replaces not in leaving
+        return takes_over or len(self) - len(leaving) < self._limit
 
     @property
     def masks_wanted(self) -> bool:
@@ -100,17 +107,20 @@ class Peers:
         """Masks that a viewer did not get because he was behind."""
         return self._skipped + sum(viewer.masks_skipped for viewer in self._viewers.values())
 
-    async def answer(self, sdp: str, view: str = "overlay") -> Answer:
+    async def answer(self, sdp: str, view: str = "overlay", replaces: str | None = None) -> Answer:
         """Answer an offer that wants to receive video.
 
-        view: name of a rendition. Raises OfferError, also where every place is taken.
+        view: name of a rendition; replaces: id of the connection that the viewer ends when this
+        one plays. Raises OfferError, also where every place is taken.
         """
         if view not in self._renditions:
             raise OfferError(f"expected view {' or '.join(self._renditions)}, got {view[:32]!r}")
-        if self.full:
+        if not self.has_room(replaces):
             raise OfferError(f"expected at most {self._limit} viewers, every place is taken")
         offer, connection, key = read_offer(sdp), new_connection(), uuid.uuid4().hex
         self._connections[key] = connection
+        if replaces in self._connections:
+            self._replaced[key] = replaces
         try:
             with refusing():
                 return Answer(await self._negotiate(key, connection, offer, view), key)
@@ -120,6 +130,7 @@ class Peers:
 
     async def hang_up(self, key: str) -> bool:
         """End a connection; False where there is none of that id."""
+        self._replaced.pop(key, None)
         viewer = self._viewers.pop(key, None)
         if viewer is not None:
             self._skipped += viewer.masks_skipped

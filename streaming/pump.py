@@ -53,8 +53,9 @@ class Pump:
     def close(self, timeout_s: float = 5.0) -> None:
         """Interrupt a blocked read and wait for the thread; may be called twice."""
         self._closed.set()
-        if self._source is not None:
-            self._source.close()
+        source = self._source  # the thread may let go of it meanwhile
+        if source is not None:
+            source.close()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
         self.state = PumpState.CLOSED
@@ -79,6 +80,8 @@ class Pump:
         try:
             if self._source is None:
                 self._source = self._open()
+            if self._closed.is_set():  # before there was a source to close
+                return True
             for frame in self._source:
                 if self._closed.is_set():
                     return True
@@ -87,8 +90,9 @@ class Pump:
                 self.arrivals.append(time.monotonic())
                 self._slot.put(frame)
             return self._source.finite
-        except (StreamingError, OSError) as error:
-            log.warning("source lost: %s", type(error).__name__)
+        except Exception as error:  # whatever a driver or decoder raises, it is tried again
+            unforeseen = not isinstance(error, (StreamingError, OSError))
+            log.warning("source lost: %s", type(error).__name__, exc_info=unforeseen)
             return False
         finally:
             source, self._source = self._source, None

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import ColorRange
+from av.video.reformatter import ColorRange, Colorspace
 
 from streaming.errors import SinkError
 from streaming.frame import UInt8Array
@@ -66,6 +66,9 @@ class VideoWriter(_H264File):
         super().__init__(path, rate, QUICK | {"g": every})
         self._stream.height, self._stream.width = (max(16, side + side % 2) for side in size)
         self._stream.pix_fmt = "yuv420p"
+        # As OpenCV converts below; a player takes HD that says nothing for BT.709.
+        self._stream.codec_context.colorspace = Colorspace.ITU601
+        self._stream.codec_context.color_range = ColorRange.MPEG
         self._last = -1
 
     def write(self, image_rgb: UInt8Array, pts_ns: int) -> None:

@@ -72,8 +72,27 @@ async def test_it_says_when_the_service_is_gone(chromium: str) -> None:
         await browser.until("document.querySelector('.card')")
         await browser.page.route("**/api/**", lambda route: route.abort())
         said = "document.getElementById('trouble').textContent"
+        state = "document.querySelector('.card .state').textContent"
         await browser.until(f"{said} === 'The service does not answer.'")
+        await browser.until(f"{state} === 'NOT KNOWN'")
+        assert await browser.page.inner_text(".card .fps") == "–"
         await browser.page.unroute("**/api/**")
+        await browser.until(f"{said} === ''")
+        await browser.until(f"{state} === 'DEMO'")
+
+
+async def test_a_refused_action_stays_told(chromium: str) -> None:
+    async with serving(app()) as server, open_page(chromium, server.url) as browser:
+        await browser.until("document.querySelector('.card .fps')?.textContent.includes('of')")
+        refused = {"status": 503, "json": {"detail": "the model is being started"}}
+        await browser.page.route("**/learner/**", lambda route: route.fulfill(**refused))
+        await browser.page.click(".rollback")
+        said = "document.querySelector('.card .trouble').textContent"
+        await browser.until(f"{said} === 'The model is being started.'")
+        await asyncio.sleep(2.5)  # the state was asked for twice meanwhile
+        assert await browser.page.inner_text(".card .trouble") == "The model is being started."
+        await browser.page.unroute("**/learner/**")
+        await browser.page.click(".rollback")
         await browser.until(f"{said} === ''")
 
 

@@ -208,6 +208,55 @@ async def test_views_and_overlay_ask_for_the_right_picture(chromium: str) -> Non
         assert browser.console == []
 
 
+async def test_whoever_has_the_last_place_can_change_views(chromium: str) -> None:
+    settings = Settings(source=URL, viewers=1)
+    full = create_app(settings, open_segmenter=functools.partial(FakeTracker), times=TIMES)
+    async with serving(full) as server, open_page(chromium, server.url + PAGE) as browser:
+        await browser.badge("DEMO", 40)
+        for key, view in [("o", "plain"), ("v", "plain"), ("o", "plain"), ("v", "overlay")]:
+            await browser.page.keyboard.press(key)
+            end = asyncio.get_running_loop().time() + 20
+            while not (await server.status())["renditions"][view]["viewers"]:
+                assert asyncio.get_running_loop().time() < end
+                await asyncio.sleep(0.1)
+            await browser.badge("DEMO")
+        assert browser.console == []
+
+
+async def test_a_view_that_is_refused_is_not_taken_for_the_one_that_plays(chromium: str) -> None:
+    stage = Stage()
+    async with serving(stage.app()) as server, open_page(chromium, server.url + PAGE) as browser:
+        await browser.badge("LIVE", 40)
+        stage.refuse = "every viewer's place is taken"
+        await browser.page.keyboard.press("o")
+        await browser.badge("OTHER VIEW")
+        assert await browser.page.get_attribute("#badge", "data-kind") == "warn"
+        assert "place is taken" in await browser.page.inner_text("#sentence")
+        assert await browser.page.inner_text("#notes") == "", "the overlay is not off"
+        await browser.page.keyboard.press("o")  # as it was, and as it plays
+        await browser.badge("LIVE")
+        await browser.page.keyboard.press("o")
+        await browser.badge("OTHER VIEW")
+        stage.refuse = ""
+        await browser.badge("LIVE", 30)
+        assert await browser.page.inner_text("#notes") == "OVERLAY OFF"
+
+
+async def test_hidden_classes_are_not_called_hidden_where_masks_are_burnt_in(chromium: str) -> None:
+    async with serving(Stage().app()) as server:
+        page = server.url + PAGE + "?view=composed"
+        async with open_page(chromium, page) as browser:
+            await browser.badge("LIVE", 40)
+            await browser.page.keyboard.press("1")
+            notes = "document.getElementById('notes').textContent"
+            await browser.until(f"{notes} === '1 CLASS HIDDEN'")
+            pressed = "document.querySelector('#legend button').ariaPressed"
+            await browser.until(f"{pressed} === 'false'")
+            await browser.page.keyboard.press("v")
+            await browser.until(f"{notes} === ''")
+            await browser.until(f"{pressed} === 'true'")
+
+
 async def plays_only(stage: Stage, *views: str) -> None:
     """Wait until these views were asked for, and the last of them alone is still connected."""
     wanted = [False] * (len(views) - 1) + [True]

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import multiprocessing
 import os
 import signal
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.context import SpawnProcess
 
 import pytest
 
+from service.log import open_logging
 from service.model_process import ModelFailedError, ModelProcess
 from tests.asking import ask
+from tests.fakes import FakeTracker
 from tests.live import Server, Viewer, post_json, serving
 from tests.scripted_service import app_with, frames
 
@@ -126,3 +134,77 @@ async def test_a_freeze_that_fails_is_not_shown_as_done(monkeypatch: pytest.Monk
         monkeypatch.setattr(ModelProcess, "freeze", gone)
         assert (await ask("POST", f"{server.main}/learner/freeze")).code == 503
         assert not (await server.status())["learner_frozen"]
+
+
+async def test_no_room_for_frames_costs_the_masks_and_not_the_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As in a container whose /dev/shm is full: written to all the same, it ends the process."""
+    monkeypatch.setattr(os, "posix_fallocate", refuse(OSError(28, "No space left on device")))
+    async with serving(app_with()) as server, server.viewer() as viewer:
+        await server.until("AI OFF")
+        await frames(viewer, 10)
+        monkeypatch.undo()
+        await server.until("DEMO", seconds=30)
+        await frames(viewer, len(viewer.frames) + 10)
+        assert (await server.status())["model_starts"] == 1
+
+
+async def test_a_process_that_cannot_be_started_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with serving(app_with()) as server, server.viewer() as viewer:
+        await frames(viewer, 10)
+        pid = server.session.model_pid
+        assert pid is not None
+        with monkeypatch.context() as patch:
+            patch.setattr(SpawnProcess, "start", refuse(BlockingIOError(11, "try again")))
+            os.kill(pid, signal.SIGKILL)
+            await server.until("AI OFF")
+            await asyncio.sleep(1)
+            await frames(viewer, len(viewer.frames) + 10)
+        await server.until("DEMO", seconds=30)
+
+
+async def test_closing_while_the_process_is_started_leaves_none_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, start = threading.Event(), SpawnProcess.start
+
+    def slowly(process: SpawnProcess) -> None:
+        begun.set()
+        time.sleep(0.5)
+        start(process)
+
+    monkeypatch.setattr(SpawnProcess, "start", slowly)
+    model = ModelProcess(functools.partial(FakeTracker, open_s=60.0))
+    starting = asyncio.create_task(model.start())
+    await asyncio.to_thread(begun.wait)
+    async with asyncio.timeout(20):
+        await model.close()
+        with pytest.raises(ModelFailedError):
+            await starting
+    assert not any(one.name == "trocar-model" for one in multiprocessing.active_children())
+
+
+def open_on_a_full_disk() -> FakeTracker:
+    raise OSError(28, "No space left on device", "/media/JANE_DOE/profile.safetensors")
+
+
+async def test_a_model_that_does_not_open_says_why_and_names_nobody(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    model = ModelProcess(functools.partial(open_logging, "text", "main", open_on_a_full_disk))
+    with pytest.raises(ModelFailedError, match="model does not open: OSError, No space left"):
+        await model.start()
+    await model.close()
+    said = capfd.readouterr().err
+    assert "open_on_a_full_disk" in said, "the place is told"
+    assert "JANE" not in said
+
+
+def refuse(error: OSError) -> Callable[..., None]:
+    def refused(*_: object) -> None:
+        raise error
+
+    return refused

@@ -137,3 +137,48 @@ def test_a_new_size_goes_on_in_the_size_of_the_first_frame(tmp_path: Path) -> No
     recorder.mask(frame(1), mask(1))
     recorder.close()
     assert len(read(tmp_path / "video.mp4", "rgb24")) == 2
+
+
+def test_two_frames_of_one_millisecond_keep_their_own_masks(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, Fraction(25))
+    for number, captured_ns in enumerate([0, 40_000_000, 40_300_000, 40_900_000, 80_000_000]):
+        recorder.frame(replace(frame(number), captured_ns=captured_ns))
+        recorder.mask(replace(frame(number), captured_ns=captured_ns), mask(number))
+        wait(recorder, number + 1)
+    recorder.close()
+    shown, masks = (read(tmp_path / name, form) for name, form in FILES)
+    assert list(shown) == list(masks) == [0, 40, 41, 42, 80]
+    assert all(np.array_equal(one, mask(number)) for number, one in enumerate(masks.values()))
+
+
+def test_after_a_night_without_a_picture_a_new_recording_has_its_own_true_times(
+    tmp_path: Path,
+) -> None:
+    recorder = Recorder.in_new_folder(tmp_path, Fraction(25))
+    night_ns = 8 * 3600 * 1_000_000_000
+    for number in range(20):
+        late = replace(frame(number), captured_ns=number * 40_000_000 + (number >= 10) * night_ns)
+        recorder.frame(late)
+        recorder.mask(late, mask(number))
+        wait(recorder, number + 1)
+    recorder.close()
+    assert recorder.frames == 20
+    folders = sorted(tmp_path.iterdir(), key=lambda folder: folder.stat().st_ctime_ns)
+    assert len(folders) == 2
+    for folder in folders:
+        for name, form in FILES:
+            assert list(read(folder / name, form)) == [number * 40 for number in range(10)]
+
+
+def test_whatever_ends_a_recording_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("of somebody's library")
+
+    monkeypatch.setattr("streaming.recorder.VideoWriter.write", broken)
+    recorder = Recorder(tmp_path, Fraction(25))
+    recorder.frame(frame(0))
+    recorder.close()
+    assert recorder.state is RecorderState.FAILED
+    assert caplog.text.count("the recording ended") == 1

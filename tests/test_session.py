@@ -26,7 +26,7 @@ from service.model_process import ModelProcess
 from service.phantom_source import PhantomScenes, PhantomUrl
 from service.settings import Settings
 from streaming.mark import read_mark
-from streaming.peers import Peers
+from streaming.peers import OfferError, Peers
 from streaming.rendition import Rendition, Shot
 from tests.clips import picture, write_clip
 from tests.fakes import FakeTracker, open_named_after_the_wait_policy
@@ -146,12 +146,7 @@ async def test_vanished_viewer_is_forgotten() -> None:
 async def test_an_offer_that_never_connects_gives_its_place_back() -> None:
     rendition = Rendition("overlay", lambda _: None)
     peers = Peers({"overlay": rendition}, limit=1, connect_s=0.3)
-    viewer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-    viewer.addTransceiver("video", direction="recvonly")
-    await viewer.setLocalDescription(await viewer.createOffer())
-    sdp = viewer.localDescription.sdp
-    await viewer.close()
-    lines = sdp.splitlines(keepends=True)
+    lines = (await an_offer()).splitlines(keepends=True)
     await peers.answer("".join(x for x in lines if not x.startswith("a=candidate")))
     assert peers.full
     end = asyncio.get_running_loop().time() + 10
@@ -236,6 +231,37 @@ async def test_viewers_are_limited() -> None:
         )
         assert code == 503
         assert "place is taken" in message
+
+
+async def test_a_viewer_changes_views_without_a_second_place() -> None:
+    rendition = Rendition("overlay", lambda shot: None)
+    peers = Peers({"overlay": rendition, "plain": rendition}, 2)
+    offer = await an_offer()
+    first, _ = [await peers.answer(offer) for _ in range(2)]
+    assert peers.full
+    assert not peers.has_room("of nobody")
+    second = await peers.answer(offer, "plain", first.id)
+    for taken in (first.id, None):  # once, and by nobody else
+        with pytest.raises(OfferError, match="every place is taken"):
+            await peers.answer(offer, "plain", taken)
+    await peers.hang_up(second.id)  # the new view did not come: the next try is as good
+    third = await peers.answer(offer, "plain", first.id)
+    await peers.hang_up(first.id)
+    assert peers.full
+    assert len(peers) == 2
+    assert peers.has_room(third.id)
+    await peers.close()
+    await rendition.close()
+
+
+async def an_offer() -> str:
+    """To receive video, by nobody who is still there."""
+    viewer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    viewer.addTransceiver("video", direction="recvonly")
+    await viewer.setLocalDescription(await viewer.createOffer())
+    sdp = str(viewer.localDescription.sdp)
+    await viewer.close()
+    return sdp
 
 
 def refusal(url: str, body: bytes, kind: str = "application/json") -> tuple[int, str]:

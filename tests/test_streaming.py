@@ -61,6 +61,8 @@ class Scripted:
             self.closed.wait()
         if self.then == "fail":
             raise SourceError("gone")
+        if self.then == "break":
+            raise MemoryError
 
     def close(self) -> None:
         self.closed.set()
@@ -77,7 +79,7 @@ def test_close_returns_while_the_source_is_blocked() -> None:
     assert pump.state is PumpState.CLOSED
 
 
-@pytest.mark.parametrize("then", ["end", "fail"])
+@pytest.mark.parametrize("then", ["end", "fail", "break"])
 def test_a_lost_source_is_opened_again(then: str) -> None:
     slot: LatestSlot[Frame] = LatestSlot()
     opened: list[Scripted] = []

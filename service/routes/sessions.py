@@ -75,9 +75,11 @@ async def close_session(registry: Registry, named: Named) -> None:
 
 
 @router.post("/sessions/{session_id}/offer", responses=problems(400, 404, 422, 503))
-async def offer(named: Named, body: Offer) -> Answer:
-    """Answer a WebRTC offer that wants to receive video."""
-    return Answer(sdp=(await named.watch(body.sdp, body.view)).sdp)
+async def offer(named: Named, body: Offer, response: Response) -> Answer:
+    """Answer a WebRTC offer that wants to receive video; Location is the connection's address."""
+    answer = await named.watch(body.sdp, body.view, body.replaces)
+    response.headers["Location"] = f"/whep/{named.id}/{answer.id}"
+    return Answer(sdp=answer.sdp)
 
 
 @router.post("/sessions/{session_id}/learner/{action}", responses=problems(404, 422, 503))

@@ -5,7 +5,7 @@ export const SOME_MASKS = 0.1; // share of frames; below, the badge says that ma
 const NEARLY_ALL = 0.85;
 const STATUS_MS = 2500; // a state older than this is not known any more
 
-const FAULTS = {
+export const FAULTS = {
   "AI LATE": ["warn", "Masks come too late for their frames. The picture is live, without masks."],
   "AI OFF": ["bad", "The model is not running. The picture goes on without masks."],
   "SOURCE LOST": ["bad", "No picture comes from the source. Trying to reach it again."],
@@ -15,7 +15,8 @@ const FAULTS = {
 };
 const HELD = "Dashed masks are up to 0.2 s old.";
 const NO_MASKS = "Masks come too late for their frames, which are shown without them.";
-const KINDS = { LIVE: "good", DEMO: "demo", RECORDING: "demo" };
+const OTHER = "The picture is as it was before the last choice.";
+export const KINDS = { LIVE: "good", DEMO: "demo", RECORDING: "demo" };
 
 // Under this badge, is what the model last said of the classes true of what is on the screen?
 export function knowsClasses(text) {
@@ -23,7 +24,8 @@ export function knowsClasses(text) {
 }
 
 // What is true now, as { text, kind, sentence }; kind: good, demo, warn or bad.
-// status: the service's, statusMs: its age, refusal: why there is none; connection: { state, sentence };
+// status: the service's, statusMs: its age, refusal: why there is none; connection: { state, sentence },
+// see connection.js;
 // silentMs: since the last picture, null before the first; masks: "fine", "held" or "missing".
 export function judge({ status, statusMs, refusal, connection, silentMs, masks }) {
   const started = silentMs !== null;
@@ -38,19 +40,24 @@ export function judge({ status, statusMs, refusal, connection, silentMs, masks }
   }
   if (silentMs > STALE_MS) return fault("PICTURE STALE");
   if (FAULTS[text]) return fault(text);
+  if (connection.state === "behind") {
+    return { text: "OTHER VIEW", kind: "warn", sentence: `${connection.sentence} ${OTHER}` };
+  }
   if (masks === "missing") return { text: "AI LATE", kind: "warn", sentence: NO_MASKS };
   if (masks === "held") return { text: "HELD", kind: "warn", sentence: HELD };
   return { text, kind: KINDS[text] ?? "bad", sentence: "" };
 }
 
 // What limits or colours what the badge says, each in a word or two.
-// share: of the frames with their masks, in the composed view; null where that is no question
-export function notes({ status, view, overlay, hidden, share, text }) {
+// behind: it is not the view that was chosen; share: of the frames with their masks, in the composed
+// view; null where that is no question
+export function notes({ status, behind, view, overlay, hidden, share, text }) {
   const said = [];
   if (status?.demo && text !== "DEMO") said.push("DEMO");
   const recorder = status?.recording?.state; // that one is recorded is nobody's secret
   if (recorder === "recording") said.push("BEING RECORDED");
   if (recorder === "failed") said.push("RECORDER FAILED");
+  if (behind) return said;
   if (!overlay) said.push("OVERLAY OFF");
   else if (hidden === 1) said.push("1 CLASS HIDDEN");
   else if (hidden > 1) said.push(`${hidden} CLASSES HIDDEN`);

@@ -1,12 +1,12 @@
 // One session on the control page: its state, its learner, its controls.
 
 import { ask, poll } from "./api.js";
+import { FAULTS, KINDS } from "./badge.js";
 import { plot } from "./plot.js";
 import { canPublish, Publisher } from "./publish.js";
 
 const STATUS_EVERY_MS = 1000;
 const INBOUND = "inbound"; // the source of a whip:// session, as the service names it
-const KINDS = { LIVE: "good", DEMO: "demo", RECORDING: "demo", "AI LATE": "warn", STARTING: "warn" };
 
 export class Card {
   // onDelete(card) is called when the user wants the session closed.
@@ -30,7 +30,7 @@ export class Card {
       this.#tellService(`recording/${this.recorded ? "stop" : "start"}`);
     });
     this.summary(session);
-    const tell = (error) => this.trouble(error.message);
+    const tell = (error) => this.#unknown(error.message);
     this.stop = poll(this.path, STATUS_EVERY_MS, (status) => this.#show(status), tell);
   }
 
@@ -40,14 +40,23 @@ export class Card {
     this.root.remove();
   }
 
+  // Why what the user asked for was not done; until he asks for something else.
   trouble(sentence) {
     this.#write(".trouble", sentence);
+  }
+
+  // What was last known is not true of now.
+  #unknown(sentence) {
+    this.#write(".silence", sentence);
+    this.#part(".state").dataset.kind = "bad";
+    this.#write(".state", "NOT KNOWN");
+    for (const number of [".fps", ".latency", ".step", ".viewers"]) this.#write(number, "–");
   }
 
   summary({ id, name, badge, source, profile }) {
     const [text, note] = badge.split(", ");
     const state = this.#part(".state");
-    state.dataset.kind = KINDS[text] ?? "bad";
+    state.dataset.kind = KINDS[text] ?? FAULTS[text]?.[0] ?? "bad";
     this.#write(".state", text);
     this.#write("h3", name || id);
     const from = source === INBOUND ? `whatever is published to ${location.origin}/whip/${id}` : source;
@@ -56,7 +65,7 @@ export class Card {
   }
 
   #show(status) {
-    this.trouble("");
+    this.#write(".silence", "");
     this.summary(status);
     this.frozen = status.learner_frozen;
     this.#write(".fps", `${status.fps_out.toFixed(0)} of ${status.source_fps.toFixed(0)} fps`);

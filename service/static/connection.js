@@ -1,13 +1,15 @@
 // A viewer's connection: asked for, watched, and asked for again when it is lost.
 
-import { askJson, Refusal } from "./api.js";
+import { ask, read, Refusal } from "./api.js";
 import { completeOffer, newPeer } from "./peer.js";
 
 const PAUSES_MS = [300, 1000, 2000, 4000, 8000]; // before each new attempt; the last one repeats
 const CONNECT_MS = 10_000;
+const SOON_MS = 1000; // a new view that has not come by then is told of
 
 export class Connection {
-  // onMask(ArrayBuffer); onState("connecting" | "connected" | "lost", sentence)
+  // onMask(ArrayBuffer); onState("connecting" | "connected" | "behind" | "lost", sentence)
+  // behind: what plays is not the view that was asked for
   constructor({ path, video, onMask, onState }) {
     Object.assign(this, { path, video, onMask, onState });
     this.view = null;
@@ -16,6 +18,7 @@ export class Connection {
     this.next = null; // the one that shall
     this.failures = 0;
     this.timer = null;
+    this.patience = null;
   }
 
   // Play "overlay" or "plain". What plays goes on until the new picture is there.
@@ -23,7 +26,10 @@ export class Connection {
     this.view = view;
     this.failures = 0;
     if (this.peer === null || this.playing !== view) this.#attempt();
-    else this.#stopTrying(); // it has not gone yet
+    else {
+      this.#stopTrying(); // it has not gone yet
+      this.onState("connected", "");
+    }
   }
 
   // Do not wait for the next attempt: there is reason to hope.
@@ -38,6 +44,7 @@ export class Connection {
 
   #stopTrying() {
     clearTimeout(this.timer);
+    clearTimeout(this.patience);
     this.timer = null;
     this.#drop("next");
   }
@@ -48,12 +55,15 @@ export class Connection {
     const { view } = this;
     this.next = peer;
     if (this.peer === null && this.failures === 0) this.onState("connecting", "");
+    this.patience = setTimeout(() => this.#tellBehind(peer, "The new view has not come yet."), SOON_MS);
     this.timer = setTimeout(() => this.#lost(peer, "No picture came in time."), CONNECT_MS);
     this.#prepare(peer, view);
     try {
       const sdp = await completeOffer(peer);
-      const json = { sdp, type: "offer", view };
-      const answer = await askJson(`${this.path}/offer`, { method: "POST", json });
+      const json = { sdp, type: "offer", view, replaces: this.peer?.viewer };
+      const response = await ask(`${this.path}/offer`, { method: "POST", json });
+      peer.viewer = response.headers.get("Location")?.split("/").at(-1);
+      const answer = await read(response, "json");
       if (peer === this.next) await peer.setRemoteDescription(answer);
     } catch (error) {
       const known = error instanceof Refusal;
@@ -87,6 +97,7 @@ export class Connection {
     [this.peer, this.playing, this.next] = [peer, view, null];
     this.failures = 0;
     clearTimeout(this.timer);
+    clearTimeout(this.patience);
     this.timer = null;
     this.video.srcObject = new MediaStream([track]);
     this.onState("connected", "");
@@ -94,6 +105,7 @@ export class Connection {
 
   #lost(peer, sentence) {
     if (peer !== this.peer && peer !== this.next) return; // of one that we closed ourselves
+    this.#tellBehind(peer, sentence);
     this.#drop(peer === this.peer ? "peer" : "next");
     if (this.peer === null) this.onState("lost", sentence);
     if (this.next !== null) return; // another attempt is under way
@@ -101,6 +113,12 @@ export class Connection {
     const pause = PAUSES_MS[Math.min(this.failures, PAUSES_MS.length - 1)];
     this.failures += 1;
     this.timer = setTimeout(() => this.#attempt(), pause);
+  }
+
+  // The one that shall play does not, and another one plays on.
+  #tellBehind(peer, sentence) {
+    clearTimeout(this.patience);
+    if (peer === this.next && this.peer !== null) this.onState("behind", sentence);
   }
 
   #drop(which) {

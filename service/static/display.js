@@ -97,6 +97,11 @@ function press(id, pressed) {
   element(id).setAttribute("aria-pressed", String(pressed));
 }
 
+// Classes that are left out: where masks are burnt in, none can be.
+function hidden() {
+  return choices.composed ? choices.hidden : new Set();
+}
+
 // How masks fare in the composed view; burnt-in ones are the service's to tell of.
 function maskState() {
   if (!choices.composed || !choices.overlay) return "fine";
@@ -123,9 +128,14 @@ function look() {
   badge.dataset.kind = verdict.kind;
   write(element("sentence"), verdict.sentence);
   element("legend").classList.toggle("unknown", !knowsClasses(verdict.text));
-  const { view, overlay, hidden } = choices;
   const said = notes({
-    status, view, overlay, hidden: hidden.size, share: maskShare(), text: verdict.text,
+    status,
+    behind: state.connection.state === "behind",
+    view: choices.view,
+    overlay: choices.overlay,
+    hidden: hidden().size,
+    share: maskShare(),
+    text: verdict.text,
   });
   write(element("notes"), said.join(" · "));
   tellAge(silentMs);
@@ -146,8 +156,8 @@ function tellAge(silentMs) {
 function show(status) {
   if (state.refusal) connection.hurry();
   Object.assign(state, { status, statusAt: performance.now(), refusal: "" });
-  painter.classes = shownClasses(status);
-  legend.show(painter.classes, choices.hidden, choices.composed && choices.overlay);
+  painter.classes = [...status.classes, status.unnamed];
+  legend.show(namedOnce(status), hidden(), choices.composed && choices.overlay);
   write(element("scene"), `${status.source} · profile ${status.profile}`);
   write(element("fps"), frames.last === null ? "–" : frames.rate().toFixed(0));
   const toShow = quantile(frames.values(), 0.5);
@@ -160,7 +170,7 @@ function show(status) {
 }
 
 // An instrument of none of them has its place in the legend once there has been one.
-function shownClasses({ classes, unnamed }) {
+function namedOnce({ classes, unnamed }) {
   state.unnamed ||= unnamed.area > 0;
   return state.unnamed ? [...classes, { ...unnamed, present: unnamed.area > 0 }] : classes;
 }
@@ -188,7 +198,7 @@ const toggleOverlay = () => change(() => { choices.overlay = !choices.overlay; }
 const setStyle = (style) => composedOnly(() => { choices.style = style; });
 
 function toggleClassOf(key) {
-  const one = painter.classes[Number(key) - 1];
+  const one = legend.classes[Number(key) - 1];
   if (one && choices.composed) change(() => choices.toggleClass(one.id));
 }
 
@@ -237,6 +247,7 @@ watchFrames();
 connection.show(choices.rendition);
 poll(PATH, STATUS_EVERY_MS, show, (error) => {
   state.refusal = error.message;
+  for (const id of ["fps", "latency", "share"]) write(element(id), "–"); // not of now
   look();
 });
 setInterval(look, LOOK_EVERY_MS);

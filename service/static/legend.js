@@ -4,11 +4,12 @@
 export class Legend {
   // onToggle(class id)
   constructor(list, onToggle) {
-    Object.assign(this, { list, onToggle });
+    Object.assign(this, { list, onToggle, classes: [] });
   }
 
   // classes: of the status; hidden: Set of class ids; usable: can a single class be hidden?
   show(classes, hidden, usable) {
+    this.classes = classes;
     while (this.list.children.length > classes.length) this.list.lastChild.remove();
     while (this.list.children.length < classes.length) this.list.append(this.#row());
     classes.forEach((one, index) => fill(this.list.children[index], one, index, hidden, usable));
