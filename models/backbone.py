@@ -100,10 +100,6 @@ class Backbone(MemoryAttention):
         stride4, stride8, stride16 = out["backbone_fpn"]
         return ImageFeatures(stride16, stride8, stride4)
 
-    def without_memory(self, features: Tensor) -> Tensor:
-        """The feature of a frame that has no past. (C, D, h, w) -> (C, D, h, w)"""
-        return features + cast(Tensor, self.sam.no_mem_embed).view(1, -1, 1, 1)
-
     def remember(self, bank: BankTensors) -> None:
         """See Engine: nothing is kept here."""
 

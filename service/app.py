@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from importlib.metadata import version
+from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from fastapi.staticfiles import StaticFiles
 
 from service.guard import Guard
 from service.model_process import ModelTimes, OpenSegmenter
 from service.refusals import say_refusals
 from service.routes import router
-from service.routes.pages import STATIC
+from service.routes.pages import NEVER_STALE, STATIC
 from service.sessions import Sessions
 from service.settings import LOOPBACK, Settings
 
@@ -55,5 +56,15 @@ def create_app(
     app.add_middleware(Guard, any_host=remote, token=settings.token)
     say_refusals(app)
     app.include_router(router)
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.mount("/static", _Static(directory=STATIC), name="static")
     return app
+
+
+class _Static(StaticFiles):
+    """Files that a browser asks for anew: after an upgrade none may be of the version before."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """See StaticFiles."""
+        response = super().file_response(*args, **kwargs)
+        response.headers.update(NEVER_STALE)
+        return response

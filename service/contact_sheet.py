@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from models.types import ClassSpec, UInt8Array
-from streaming.overlay import OverlayStyle, draw_overlay, parse_color
+from streaming.overlay import OverlayStyle, draw_overlay, in_font, parse_color
 
 TILES = 30
 COLUMNS = 6
@@ -91,6 +91,5 @@ def legend(classes: Sequence[ClassSpec], width: int) -> UInt8Array:
 
 
 def write(canvas: UInt8Array, text: str, at: tuple[int, int]) -> None:
-    """Write on a picture; what the font lacks becomes a question mark."""
-    plain = text.encode("ascii", "replace").decode()
-    cv2.putText(canvas, plain, at, FONT, 0.45, WHITE, 1, cv2.LINE_AA)
+    """Write on a picture."""
+    cv2.putText(canvas, in_font(text), at, FONT, 0.45, WHITE, 1, cv2.LINE_AA)

@@ -9,6 +9,7 @@ of a page (`?token=`), which answers with the cookie and the address without it.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hmac
 from http.cookies import CookieError, SimpleCookie
@@ -23,6 +24,7 @@ from service.settings import LOOPBACK
 COOKIE = "trocar_token"
 OPEN_PATHS = ("/healthz", "/readyz")  # say nothing but well or not
 LARGEST_BODY = 128 * 1024
+BODY_S = 10.0  # for all of it
 READ_AND_FORGET = 4 * 1024 * 1024  # of a body that is too large, so that its sender reads why
 
 
@@ -33,7 +35,7 @@ class Guard:
         self._app, self._any_host, self._token = app, any_host, token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 403 or 413 in one sentence, or let the request through."""
+        """Answer 401, 403, 408 or 413 in one sentence, or let the request through."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -68,17 +70,17 @@ class Guard:
         )
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read the body here, as far as the limit, so that no route ever holds more."""
-        body, size, more = b"", 0, True
-        while more and size < READ_AND_FORGET:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            chunk = message.get("body", b"")
-            size, more = size + len(chunk), message.get("more_body", False)
-            if size <= LARGEST_BODY:
-                body += chunk
-        if size > LARGEST_BODY:
+        """Read the body here, as far as the limits, so that no route ever holds or awaits more."""
+        try:
+            async with asyncio.timeout(BODY_S):
+                body = await _body(receive)
+        except TimeoutError:
+            text = f"expected the whole request within {BODY_S:g} s"
+            await _refuse(408, text, scope, receive, send)
+            return
+        if body is None:
+            return
+        if len(body) > LARGEST_BODY:
             text = f"expected a body of at most {LARGEST_BODY // 1024} KiB"
             await _refuse(413, text, scope, receive, send)
             return
@@ -92,6 +94,19 @@ class Guard:
             return {"type": "http.request", "body": body, "more_body": False}
 
         await self._app(scope, replay, send)
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """As far as it is kept, a byte past the limit at most; None where its sender has gone."""
+    body, size, more = b"", 0, True
+    while more and size < READ_AND_FORGET:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        chunk = message.get("body", b"")
+        size, more = size + len(chunk), message.get("more_body", False)
+        body = (body + chunk)[: LARGEST_BODY + 1]
+    return body
 
 
 def _is_loopback(host: str) -> bool:

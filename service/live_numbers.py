@@ -76,7 +76,7 @@ class LiveNumbers:
 
 
 class FrameInterval:
-    """The frame interval of a source that does not state one, followed as it changes."""
+    """The frame interval of a source that may not state it truly, followed as it changes."""
 
     def __init__(self, interval_s: float) -> None:
         self.interval_s = interval_s

@@ -51,7 +51,7 @@ class SessionCollector(Collector):
         )  # fmt: skip
         for name, text, value in (
             ("trocar_frames_in", "Frames that the source gave", status["frames_in"]),
-            ("trocar_frames_sent", "Pictures handed to the viewers", status["frames_sent"]),
+            ("trocar_frames_sent", "Pictures made ready for viewers", status["frames_sent"]),
             ("trocar_model_failures", "Steps that failed", status["model_failures"]),
             ("trocar_model_starts", "Starts of the model's process", status["model_starts"]),
             ("trocar_learner_failures", "Updates that failed", status["learner_failures"]),

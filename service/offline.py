@@ -64,6 +64,7 @@ class Recording(Protocol):
 
     problem: str | None
     size: tuple[int, int]  # (height, width) of the first frame
+    pixel_aspect: Fraction  # of its pixels, width over height
 
     @property
     def fps(self) -> Fraction:
@@ -143,7 +144,9 @@ class _Writer:
         self._out, self._name_of = request.out, source.name_of
         self._classes = classes
         self._palette, self._style = palette_of(classes), named_style(classes)
-        self._video = VideoWriter(request.out / "overlay.mp4", source.size, source.fps)
+        self._video = VideoWriter(
+            request.out / "overlay.mp4", source.size, source.fps, source.pixel_aspect
+        )
         self._lines: IO[str] = (request.out / "frames.jsonl").open("w", encoding="utf-8")
 
     def write(self, frame: Frame, result: Segmentation) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from models.phantom import DEMO_SEED, Clip, PhantomFrame, Procedure
 from models.types import UInt8Array
 from streaming.errors import SourceError
+from streaming.mark import MARK_WIDTH
 from streaming.sources import RenderedSource, split_url
 
 SCENE_S = 20.0  # a clip's length; then the next one
@@ -58,6 +59,8 @@ class PhantomUrl:
         )
         if not (64 <= width <= 1920 and 64 <= height <= 1920 and 1 <= parsed.fps <= 60):
             raise SourceError("phantom://: size must be 64 to 1920 a side and fps 1 to 60")
+        if parsed.mark and width < MARK_WIDTH:
+            raise SourceError(f"phantom://: with mark=1 size must be {MARK_WIDTH} wide or more")
         return parsed
 
 

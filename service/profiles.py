@@ -20,9 +20,14 @@ def known_profiles(settings: Settings) -> dict[str, str]:
     if settings.media is not None:
         files = itertools.islice(_profiles_in(settings.media), MOST_LISTED)
         known |= {name: path for name, path in files if name not in known}
-    if settings.profile is not None and settings.profile not in known:
-        known[Path(settings.profile).stem] = settings.profile
+    if settings.profile is not None and not _is_among(settings.profile, known):
+        given = Path(settings.profile)
+        known[given.name if given.stem in known else given.stem] = settings.profile
     return known
+
+
+def _is_among(profile: str, known: dict[str, str]) -> bool:
+    return profile in known or os.path.realpath(profile) in known.values()
 
 
 def _profiles_in(media: Path) -> Iterator[tuple[str, str]]:

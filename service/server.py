@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 DRAIN_S = 1  # for requests under way; then sessions are closed, and have CLOSE_S
 STOP_S = 4.8  # and then it ends, whatever a driver or a decoder is doing
 TERMINATED = 143
+MOST_CONNECTIONS = 512  # of HTTP; past them the answer is 503
 
 
 class _Server(uvicorn.Server):
@@ -88,6 +89,7 @@ def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         log_config=None,  # its records go where ours go
         access_log=False,
         timeout_graceful_shutdown=DRAIN_S,
+        limit_concurrency=MOST_CONNECTIONS,
     )
 
 

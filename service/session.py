@@ -83,7 +83,7 @@ class Session:
         self._frozen = not settings.online
         self._recording = Recording(settings.record)
         self._interval_s = 0.04
-        self._inbound_interval = FrameInterval(self._interval_s)
+        self._interval = FrameInterval(self._interval_s)
         self._numbers.registry.register(SessionCollector(self))
         self._frame_failing = False
         self._last: Segmentation | None = None
@@ -100,6 +100,7 @@ class Session:
         """
         source = await asyncio.to_thread(self._plan.open_source)  # others' pictures go on
         self._interval_s = float(1 / source.fps)
+        self._interval = FrameInterval(self._interval_s)
         try:
             admit(float(source.fps))
             await self._model.start()
@@ -192,9 +193,9 @@ class Session:
                 frame = await self._incoming.get()
             except SlotClosedError:
                 return
-            if self.inbound is not None:
-                self._inbound_interval.note(frame)
-                self._interval_s = self._inbound_interval.interval_s
+            if self._plan.badge is Badge.LIVE:  # what a camera states is a guess
+                self._interval.note(frame)
+                self._interval_s = self._interval.interval_s
             self._plain.show(self._composer.untouched(frame))
             self._recording.frame(frame)
             self._to_model.put(frame)
@@ -321,7 +322,10 @@ class Session:
         if self._pump.state is PumpState.ENDED:
             return Badge.ENDED
         silent = silent_s(self._pump.arrivals) > patience_s
-        if self._badge is not Badge.STARTING and (silent or self._pump.state is PumpState.LOST):
+        lost = self._pump.state is PumpState.LOST
+        if lost and self.inbound is None:  # one that nobody has published into yet is not lost
+            return Badge.LOST
+        if self._badge is not Badge.STARTING and (silent or lost):
             return Badge.LOST
         if silent_s(self._numbers.sent) > patience_s:
             return Badge.STALE

@@ -60,6 +60,10 @@ class Sessions:
         """Those that run, in the order of their opening."""
         return iter(list(self._running.values()))
 
+    def __contains__(self, session_id: str) -> bool:
+        """Does a session of that id run?"""
+        return session_id in self._running
+
     def __getitem__(self, session_id: str) -> LiveSession:
         """The session of that id. Raises UnknownSessionError."""
         if session_id not in self._running:
@@ -101,8 +105,9 @@ class Sessions:
 
         Raises BusyError; SourceError, ModelError, ModelFailedError of what was asked for.
         """
-        chosen = profile_named(profile or own_profile(source), self.settings)
-        plan = plan_session(source, chosen, policy=self._policy)
+        wanted = profile or own_profile(source)
+        chosen = await asyncio.to_thread(profile_named, wanted, self.settings)  # a slow folder
+        plan = await asyncio.to_thread(plan_session, source, chosen, policy=self._policy)
         session_id = secrets.token_hex(4)
         return await self._open(session_id, name or session_id, plan, chosen)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from streaming.errors import SourceError
 from streaming.frame import Frame, UInt8Array
+from streaming.pixel_aspect import SQUARE
 
 FPS = Fraction(25)
 
@@ -18,6 +19,8 @@ class ImageFolder:
 
     images: paths; read: turns a path into (H, W, 3) uint8 RGB and raises on unreadable files
     """
+
+    pixel_aspect = SQUARE
 
     def __init__(self, images: Sequence[Path], read: Callable[[Path], UInt8Array]) -> None:
         if not images:

@@ -12,6 +12,7 @@ import numpy as np
 from streaming.frame import UInt8Array
 
 CELL, COLUMNS, ROWS = 16, 12, 2
+MARK_WIDTH = CELL * COLUMNS  # pixels
 WRAP = 1 << 16
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from streaming.errors import SourceError
 from streaming.frame import Frame
 from streaming.frame_rate import frame_rate
+from streaming.pixel_aspect import pixel_aspect, with_square_pixels
 
 OPEN_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 2.0
 MOST_BAD = 50  # packets in a row that cannot be decoded; past it the stream is opened again
@@ -76,6 +77,7 @@ class NetworkStream:
                 if self._closed.is_set():
                     return
                 image = np.asarray(picture.to_ndarray(format="rgb24"), dtype=np.uint8)
+                image = with_square_pixels(image, pixel_aspect(self._stream))
                 yield Frame(image, index, captured_ns - started_ns, captured_ns)
         except av.error.FFmpegError as error:
             if not self._closed.is_set():

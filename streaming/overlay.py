@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -105,6 +106,7 @@ def _label(
         return taken
     scale = max(0.4, height / 900)
     thick = max(1, round(scale * 1.6))
+    name = in_font(name)
     (text_width, text_height), base = cv2.getTextSize(name, FONT, scale, thick)
     box_width, box_height = text_width + 8, text_height + base + 4
     moments = cv2.moments(largest)
@@ -118,6 +120,13 @@ def _label(
     taken = taken.copy()
     taken[top : corner[1] + 1, left : corner[0] + 1] = 1
     return taken
+
+
+def in_font(text: str) -> str:
+    """As OpenCV's font can draw it: letters without their accents, a question mark for others."""
+    letters = unicodedata.normalize("NFKD", text)
+    plain = "".join(one for one in letters if not unicodedata.combining(one))
+    return plain.encode("ascii", "replace").decode()
 
 
 def _free_row(taken: UInt8Array, left: int, middle: int, width: int, height: int) -> int:

@@ -14,13 +14,16 @@ from streaming.errors import SourceError
 from streaming.frame import Frame, UInt8Array
 from streaming.network_stream import OPTIONS as STREAMS
 from streaming.network_stream import NetworkStream
+from streaming.pixel_aspect import with_square_pixels
 from streaming.video_file import VideoFile
+
+STALLED_NS = 1_000_000_000  # a recording that was held up for longer goes on, it does not hurry
 
 
 class Source(Protocol):
     """An iterator of frames that can be interrupted from another thread.
 
-    finite: its end is an end; the end of any other source is a loss
+    size: as it is stated; finite: its end is an end; the end of any other source is a loss
     """
 
     fps: Fraction
@@ -55,6 +58,10 @@ class _Pace:
             self._closed.wait(-late / 1e9)
         return max(0, late)
 
+    def slip(self, late_ns: int) -> None:
+        """Go on from here: what is late by so much is not made up for."""
+        self._started_ns = (self._started_ns or 0) + late_ns
+
     def close(self) -> None:
         """End every wait, now and later."""
         self._closed.set()
@@ -79,10 +86,13 @@ class LiveFile:
             try:
                 for frame in video:
                     last_ns = offset_ns + frame.pts_ns
-                    self._pace.wait_until(last_ns)
+                    late_ns = self._pace.wait_until(last_ns)
+                    if late_ns > STALLED_NS:
+                        self._pace.slip(late_ns)
                     if self._pace.is_closed():
                         return
-                    yield Frame(frame.image_rgb, index, last_ns, time.monotonic_ns())
+                    image = with_square_pixels(frame.image_rgb, video.pixel_aspect)
+                    yield Frame(image, index, last_ns, time.monotonic_ns())
                     index += 1
             finally:
                 video.close()

@@ -16,6 +16,7 @@ import numpy as np
 from streaming.errors import SourceError
 from streaming.frame import Frame, UInt8Array
 from streaming.frame_rate import frame_rate
+from streaming.pixel_aspect import pixel_aspect
 
 log = logging.getLogger(__name__)
 WITH_DURATION = {"mp4", "matroska"}  # FFmpeg's names of containers that say how long they are
@@ -26,6 +27,7 @@ class VideoFile:
     """Frames of a file, upright (rotation metadata is applied), RGB.
 
     After the iteration `problem` says in one line why the file ended early, if it did.
+    pixel_aspect: width over height of a pixel, which the frames keep
     Raises SourceError on construction: missing, not a video, no video stream, no frame.
     """
 
@@ -42,6 +44,7 @@ class VideoFile:
             ) from error
         self._path = path
         self.problem: str | None = None
+        self._on_its_side = False  # turned by a quarter to be upright
         self._first: Frame | None
         if not self._container.streams.video:
             self._container.close()
@@ -58,6 +61,8 @@ class VideoFile:
             raise SourceError(f"{path.name}: expected frames, the video has none{detail}") from None
         height, width = self._first.image_rgb.shape[:2]
         self.size = (height, width)  # of the first frame, upright
+        aspect = pixel_aspect(self._stream)
+        self.pixel_aspect = 1 / aspect if self._on_its_side else aspect
 
     @property
     def fps(self) -> Fraction:
@@ -98,6 +103,7 @@ class VideoFile:
                 pts_ns = _pts_ns(picture, index, self.fps)
                 if index == 0:
                     start_ns = pts_ns
+                    self._on_its_side = round(picture.rotation / 90) % 2 == 1
                 pts_ns = max(pts_ns - start_ns, last_ns + 1)
                 last_ns = pts_ns
                 yield Frame(_upright(picture), index, pts_ns, time.monotonic_ns())

@@ -12,6 +12,7 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from streaming.errors import SinkError
 from streaming.frame import UInt8Array
+from streaming.pixel_aspect import SQUARE
 
 CLOCK = 90_000
 FRAGMENTS = {
@@ -59,13 +60,17 @@ class VideoWriter(_H264File):
     Raises SinkError when the file cannot be written.
     """
 
-    def __init__(self, path: Path, size: tuple[int, int], fps: Fraction) -> None:
+    def __init__(
+        self, path: Path, size: tuple[int, int], fps: Fraction, pixel_aspect: Fraction = SQUARE
+    ) -> None:
+        """pixel_aspect: width of a pixel over its height, told to players"""
         self._size = size
         rate = min(max(fps, Fraction(1)), Fraction(240)).limit_denominator(1001)
         every = str(max(1, round(rate * 2)))  # frames of a fragment
         super().__init__(path, rate, QUICK | {"g": every})
         self._stream.height, self._stream.width = (max(16, side + side % 2) for side in size)
         self._stream.pix_fmt = "yuv420p"
+        self._stream.codec_context.sample_aspect_ratio = pixel_aspect
         # As OpenCV converts below; a player takes HD that says nothing for BT.709.
         self._stream.codec_context.colorspace = Colorspace.ITU601
         self._stream.codec_context.color_range = ColorRange.MPEG

@@ -67,6 +67,7 @@ CASES: list[tuple[str, bytes, str, int, str]] = [
     ("/api/sessions", source("phantom://[bad"), JSON, 400, "address of a source"),
     ("/api/sessions", source("concat:a|b"), JSON, 400, "no such file"),
     ("/api/sessions", source("phantom://?size=9x9"), JSON, 400, "64 to 1920"),
+    ("/api/sessions", source("phantom://?size=64x64&mark=1"), JSON, 400, "192 wide or more"),
     ("/api/sessions", source("phantom://?seed=" + "9" * 5000), JSON, 422, "body.source"),
     ("/api/sessions", source("phantom://?fps=1e999999999"), JSON, 400, "phantom://"),
     ("/api/sessions", b'{"source": 7}', JSON, 422, "body.source"),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from streaming.mark import CELL, COLUMNS, ROWS, read_mark
+from streaming.mask_wire import write_mask
 from tests.browser import Browser, open_page
 from tests.live import serving
 from tests.marked_stage import (
@@ -270,5 +271,9 @@ async def test_messages_are_decoded_or_refused_with_a_reason(chromium: str) -> N
         assert (mask["stamp"], mask["frame"]) == (0xFFFF_FFFE, 40_000)
         grid = np.array(mask["grid"]).reshape(mask["height"], mask["width"])
         assert np.array_equal(grid, mask_of(40_000))
+        small = write_mask(np.zeros((64, 64), np.uint8), 7, 8).stamped(9)
+        mask = await browser.page.evaluate(DECODE, list(small))
+        assert (mask["stamp"], mask["frame"]) == (9, 8)
+        assert not any(mask["grid"])
         for message, reason in bad.items():
             assert reason in await browser.page.evaluate(DECODE, list(message))

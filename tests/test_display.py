@@ -223,6 +223,13 @@ async def test_whoever_has_the_last_place_can_change_views(chromium: str) -> Non
         assert browser.console == []
 
 
+async def test_the_page_of_a_session_that_is_gone_says_so_and_asks_again(chromium: str) -> None:
+    gone = "/display/gone"
+    async with serving(app()) as server, open_page(chromium, server.url + gone) as browser:
+        await browser.badge("CONNECTION LOST")
+        assert "the id of a session that runs" in await browser.page.inner_text("#sentence")
+
+
 async def test_a_view_that_is_refused_is_not_taken_for_the_one_that_plays(chromium: str) -> None:
     stage = Stage()
     async with serving(stage.app()) as server, open_page(chromium, server.url + PAGE) as browser:

@@ -145,6 +145,16 @@ async def test_a_recording_that_ends_says_so_and_a_camera_that_ends_is_lost() ->
                 await screen.moves()
 
 
+async def test_a_camera_that_is_gone_before_its_first_frame_is_lost() -> None:
+    camera = Camera()
+    camera.ended.set()
+    plan = SessionPlan(camera.open, "camera", "none", Badge.LIVE, mark=True)
+    async with session_of(plan) as session:
+        await until(lambda: session.badge() is Badge.LOST)
+        camera.ended.clear()
+        await until(lambda: session.badge() is Badge.LIVE)
+
+
 @pytest.mark.parametrize("view", ["overlay", "plain"])
 async def test_a_source_that_changes_its_size_is_followed(view: str) -> None:
     async with camera_session() as (session, camera), screen_of(session, view) as screen:

@@ -8,6 +8,7 @@ import http.client
 import urllib.error
 import urllib.parse
 import urllib.request
+from email.message import Message
 
 import pytest
 
@@ -97,3 +98,32 @@ def test_another_address_needs_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
         Settings.from_environment()
     monkeypatch.setenv("TROCAR_TOKEN", TOKEN)
     assert Settings.from_environment(host="0.0.0.0").token == TOKEN
+
+
+async def test_a_body_that_never_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does anybody need a token for it."""
+    monkeypatch.setattr("service.guard.BODY_S", 0.5)
+    head = b"POST /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\nhalf of it"
+    async with serving(app_with()) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(head)
+        answer = await asyncio.wait_for(reader.read(), 10)  # to the end: the connection is closed
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"expected the whole request within 0.5 s" in answer
+
+
+async def test_pages_are_of_this_version_and_of_no_other_page() -> None:
+    async with serving(app_with()) as server:
+        for path in ("/", "/display/main", "/static/display.js"):
+            headers = await asyncio.to_thread(headers_of, server.url + path)
+            assert headers["Cache-Control"] == "no-cache"
+            if not path.startswith("/static"):
+                assert headers["X-Frame-Options"] == "DENY"
+
+
+def headers_of(url: str) -> Message:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        headers: Message = answer.headers
+    return headers

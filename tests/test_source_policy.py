@@ -138,6 +138,11 @@ def test_profiles_stay_inside_their_folder(tmp_path: Path) -> None:
     assert known["first"] == str(media / "old/v1.safetensors")
     with pytest.raises(ProfileError, match="expected a profile of"):
         profile_named("out", settings)
+    for name in ("own", "instrument"):  # of files elsewhere; what has the name already keeps it
+        elsewhere = str(tmp_path / f"{name}.safetensors")
+        named = known_profiles(Settings(media=media, profile=elsewhere))
+        assert named[name] == known[name]
+        assert named[f"{name}.safetensors"] == elsewhere
 
 
 def test_devices_only_when_allowed() -> None:

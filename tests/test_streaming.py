@@ -16,12 +16,14 @@ import pytest
 from streaming.errors import SourceError
 from streaming.frame import Frame
 from streaming.mark import draw_mark, read_mark
-from streaming.overlay import OverlayStyle, draw_badge, draw_overlay, parse_color
+from streaming.overlay import OverlayStyle, draw_badge, draw_overlay, in_font, parse_color
 from streaming.prefetch import Prefetch
 from streaming.pump import Pump, PumpState
 from streaming.slot import LatestSlot, SlotClosedError
 from streaming.sources import LiveFile, RenderedSource, open_source
-from tests.clips import write_clip
+from streaming.video_file import VideoFile
+from streaming.video_writer import VideoWriter
+from tests.clips import picture, write_clip
 
 
 async def test_slot_keeps_the_newest_and_counts_the_rest() -> None:
@@ -242,3 +244,36 @@ def test_overlay_and_badge_fit_any_size(shape: tuple[int, int]) -> None:
     drawn = draw_overlay(image, np.ones(shape, np.uint8), {1: (9, 200, 9)}, style)
     draw_badge(drawn, "AI OFF", (255, 0, 0))
     assert drawn.shape == image.shape
+
+
+def test_a_recording_that_was_held_up_goes_on_at_its_pace(tmp_path: Path) -> None:
+    source = LiveFile(write_clip(tmp_path / "clip.mp4", frames=40))
+    frames = iter(source)
+    for _ in range(3):
+        next(frames)
+    time.sleep(1.5)
+    moments = [next(frames).captured_ns for _ in range(12)]
+    source.close()
+    assert (moments[-1] - moments[1]) / 1e9 > 0.35, "ten frames of a 25th of a second"
+
+
+@pytest.mark.parametrize(("aspect", "size"), [("64/45", (576, 1024)), ("8/9", (648, 720))])
+def test_pixels_that_are_not_square_are_shown_as_they_were_seen(
+    tmp_path: Path, aspect: str, size: tuple[int, int]
+) -> None:
+    clip = tmp_path / "tape.mp4"
+    writer = VideoWriter(clip, (576, 720), Fraction(25), Fraction(aspect))
+    for number in range(3):
+        writer.write(picture(number, (576, 720)), number * 40_000_000)
+    writer.close()
+    source = LiveFile(clip)
+    assert next(iter(source)).image_rgb.shape == (*size, 3)
+    source.close()
+    kept = VideoFile(clip)
+    assert kept.size == (576, 720)
+    assert kept.pixel_aspect == Fraction(aspect)
+    kept.close()
+
+
+def test_names_are_written_with_the_letters_that_there_are() -> None:
+    assert in_font("Clipzange, größer, çok") == "Clipzange, gro?er, cok"

@@ -7,10 +7,15 @@ from pathlib import Path
 from fastapi import APIRouter
 from fastapi.responses import FileResponse
 
-from service.routes.registry import Named
+from service.routes.registry import Registry
 
 STATIC = Path(__file__).parent.parent / "static"
 NEVER_STALE = {"Cache-Control": "no-cache"}
+# No other page may show ours inside its own, and so have it clicked on unawares.
+PAGE = NEVER_STALE | {
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": "frame-ancestors 'none'",
+}
 
 router = APIRouter(include_in_schema=False)
 
@@ -18,10 +23,14 @@ router = APIRouter(include_in_schema=False)
 @router.get("/")
 async def control() -> FileResponse:
     """The control page."""
-    return FileResponse(STATIC / "index.html", headers=NEVER_STALE)
+    return FileResponse(STATIC / "index.html", headers=PAGE)
 
 
 @router.get("/display/{session_id}")
-async def display(named: Named) -> FileResponse:
-    """One session, for a screen in the operating room."""
-    return FileResponse(STATIC / "display.html", headers=NEVER_STALE)
+async def display(registry: Registry, session_id: str) -> FileResponse:
+    """One session, for a screen in the operating room.
+
+    Where there is none of that id the page says so and asks again: the screen stays on.
+    """
+    code = 200 if session_id in registry else 404
+    return FileResponse(STATIC / "display.html", code, headers=PAGE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -29,7 +30,8 @@ router = APIRouter(prefix="/api")
 @router.get("/profiles")
 async def profiles(registry: Registry) -> ProfileList:
     """Names that a session may be opened with."""
-    return ProfileList(profiles=list(known_profiles(registry.settings)))
+    known = await asyncio.to_thread(known_profiles, registry.settings)  # a folder may be slow
+    return ProfileList(profiles=list(known))
 
 
 @router.get("/ice")

@@ -1,6 +1,7 @@
 // The badge: one or two words that are true, and a sentence where something is not as it should be.
 
-export const STALE_MS = 1000; // without a new picture for so long, what is on the screen is old
+const STALE_MS = 1000; // without a new picture for so long, what is on the screen is old
+const STALE_PICTURES = 5; // or so many intervals of a slow source
 export const SOME_MASKS = 0.1; // share of frames; below, the badge says that masks are missing
 const NEARLY_ALL = 0.85;
 const STATUS_MS = 2500; // a state older than this is not known any more
@@ -17,6 +18,11 @@ const HELD = "Dashed masks are up to 0.2 s old.";
 const NO_MASKS = "Masks come too late for their frames, which are shown without them.";
 const OTHER = "The picture is as it was before the last choice.";
 export const KINDS = { LIVE: "good", DEMO: "demo", RECORDING: "demo" };
+
+// Milliseconds after which what is on the screen is old; as the service judges it.
+export function staleMs(status) {
+  return Math.max(STALE_MS, status?.source_fps ? (STALE_PICTURES * 1000) / status.source_fps : 0);
+}
 
 // Under this badge, is what the model last said of the classes true of what is on the screen?
 export function knowsClasses(text) {
@@ -38,7 +44,7 @@ export function judge({ status, statusMs, refusal, connection, silentMs, masks }
   if (!started || connection.state === "connecting") {
     return { text: "CONNECTING", kind: "warn", sentence: "Waiting for the first picture." };
   }
-  if (silentMs > STALE_MS) return fault("PICTURE STALE");
+  if (silentMs > staleMs(status)) return fault("PICTURE STALE");
   if (FAULTS[text]) return fault(text);
   if (connection.state === "behind") {
     return { text: "OTHER VIEW", kind: "warn", sentence: `${connection.sentence} ${OTHER}` };

@@ -3,7 +3,7 @@
 
 import { poll } from "./api.js";
 import { keepAwake } from "./awake.js";
-import { judge, knowsClasses, notes, SOME_MASKS, STALE_MS } from "./badge.js";
+import { judge, knowsClasses, notes, SOME_MASKS, staleMs } from "./badge.js";
 import { Choices, OPACITY_STEP } from "./choices.js";
 import { canCompose, Composer } from "./composer.js";
 import { Connection } from "./connection.js";
@@ -112,7 +112,8 @@ function maskState() {
 
 function maskShare() {
   const shown = masked.values();
-  return shown.length < 10 ? null : shown.reduce((sum, one) => sum + one, 0) / shown.length;
+  const enough = Math.min(10, Math.ceil(state.status?.source_fps ?? 10)); // a second of a slow source
+  return shown.length < enough ? null : shown.reduce((sum, one) => sum + one, 0) / shown.length;
 }
 
 // Look at everything and say what is true.
@@ -147,7 +148,7 @@ function write(place, text) {
 
 // An old picture must never pass for a new one: it fades, and its age is written across it.
 function tellAge(silentMs) {
-  const old = silentMs !== null && silentMs > STALE_MS && document.visibilityState === "visible";
+  const old = silentMs !== null && silentMs > staleMs(state.status) && document.visibilityState === "visible";
   element("stage").classList.toggle("old", old);
   element("age").hidden = !old;
   if (old) write(element("age"), `Picture of ${Math.floor(silentMs / 1000)} s ago`);

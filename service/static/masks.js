@@ -1,6 +1,6 @@
 // Mask messages: decoded, and kept until their frames come. See docs/mask-message.md.
 
-const HEAD_BYTES = 21;
+const HEAD_BYTES = 17; // and the classes' ids
 const LARGEST_SIDE = 1024;
 const KEPT = 32; // messages; half a second at 60 a second
 
