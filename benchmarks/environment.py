@@ -11,11 +11,15 @@ from typing import Any
 
 import torch
 
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # that a step's time hangs on
+_LOAD_BEFORE = os.getloadavg()  # as this is imported: a benchmark's own work is not in it yet
+
 
 def environment() -> dict[str, Any]:
     """Machine, versions and commit, for every result file."""
     return {
         "processor": _processor(),
+        "instructions": [one for one in INSTRUCTIONS if one in _cpu_info("flags").split()],
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
@@ -24,7 +28,7 @@ def environment() -> dict[str, Any]:
         "torch": torch.__version__,
         "openvino": _version("openvino"),
         "trocar": version("trocar"),
-        "load_average": [round(value, 2) for value in os.getloadavg()],
+        "load_average": [round(value, 2) for value in _LOAD_BEFORE],
         "commit": _commit(),
     }
 
@@ -37,12 +41,16 @@ def _version(package: str) -> str | None:
 
 
 def _processor() -> str:
+    return _cpu_info("model name") or platform.processor() or platform.machine()
+
+
+def _cpu_info(key: str) -> str:
+    """What the system says of its first processor; nothing where it says nothing."""
     info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    for line in info.read_text().splitlines() if info.exists() else ():
+        if line.startswith(key):
+            return line.split(":", 1)[1].strip()
+    return ""
 
 
 def _commit() -> str | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,13 +19,13 @@ from playwright.async_api import Page
 
 from benchmarks.browser_stages import Noted, latencies_ms, stages_ms
 from benchmarks.display_page import VIEWS, display_page, version_of
-from benchmarks.environment import environment
 from benchmarks.loopback import (
     LoopbackConfig,
     LoopSource,
     loopback_pictures,
     loopback_session,
 )
+from benchmarks.result_file import result, write_result
 from benchmarks.timing import distribution
 from service.session import Session
 from service.settings import let_threads_sleep
@@ -98,17 +97,18 @@ class InBrowserConfig:
 async def measure(config: InBrowserConfig) -> dict[str, Any]:
     """Both views, one after the other, on one session with the real model."""
     loop = LoopbackConfig(size=config.size, fps=config.fps)
-    result: dict[str, Any] = {
-        "what": "capture to pixels in headless Chromium, one viewer, one machine; ms",
-        "note": config.note,
-        "config": asdict(config),
-        "environment": environment(),
-    }
     pictures = loopback_pictures(loop)
     async with loopback_session(pictures, loop) as (session, source):
-        for name in VIEWS:
-            result[name] = await _one(session, name, source, config)
-    return result
+        views = {name: await _one(session, name, source, config) for name in VIEWS}
+        updates = session.status()["updates"]
+    return result(
+        "in-browser",
+        asdict(config),
+        config.note,
+        what="capture to pixels in headless Chromium, one viewer, one machine; ms",
+        updates=updates,
+        **views,
+    )
 
 
 async def _one(
@@ -166,11 +166,19 @@ def main() -> None:
     config = InBrowserConfig(
         seconds=given.seconds, fps=given.fps, chromium=given.chromium, note=given.note
     )
-    result = asyncio.run(measure(config))
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(result, indent=1) + "\n")
+    content = asyncio.run(measure(config))
+    print(in_browser_table(content))
+    write_result(content, given.out)
+
+
+def in_browser_table(content: dict[str, Any]) -> str:
+    """For a person."""
+    lines = [f"{'capture to pixels, ms':<30}{'p50':>8}{'p95':>8}{'p99':>8}{'max':>8}"]
     for view in VIEWS:
-        print(view, json.dumps(result[view]))
+        found = content[view]
+        figures = "".join(f"{found[key]:8.1f}" for key in ("p50", "p95", "p99", "max"))
+        lines.append(f"{view:<30}{figures}")
+    return "\n".join([*lines, f"updates: {content['updates']}"])
 
 
 if __name__ == "__main__":

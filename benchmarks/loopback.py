@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -19,10 +18,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks.environment import environment
 from benchmarks.fan_out import measure_fan_out
 from benchmarks.relay import Relay
 from benchmarks.remote_viewers import Seen, remote_viewers
+from benchmarks.result_file import result, write_result
 from benchmarks.timing import distribution
 from benchmarks.viewer import AskAnswer, ViewerConfig
 from models.tracker import Tracker
@@ -35,6 +34,7 @@ from streaming.frame import Frame
 from streaming.sources import RenderedSource
 
 DIFFERENT = 100  # pictures rendered beforehand, played to and fro: drawing them is not measured
+FIRST = 500  # of a scene in which instruments are sure enough to teach
 
 
 @dataclass(frozen=True)
@@ -74,22 +74,15 @@ class LoopSource(RenderedSource):
 def run_loopback(config: LoopbackConfig, out: Path) -> int:
     """Measure, print, write the JSON."""
     let_threads_sleep()
-    result = asyncio.run(_measure(config))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1) + "\n")
-    print(_table(result))
+    content = asyncio.run(measure_loopback(config))
+    print(loopback_table(content))
+    write_result(content, out)
     return 0
 
 
-async def _measure(config: LoopbackConfig) -> dict[str, Any]:
+async def measure_loopback(config: LoopbackConfig) -> dict[str, Any]:
     pictures = loopback_pictures(config)
-    result: dict[str, Any] = {
-        "what": "capture to decoded pixels, one viewer in another process, one machine; ms",
-        "note": config.note,
-        "config": asdict(config),
-        "environment": environment(),
-    }
-    latency = result["capture_to_decode_ms"] = {}
+    latency: dict[str, Any] = {}
     bar = tqdm(total=6, desc="loopback")
     async with _relaying(pictures, config) as (relay, source):
         for name, marker in (("relay, marker", True), ("relay, stock", False)):
@@ -102,18 +95,27 @@ async def _measure(config: LoopbackConfig) -> dict[str, Any]:
             found["stages_ms"] = _stages(session.status(), view, found["p50"])
             latency[f"{view}, {'marker' if marker else 'stock'}"] = found
             bar.update()
-        result["fan_out"] = await measure_fan_out(session, source.captured_ns, config.seconds)
+        fan_out = await measure_fan_out(session, source.captured_ns, config.seconds)
+        updates = session.status()["updates"]
         bar.update()
     bar.close()
     ours, theirs = (latency[name]["p50"] for name in ("overlay, marker", "relay, marker"))
-    result["added_to_a_plain_relay_p50_ms"] = round(ours - theirs, 1)
-    return result
+    return result(
+        "loopback",
+        asdict(config),
+        config.note,
+        what="capture to decoded pixels, one viewer in another process, one machine; ms",
+        capture_to_decode_ms=latency,
+        fan_out=fan_out,
+        added_to_a_plain_relay_p50_ms=round(ours - theirs, 1),
+        updates=updates,
+    )
 
 
 def loopback_pictures(config: LoopbackConfig) -> list[UInt8Array]:
     """Of a phantom, rendered beforehand. (H, W, 3) RGB"""
     scenes = PhantomScenes(PhantomUrl(size=config.size, fps=Fraction(config.fps)))
-    return [scenes.image(number) for number in range(DIFFERENT)]
+    return [scenes.image(number) for number in range(FIRST, FIRST + DIFFERENT)]
 
 
 async def ask(session: Session, view: str, sdp: str) -> str:
@@ -189,11 +191,14 @@ def _stages(status: dict[str, Any], view: str, decoded_ms: float) -> dict[str, f
     return {"waiting": waiting, "model_step": step, "draw_and_encode": drawn} | stages
 
 
-def _table(result: dict[str, Any]) -> str:
+def loopback_table(content: dict[str, Any]) -> str:
+    """For a person."""
     lines = [f"{'capture to decoded pixels, ms':<30}{'p50':>8}{'p95':>8}{'p99':>8}{'max':>8}  lost"]
-    for name, found in result["capture_to_decode_ms"].items():
+    for name, found in content["capture_to_decode_ms"].items():
         figures = "".join(f"{found[key]:8.1f}" for key in ("p50", "p95", "p99", "max"))
         lines.append(f"{name:<30}{figures}  {found['frames_not_seen']}/{found['frames_captured']}")
-    lines.append(f"added to a plain relay, p50: {result['added_to_a_plain_relay_p50_ms']} ms")
-    lines.append(f"fan-out: {json.dumps(result['fan_out'])}")
+    lines.append(f"added to a plain relay, p50: {content['added_to_a_plain_relay_p50_ms']} ms")
+    lines.append(f"updates: {content['updates']}")
+    for name, found in content["fan_out"].items():
+        lines.append(f"fan-out, {name.replace('_', ' ')}: {found}")
     return "\n".join(lines)

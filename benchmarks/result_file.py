@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,16 @@ def result(kind: str, settings: dict[str, Any], note: str, **measured: Any) -> d
 
 
 def write_result(content: dict[str, Any], path: Path | None) -> None:
-    """Write it as JSON, one list or number a line; without a path, nothing."""
+    """Write it as JSON, one list or number a line; without a path, nothing.
+
+    What is there already is replaced at the end. A number that is none is null.
+    """
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_short_lists(content) + "\n")
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(_short_lists(content) + "\n")
+    part.replace(path)
 
 
 def _short_lists(content: dict[str, Any]) -> str:
@@ -32,8 +38,10 @@ def _short_lists(content: dict[str, Any]) -> str:
     def mark(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: mark(one) for key, one in value.items()}
+        if isinstance(value, float) and not math.isfinite(value):
+            return None
         if isinstance(value, list) and all(isinstance(one, int | float) for one in value):
-            lists.append(json.dumps(value))
+            lists.append(json.dumps([mark(one) for one in value]))
             return f"@list{len(lists) - 1}@"
         if isinstance(value, list | tuple):
             return [mark(one) for one in value]

@@ -27,6 +27,7 @@ from service.settings import let_threads_sleep
 
 TICKS = 60  # of a minute, for the progress bar
 LATENCY_GROWTH, RSS_GROWTH = 1.15, 1.05  # at most, from the second minute to the last
+LEAST_SEEN = 0.99  # of the frames captured from the second minute on
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ async def measure_steady(config: SteadyConfig) -> dict[str, Any]:
             (seen,) = await viewers.finish()
         status = session.status()
     rows = [minute_row(minute, seen, source.captured_ns) for minute in minutes]
-    grown = growth(rows)
+    grown, seen_share = growth(rows), share_seen(rows[1:])
     return result(
         "steady",
         asdict(config) | {"view": "overlay", "profile": loop.profile},
@@ -77,7 +78,8 @@ async def measure_steady(config: SteadyConfig) -> dict[str, Any]:
         what="capture to decoded pixels, one viewer in another process, one machine; ms",
         minutes=rows,
         last_over_second=grown,
-        steady=is_steady(grown),
+        frames_seen=seen_share,
+        steady=is_steady(grown, seen_share),
         unreadable=seen.unreadable,
         step_ms=status["step_ms"],
         model_starts=status["model_starts"],
@@ -119,11 +121,19 @@ def growth(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     return {name: round(after / before, 4) for name, (after, before) in figures.items()}
 
 
-def is_steady(grown: Mapping[str, float]) -> bool:
+def share_seen(rows: Sequence[dict[str, Any]]) -> float:
+    """Of the frames captured in these minutes."""
+    lost, made = (sum(row[key] for row in rows) for key in ("frames_not_seen", "frames_captured"))
+    return round(1 - lost / max(made, 1), 4)
+
+
+def is_steady(grown: Mapping[str, float], seen: float = 1.0) -> bool:
     """No more than the service may grow; the viewer notes what he saw, and is not the service.
 
-    Without times it is not steady.
+    Without times it is not steady, nor where frames were lost. seen: share of the frames
     """
+    if seen < LEAST_SEEN:
+        return False
     service = (grown["server_rss"], grown["model_rss"])
     return grown.get("p95_ms", float("inf")) <= LATENCY_GROWTH and max(service) <= RSS_GROWTH
 

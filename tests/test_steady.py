@@ -17,6 +17,7 @@ from benchmarks.steady import (
     measure_steady,
     minute_row,
     run_steady,
+    share_seen,
 )
 from streaming.mark import WRAP
 
@@ -40,6 +41,12 @@ def test_growth_from_the_second_minute_to_the_last_is_judged(
 ) -> None:
     warming_up = row(p95=500.0, server=100.0)
     assert is_steady(growth([warming_up, row(), row(p95=90.0), last])) is steady
+
+
+@pytest.mark.parametrize(("lost", "steady"), [(15, True), (16, False)])
+def test_frames_that_nobody_saw_are_judged(lost: int, steady: bool) -> None:
+    minutes = [{"frames_captured": 750, "frames_not_seen": one} for one in (lost - 1, 1)]
+    assert is_steady(growth([row(), row()]), share_seen(minutes)) is steady
 
 
 def test_a_frame_counts_in_the_minute_of_its_capture() -> None:
