@@ -6,7 +6,6 @@ the test, as sequences in order. With a single clip, its first half is for fitti
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from tqdm import tqdm
 from benchmarks.environment import environment
 from benchmarks.figures import bar_figure
 from benchmarks.metrics import Spread
+from benchmarks.result_file import write_result
 from benchmarks.variants import FOREGROUND, VARIANTS, Tally, run_sequence
 from models.annotated import AnnotatedFrames, Pair, draw_shots, visible_classes
 from models.checkpoint import load_embedded
@@ -76,9 +76,11 @@ def run_folder(data: Path, shots: int, seeds: int, out: Path) -> int:
     weights = load_embedded()
     tallies: dict[str, list[Tally]] = {key: [] for key in VARIANTS}
     bar = tqdm(total=seeds * len(VARIANTS), desc="accuracy", unit="run")
+    most = 0  # annotated frames that were drawn: there may be fewer than was asked for
     for seed in range(seeds):
         split = split_clips(dataset, seed)
         drawn = draw_shots(split.fit, shots, seed)
+        most = max(most, len(drawn.pairs))
         classes = visible_classes(dataset.classes, drawn.pairs)
         ids = [spec.class_id for spec in classes]
         size = weights.model.config.backbone.image_size
@@ -91,11 +93,10 @@ def run_folder(data: Path, shots: int, seeds: int, out: Path) -> int:
             tallies[key].append(tally)
             bar.update()
     bar.close()
-    result = _result(dataset, tallies, {"shots": shots, "seeds": seeds, "data": data.name})
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=2) + "\n")
+    result = _result(dataset, tallies, {"shots": most, "seeds": seeds, "data": data.name})
+    write_result(result, out)
     bars = {key: value["mean"]["dsc"] for key, value in result["variants"].items()}
-    bar_figure(bars, f"class DSC, {shots} annotated frames, {seeds} seeds", out.with_suffix(".png"))
+    bar_figure(bars, f"class DSC, {most} annotated frames, {seeds} seeds", out.with_suffix(".png"))
     print_table(result)
     return 0
 
@@ -145,5 +146,5 @@ def print_table(result: dict[str, Any]) -> None:
     for key, row in result["variants"].items():
         whole = row["classes"]["foreground"]
         cells = [row["mean"]["dsc"], whole["dsc"], whole["iou"], whole["hd95"]]
-        text = "".join(f"{c['mean']:.3f} ± {c['std']:.3f}".rjust(16) for c in cells)
+        text = "".join(str(Spread(**one)).rjust(16) for one in cells)
         print(f"{key:24}{text}{row['gate_share']['mean']:>8.1%}")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from service.arguments import count, size
+from service.arguments import classes, count, size
 
 ENGINES = ("auto", "torch", "onnx", "cuda_graph", "tensorrt")
+INTERRUPTED = 130
+SMALLEST_IMAGE = 256  # that `scale` begins with
+MARK = (192, 32)  # width and height of the number in a picture, see streaming/mark.py
 BACKBONES = ("nano", "tiny", "small", "base_plus", "large")
 
 
@@ -16,7 +20,12 @@ def main(argv: Sequence[str]) -> int:
     """Run one benchmark; without arguments, the short tour. Returns the exit code."""
     arguments = build_parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = arguments.command
-    return command(arguments)
+    try:
+        return command(arguments)
+    except KeyboardInterrupt:
+        kept = "the sizes that were measured are" if command is _gpu else "no result was"
+        print(f"\ntrocar: interrupted; {kept} written", file=sys.stderr)
+        return INTERRUPTED
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -25,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="trocar bench",
         description="Without a command: a tour of three minutes at most, printed as one table.",
     )
-    parser.add_argument("--json", type=Path, help="also write the tour's result here")
+    parser.add_argument("--json", type=_result_file, help="also write the tour's result here")
     parser.add_argument("--note", default="", help=NOTE)
     parser.set_defaults(command=_tour)
     kinds = parser.add_subparsers(metavar="COMMAND")
@@ -54,14 +63,14 @@ def _command(
 
 
 def _add_result(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", type=Path, required=True, help="where to write the result")
+    parser.add_argument("--json", type=_result_file, required=True, help="where to write it")
     parser.add_argument("--note", default="", help=NOTE)
 
 
 def _add_subject(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backbone", choices=BACKBONES, default="nano")
     parser.add_argument("--image-size", type=_image_size, help="of the network; default: its own")
-    parser.add_argument("--classes", type=count, default=4)
+    parser.add_argument("--classes", type=classes, default=4)
     parser.add_argument("--no-online", action="store_true", help="no online updates")
     parser.add_argument(
         "--learn-all", action="store_true", help="every class learns from every frame, as published"
@@ -76,14 +85,14 @@ def _add_accuracy(kinds: Kinds) -> None:  # type: ignore[valid-type]
     parser.add_argument("data", type=Path, help="a folder data set")
     parser.add_argument("--shots", type=count, default=8)
     parser.add_argument("--seeds", type=count, default=3)
-    parser.add_argument("--json", type=Path, required=True, help="where to write the result")
+    parser.add_argument("--json", type=_result_file, required=True, help="where to write it")
 
 
 def _add_embedded(kinds: Kinds) -> None:  # type: ignore[valid-type]
     parser = _command(kinds, "embedded", "the embedded default on unseen phantoms", _embedded)
     parser.add_argument("--procedures", type=count, default=40)
     parser.add_argument("--clips", type=count, default=50)
-    parser.add_argument("--json", type=Path, required=True, help="where to write the result")
+    parser.add_argument("--json", type=_result_file, required=True, help="where to write it")
 
 
 def _add_stages(kinds: Kinds) -> None:  # type: ignore[valid-type]
@@ -99,7 +108,7 @@ def _add_peers(kinds: Kinds) -> None:  # type: ignore[valid-type]
     parser = _command(kinds, "peers", "beside sam2's own video predictor", _peers)
     parser.add_argument("--engines", type=_engines, default=("torch", "onnx"), help="with commas")
     parser.add_argument("--rounds", type=count, default=5, help="each runs everybody in turn")
-    parser.add_argument("--frames", type=count, default=40, help="of a round")
+    parser.add_argument("--frames", type=_of_a_round, default=40, help="of a round")
     _add_subject(parser)
     _add_result(parser)
 
@@ -108,7 +117,7 @@ def _add_scale(kinds: Kinds) -> None:  # type: ignore[valid-type]
     parser = _command(kinds, "scale", "as classes, image size and sessions grow", _scale)
     parser.add_argument("--engine", choices=ENGINES, default="auto")
     parser.add_argument("--seconds", type=count, default=5, help="of each point")
-    parser.add_argument("--largest", type=_image_size, default=1024, help="image size to end with")
+    parser.add_argument("--largest", type=_largest, default=1024, help="image size to end with")
     _add_result(parser)
 
 
@@ -125,7 +134,7 @@ def _add_streaming(kinds: Kinds) -> None:  # type: ignore[valid-type]
 def _add_loopback(kinds: Kinds) -> None:  # type: ignore[valid-type]
     parser = _command(kinds, "loopback", "capture to decoded pixels over WebRTC", _loopback)
     parser.add_argument("--seconds", type=count, default=20, help="of each phase")
-    parser.add_argument("--size", type=size, default=(480, 640), help="WIDTHxHEIGHT")
+    parser.add_argument("--size", type=_marked, default=(480, 640), help="WIDTHxHEIGHT")
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="of the network")
     _add_result(parser)
 
@@ -135,7 +144,7 @@ def _add_exactness(kinds: Kinds) -> None:  # type: ignore[valid-type]
         kinds, "exactness", "is each mask on its own frame? burnt in and in Chromium", _exactness
     )
     parser.add_argument("--frames", type=count, default=1000, help="with masks, of each mode")
-    parser.add_argument("--size", type=size, default=(480, 640), help="WIDTHxHEIGHT")
+    parser.add_argument("--size", type=_marked, default=(480, 640), help="WIDTHxHEIGHT")
     parser.add_argument("--chromium", default="chromium", help="its program")
     _add_result(parser)
 
@@ -143,7 +152,7 @@ def _add_exactness(kinds: Kinds) -> None:  # type: ignore[valid-type]
 def _add_steady(kinds: Kinds) -> None:  # type: ignore[valid-type]
     parser = _command(kinds, "steady", "does a live session grow, minute by minute?", _steady)
     parser.add_argument("--minutes", type=_minutes, default=10)
-    parser.add_argument("--size", type=size, default=(480, 640), help="WIDTHxHEIGHT")
+    parser.add_argument("--size", type=_marked, default=(480, 640), help="WIDTHxHEIGHT")
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="of the network")
     _add_result(parser)
 
@@ -314,9 +323,7 @@ def _engines(text: str) -> tuple[str, ...]:
 
 
 def _minutes(text: str) -> int:
-    if (
-        not text.isdecimal() or int(text) < 3
-    ):  # the first warms up, the last is judged by the second
+    if not text.isdecimal() or int(text) < 3:
         raise argparse.ArgumentTypeError(f"expected three minutes or more, got {text!r}")
     return int(text)
 
@@ -327,7 +334,47 @@ def _tenths(text: str) -> int:
     return int(text)
 
 
+def _of_a_round(text: str) -> int:
+    if not text.isdecimal() or int(text) < 7:  # five warm up, and between two there is one time
+        raise argparse.ArgumentTypeError(f"expected seven frames or more, got {text!r}")
+    return int(text)
+
+
 def _image_size(text: str) -> int:
     if not text.isdecimal() or int(text) % 32 or not 64 <= int(text) <= 1024:
         raise argparse.ArgumentTypeError(f"expected a multiple of 32 from 64 to 1024, got {text!r}")
     return int(text)
+
+
+def _largest(text: str) -> int:
+    if (largest := _image_size(text)) < SMALLEST_IMAGE:
+        raise argparse.ArgumentTypeError(f"expected {SMALLEST_IMAGE} to 1024, got {text!r}")
+    return largest
+
+
+def _marked(text: str) -> tuple[int, int]:
+    """A size with room for the number that each picture carries."""
+    height, width = size(text)
+    if width < MARK[0] or height < MARK[1]:
+        raise argparse.ArgumentTypeError(
+            f"expected {MARK[0]}x{MARK[1]} at least, for its number, got {text!r}"
+        )
+    return height, width
+
+
+def _result_file(text: str) -> Path:
+    """A .json that can be written: tried now, and not when all has been measured."""
+    path = Path(text)
+    if path.is_char_device():  # /dev/null: no result is wanted
+        return path
+    if path.suffix != ".json" or path.is_dir():
+        raise argparse.ArgumentTypeError(f"expected a file that ends in .json, got {text!r}")
+    part = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.touch()
+        part.unlink()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise argparse.ArgumentTypeError(f"cannot write {text!r} ({reason})") from error
+    return path

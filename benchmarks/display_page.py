@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Error, Page, async_playwright
 
 from service.errors import UsageError
 from service.routes.pages import STATIC
@@ -40,7 +40,7 @@ async def display_page(
     answer: AnswerView | None = None,
     script: str = "",
 ) -> AsyncIterator[Page]:
-    """The page that plays this session. Raises UsageError: no such Chromium.
+    """The page that plays this session. Raises UsageError: no such Chromium, or it does not start.
 
     view: of VIEWS; answer: in place of the session's own; script: runs in the page before its own
     """
@@ -50,7 +50,11 @@ async def display_page(
         return (await session.peers.answer(sdp, wanted)).sdp
 
     async with _served(session, answer or own) as url, async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=executable, args=list(ARGUMENTS))
+        try:
+            launch = playwright.chromium.launch
+            browser = await launch(executable_path=executable, args=list(ARGUMENTS))
+        except Error as error:
+            raise UsageError(f"expected a Chromium, {executable} does not start as one") from error
         try:
             page = await browser.new_page(viewport={"width": 1280, "height": 720})
             await page.add_init_script(script)

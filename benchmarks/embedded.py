@@ -8,7 +8,6 @@ mid-clip. Training used procedures from seed 1,000,000 on; these are below 100,0
 
 from __future__ import annotations
 
-import json
 import multiprocessing as mp
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -29,6 +28,7 @@ from benchmarks.figures import bar_figure
 from benchmarks.flicker import changes_a_second, flicker
 from benchmarks.metrics import Spread, iou
 from benchmarks.naming_rate import ColourNames, rightly_named
+from benchmarks.result_file import write_result
 from benchmarks.variants import VARIANTS, Tally, run_sequence, score_frame
 from models.annotated import AnnotatedFrames, Pair, Shots
 from models.checkpoint import LoadedWeights, load_embedded
@@ -72,8 +72,7 @@ def run_embedded(procedures: int, clips: int, out: Path) -> int:
         print_click(result["click"])
         result["name"] = name(workers, procedures)
         print_name(result["name"])
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=2) + "\n")
+    write_result(result, out)
     bars = {key: value["class_dsc"] for key, value in result["name"]["variants"].items()}
     bar_figure(bars, "class DSC, 8 annotated frames of other clips", out.with_suffix(".png"))
     return 0

@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks.clicked import CLICKS
 from benchmarks.flicker import CHANGES
+from benchmarks.metrics import Spread
 
 
 def print_find(result: dict[str, Any]) -> None:
@@ -71,7 +72,7 @@ def print_name(result: dict[str, Any]) -> None:
 
 
 def _spread(values: dict[str, float]) -> str:
-    return f"{values['mean']:.3f} ± {values['std']:.3f}"
+    return str(Spread(**values))  # type: ignore[arg-type]
 
 
 def _signed(values: dict[str, float]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
@@ -20,6 +19,7 @@ from benchmarks.result_file import result, write_result
 from benchmarks.signed import SigningModel, mask_in_picture, number_of_mask, numbered_phantoms
 from benchmarks.viewer import ViewerConfig, watching
 from models.types import UInt8Array
+from service.errors import ServiceError
 from service.model_process import ModelProcess, ModelTimes
 from service.session import Badge, Session, SessionPlan
 from service.settings import Settings
@@ -84,10 +84,25 @@ class Looking:
 
 def run_exactness(config: ExactnessConfig, out: Path) -> int:
     """Measure, print, write the JSON. Returns 1 where a mask was seen on another frame."""
-    content = asyncio.run(measure_exactness(config))
+    try:
+        content = asyncio.run(measure_exactness(config))
+    except TimeoutError as error:
+        raise ServiceError(f"expected {config.frames} frames with masks, too few came") from error
+    print(exactness_table(content))
     write_result(content, out)
-    print("\n".join(json.dumps(mode) for mode in content["modes"]))
     return 0 if content["all_exact"] else 1
+
+
+def exactness_table(content: dict[str, Any]) -> str:
+    """For a person."""
+    lines = [f"{'':<52}{'lost':>6}{'frames':>8}{'own mask':>10}{'another':>9}"]
+    for mode in content["modes"]:
+        kinds = ("shown_with_a_mask", "with_their_own_mask", "with_another_ones_mask")
+        shown, own, other = (mode[f"frames_{kind}"] for kind in kinds)
+        lost = f"{mode['packets_lost']:.0%}"
+        lines.append(f"{mode['mode']:<52}{lost:>6}{shown:>8}{own:>10}{other:>9}")
+    verdict = "every mask" if content["all_exact"] else "NOT every mask"
+    return "\n".join([*lines, f"{verdict} is on its own frame"])
 
 
 async def measure_exactness(config: ExactnessConfig) -> dict[str, Any]:

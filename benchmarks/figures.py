@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 mpl.use("agg")
+LINES = ("-", "--", ":", "-.")  # where there are more curves than colours
 COLORS = ("#3b7dd8", "#e0793c", "#3fa66a", "#b04fc4", "#8a6d3b", "#c43b56", "#4bb3c4", "#7a7a7a")
 
 
@@ -30,9 +31,12 @@ def bar_figure(bars: Mapping[str, Mapping[str, float]], title: str, out: Path) -
 def latency_figure(samples_ms: Mapping[str, Sequence[float]], title: str, out: Path) -> None:
     """Share of steps that took at most so long, one curve a run."""
     figure, axes = _figure(3.6, title)
-    for (name, samples), color in zip(samples_ms.items(), COLORS, strict=False):
+    for number, (name, samples) in enumerate(samples_ms.items()):
         ordered = np.sort(samples)
-        axes.plot(ordered, np.arange(1, len(ordered) + 1) / len(ordered), color=color, label=name)
+        share = np.arange(1, len(ordered) + 1) / len(ordered)
+        again, color = divmod(number, len(COLORS))
+        line = LINES[again % len(LINES)]
+        axes.plot(ordered, share, color=COLORS[color], linestyle=line, label=name)
     axes.set(xlabel="step, ms", ylabel="share of steps", ylim=(0, 1))
     axes.set_xlim(left=0)
     axes.legend(frameon=False, loc="lower right")
@@ -44,10 +48,10 @@ def stage_figure(stages_ms: Mapping[str, Mapping[str, float]], title: str, out: 
     figure, axes = _figure(0.6 * len(stages_ms) + 2.2, title)
     names = list(stages_ms)[::-1]
     stages = list(dict.fromkeys(stage for each in stages_ms.values() for stage in each))
-    left = np.zeros(len(names))
+    left, colors = np.zeros(len(names)), [mpl.colormaps["tab20"](number) for number in range(20)]
     for number, stage in enumerate(stages):
         widths = np.array([stages_ms[name].get(stage, 0.0) for name in names])
-        color = COLORS[number % len(COLORS)]
+        color = colors[number % len(colors)]
         axes.barh(names, widths, left=left, color=color, height=0.6, label=stage)
         left += widths
     axes.set_xlabel("ms, mean of a step")

@@ -39,10 +39,11 @@ def step_operations(
     """Floating point operations of a step's stages; those of the graphs that it ran are counted."""
     shape = BankShape.of(subject.classes, MemoryConfig(), subject.config)
     parts = {"encode_image": SEE, PARTING: SEE} if SEE in stages else {}
+    ran = {*stages, PARTING} if subject.instances else {*stages}  # torch has no stage for the head
     counted: dict[str, float] = defaultdict(float)
     for name, graph in graphs(weights.model, shape).items():
         stage = parts.get(name, name)
-        if stage not in stages:
+        if stage not in ran:
             continue
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:
             graph.module.eval()(*graph.inputs.values())
@@ -64,18 +65,27 @@ def _learner_operations(subject: Subject) -> dict[str, float]:
     return {"mapping and fusion": applied, "statistics and descent": subject.taught * lesson}
 
 
+def matrix_rates(*, half: bool) -> dict[str, float]:
+    """Operations a second, measured once for all engines of a run.
+
+    half: in bf16, too; emulated it would take a minute
+    """
+    rates = {"f32": matrix_rate(torch.float32)}
+    return rates | {"bf16": matrix_rate(torch.bfloat16)} if half else rates
+
+
 def floor(
-    subject: Subject, weights: LoadedWeights, stages: Collection[str], half: tuple[str, ...]
+    subject: Subject,
+    weights: LoadedWeights,
+    stages: Collection[str],
+    half: tuple[str, ...],
+    rates: dict[str, float],
 ) -> dict[str, Any]:
     """The floor stage by stage.
 
-    stages: that the step was seen to run; half: how those begin that run in bf16
-
-    The rate in bf16 is measured where a stage runs in it: emulated it would take a minute.
+    stages: that the step was seen to run; half: how those begin that run in bf16; rates: see below
     """
-    rates = {"f32": matrix_rate(torch.float32)}
-    if half:
-        rates["bf16"] = matrix_rate(torch.bfloat16)
+    rates = {kind: rate for kind, rate in rates.items() if kind == "f32" or half}
     operations = step_operations(subject, weights, stages)
     ms = {
         name: 1e3 * count / rates["bf16" if name.startswith(half) else "f32"]

@@ -135,4 +135,4 @@ class Spread:
         return cls(float(np.mean(kept)), float(np.std(kept)), len(kept))
 
     def __str__(self) -> str:
-        return f"{self.mean:.3f} ± {self.std:.3f}"
+        return f"{self.mean:.3f} ± {self.std:.3f}" if self.count > 1 else f"{self.mean:.3f}"

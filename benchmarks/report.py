@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,9 +11,25 @@ from typing import Any
 import numpy as np
 
 from benchmarks.figures import latency_figure, scaling_figure, stage_figure
+from benchmarks.metrics import Spread
 from models.errors import DatasetError
 
 Lines = list[str]
+
+GPU_ENGINES = {"cuda_graph", "tensorrt"}
+WORDS = {
+    ("learning", True): "updates on",
+    ("learning", False): "no updates",
+    ("learn_all", True): "every class learns from every frame",
+    ("learn_all", False): "one class learns at a time",
+    ("instances", True): "by the head alone",
+    ("instances", False): "by rows",
+    ("tuned", True): "sam2's compiled variant tuned",
+    ("tuned", False): "sam2's compiled variant untuned",
+    ("online", True): "updates on",
+    ("online", False): "no updates",
+}
+DRAWN_AS = {"attend_placed": "attend_memory"}  # the same work by another name
 
 
 def write_report(folder: Path, out: Path) -> Path:
@@ -23,16 +40,23 @@ def write_report(folder: Path, out: Path) -> Path:
     if not folder.is_dir():
         raise DatasetError(f"expected a folder of results, found no folder {folder}")
     results = [(path.stem, _read(path)) for path in sorted(folder.glob("*.json"))]
-    known = [(name, one) for name, one in results if one.get("kind") in SECTIONS]
+    known = [(name, one) for name, one in results if _kind(one) in SECTIONS]
     if not known:
         kinds = ", ".join(SECTIONS)
         raise DatasetError(f"expected results of {kinds} in {folder}, found none")
     out.mkdir(parents=True, exist_ok=True)
     lines = ["# Benchmark results", ""]
     for name, content in known:
-        lines += [f"## {name}", "", _where(content), ""]
-        lines += [*SECTIONS[content["kind"]](name, content, out), ""]
-    others = [f"{name}.json" for name, one in results if one.get("kind") not in SECTIONS]
+        try:
+            section = [_where(content), "", *SECTIONS[_kind(content)](name, content, out)]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            with contextlib.suppress(OSError):
+                out.rmdir()  # where there is nothing in it
+            raise DatasetError(
+                f"{name}.json: expected a result of {_kind(content)}, it is not whole ({error})"
+            ) from error
+        lines += [f"## {name}", "", *section, ""]
+    others = [f"{name}.json" for name, one in results if _kind(one) not in SECTIONS]
     if others:
         lines += ["## Not on this page", "", f"Results of other kinds: {', '.join(others)}.", ""]
     page = out / "report.md"
@@ -48,12 +72,28 @@ def _read(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def _kind(content: dict[str, Any]) -> str:
+    kind = content.get("kind")
+    return kind if isinstance(kind, str) else ""
+
+
 def _where(content: dict[str, Any]) -> str:
-    machine = content["environment"]
-    device = machine["cuda"] or f"{machine['processor']}, {machine['threads']} threads"
+    machine, settings = content["environment"], content["settings"]
+    engines = {*settings.get("engines", ()), settings.get("engine")}
+    if machine["cuda"] and (_kind(content) == "gpu" or engines & GPU_ENGINES):
+        device = machine["cuda"]
+    else:
+        of_it = "".join(f", {one}" for one in machine.get("instructions", ()))
+        device = f"{machine['processor']}, {machine['threads']} threads{of_it}"
     note = f" {content['note']}." if content.get("note") else ""
-    settings = _said({key: value for key, value in content["settings"].items() if value})
-    return f"{device}; torch {machine['torch']}; commit {machine['commit']}.{note} {settings}."
+    words = [
+        WORDS.get((key, value), f"{key} {value}")
+        for key, value in settings.items()
+        if isinstance(value, bool)
+    ]
+    others = {key: one for key, one in settings.items() if not isinstance(one, bool) and one}
+    said = ", ".join([_said(others), *words])
+    return f"{device}; torch {machine['torch']}; commit {machine['commit']}.{note} {said}."
 
 
 def _table(head: list[str], rows: list[list[str]]) -> Lines:
@@ -75,6 +115,7 @@ def _said(content: Mapping[str, Any]) -> str:
     return ", ".join(each)
 
 
+PREDICTOR = "sam2's own video predictor"
 PERCENTILES = ("p50", "p90", "p95", "p99", "max")
 
 
@@ -86,18 +127,18 @@ def _stages(name: str, content: dict[str, Any], out: Path) -> Lines:
         for label, one in parts.items():
             share = f"{one['share']:.0%}" if "share" in one else ""
             figures = [f"{one[key]:.1f}" for key in PERCENTILES]
-            rows.append([f"{engine}: {label}", *figures, share])
-    lines = _table(["ms", *PERCENTILES, "share"], rows)
+            rows.append([f"{engine}: {label}", str(one["n"]), *figures, share])
+    lines = _table(["ms", "steps", *PERCENTILES, "share"], rows)
     samples = {key: one["step_samples_ms"] for key, one in content["engines"].items()}
-    latency_figure(samples, "whole step", out / f"{name}-latency.png")
+    latency_figure(samples, f"{name}: whole step", out / f"{name}-latency.png")
     means = {
         key: {
-            stage: taken["share"] * float(np.mean(one["step_samples_ms"]))
+            DRAWN_AS.get(stage, stage): taken["share"] * float(np.mean(one["step_samples_ms"]))
             for stage, taken in one["stages"].items()
         }
         for key, one in content["engines"].items()
     }
-    stage_figure(means, "where a step's time goes", out / f"{name}-stages.png")
+    stage_figure(means, f"{name}: where a step's time goes", out / f"{name}-stages.png")
     for engine, one in content["engines"].items():
         if "floor" in one:
             under = one["floor"]
@@ -115,13 +156,20 @@ def _peers(_: str, content: dict[str, Any], __: Path) -> Lines:
     for who, each in content["frame_ms"].items():
         times = content["times_the_predictor"].get(who)
         said = f"{times['median']:.2f} ({times['p25']:.2f} to {times['p75']:.2f})" if times else ""
-        rows.append([who, f"{np.median(each):.1f}", said])
-    return _table(["", "ms a frame", "times as fast as sam2's own video predictor"], rows)
+        called = PREDICTOR if who == "predictor" else f"trocar, {who}"
+        rows.append([called, f"{np.median(each):.1f}", said])
+    return _table(["", "ms a frame", f"times as fast as {PREDICTOR}"], rows)
+
+
+GROWING = {
+    "classes": ("classes", "a step as classes grow"),
+    "image size": ("image size, px", "a step as the network's picture grows"),
+}
 
 
 def _scale(name: str, content: dict[str, Any], out: Path) -> Lines:
     lines: Lines = []
-    for axis in ("classes", "image size"):
+    for axis in GROWING:
         points = content["axes"].get(axis, {})
         rows = [
             [
@@ -132,10 +180,13 @@ def _scale(name: str, content: dict[str, Any], out: Path) -> Lines:
             ]
             for label, one in points.items()
         ]
-        lines += [*_table([axis, *PERCENTILES, "times the first", "to the masks"], rows), ""]
+        figures = [f"{one}, ms" for one in PERCENTILES]
+        head = [axis, *figures, "times the first", "to the masks, times the first"]
+        lines += [*_table(head, rows), ""]
         plot = f"{name}-{axis.replace(' ', '-')}.png"
         medians = {label: one["step_ms"]["p50"] for label, one in points.items()}
-        scaling_figure(medians, axis, f"a step as {axis} grows", out / plot)
+        label, title = GROWING[axis]
+        scaling_figure(medians, label, f"{name}: {title}", out / plot)
         lines += [f"![{axis}]({plot})", ""]
     rows = [
         [label, f"{one['frames_a_second_each']:.1f}", f"{one['frames_a_second_in_all']:.1f}"]
@@ -149,23 +200,84 @@ def _streaming(_: str, content: dict[str, Any], __: Path) -> Lines:
     for engine, by_rate in content["engines"].items():
         for rate, row in by_rate.items():
             scores = [row["displayed_dsc"], row["own_dsc"]]
-            cells = [f"{one['mean']:.3f} ± {one['std']:.3f}" for one in scores]
+            cells = [str(Spread(**one)) for one in scores]
             rows.append([engine, rate, *cells, f"{row['frames_seen']:.0%}"])
     return _table(["engine", "frames/s", "DSC on display", "DSC of its own frame", "seen"], rows)
 
 
 def _soak(_: str, content: dict[str, Any], __: Path) -> Lines:
-    keys = ("step_ms_p50_by_tenth", "step_ms_p20_by_tenth", "resident_mb_by_tenth")
-    head = ["", *(f"{number}/10" for number in range(1, 11))]
-    rows = [[key, *(f"{value:.1f}" for value in content[key])] for key in keys]
-    return _table(head, rows)
+    keys = {
+        "step_ms_p50_by_tenth": "step, ms, median",
+        "step_ms_p20_by_tenth": "step, ms, 20th percentile",
+        "resident_mb_by_tenth": "memory, MB",
+    }
+    head = ["tenth of the frames", *(str(number) for number in range(1, 11))]
+    rows = [[said, *(f"{value:.1f}" for value in content[key])] for key, said in keys.items()]
+    told = f"The last tenth takes {content['last_over_second_tenth']:.3f} of the second."
+    return [*_table(head, rows), "", told]
+
+
+LATENCY = ("p50", "p95", "p99", "max")
+
+
+def _latencies(title: str, found: Mapping[str, Mapping[str, Any]]) -> Lines:
+    rows = [
+        [name, *(f"{one[key]:.1f}" if key in one else "-" for key in LATENCY), _lost(one)]
+        for name, one in found.items()
+    ]
+    return _table([f"{title}, ms", *LATENCY, "frames not seen"], rows)
+
+
+def _lost(one: Mapping[str, Any]) -> str:
+    made = one.get("frames_captured")
+    return "" if made is None else f"{one['frames_not_seen']} of {made}"
+
+
+def _loopback(_: str, content: dict[str, Any], __: Path) -> Lines:
+    added = content["added_to_a_plain_relay_p50_ms"]
+    return [
+        *_latencies("capture to decoded pixels", content["capture_to_decode_ms"]),
+        "",
+        f"Added to a plain relay, p50: {added} ms. Updates: {_said(content['updates'])}.",
+    ]
+
+
+def _in_browser(_: str, content: dict[str, Any], __: Path) -> Lines:
+    views = {key: one for key, one in content.items() if isinstance(one, dict) and "p50" in one}
+    said = f"Updates: {_said(content['updates'])}."
+    return [*_latencies("capture to pixels in Chromium", views), "", said]
+
+
+def _steady(_: str, content: dict[str, Any], __: Path) -> Lines:
+    minutes = {f"minute {number}": one for number, one in enumerate(content["minutes"], 1)}
+    grown, verdict = _said(content["last_over_second"]), "steady" if content["steady"] else "GROWS"
+    return [
+        *_latencies("capture to decoded pixels", minutes),
+        "",
+        f"The last minute over the second: {grown}. It is {verdict}. "
+        f"Updates: {_said(content['updates'])}.",
+    ]
+
+
+def _exactness(_: str, content: dict[str, Any], __: Path) -> Lines:
+    kinds = ("shown_with_a_mask", "with_their_own_mask", "with_another_ones_mask")
+    rows = [
+        [one["mode"], f"{one['packets_lost']:.0%}", *(str(one[f"frames_{kind}"]) for kind in kinds)]
+        for one in content["modes"]
+    ]
+    return _table(["", "lost", "frames with a mask", "their own", "another one's"], rows)
+
+
+def _tour(name: str, content: dict[str, Any], out: Path) -> Lines:
+    return [*_stages(name, content["stages"], out), "", *_peers(name, content["peers"], out)]
 
 
 def _gpu(name: str, content: dict[str, Any], out: Path) -> Lines:
-    rows, samples = [], {}
+    rows, samples, missing = [], {}, []
     for size, one in content["sizes"].items():
         for engine, numbers in one["engines"].items():
             if "missing" in numbers:
+                missing.append(f"{size} px, {engine}: not measured, {numbers['missing']}.")
                 continue
             label = f"{size} px, {engine}"
             samples[label] = numbers["step_samples_ms"]
@@ -186,7 +298,9 @@ def _gpu(name: str, content: dict[str, Any], out: Path) -> Lines:
     for engine, ways in content["parity"].items():
         for way, found in () if "missing" in ways else ways.items():
             lines += ["", f"Beside torch on NANO, {engine} {way}: {_said(found)}."]
-    latency_figure(samples, "whole step", out / f"{name}-latency.png")
+    for one in missing:
+        lines += ["", one]
+    latency_figure(samples, f"{name}: whole step", out / f"{name}-latency.png")
     return [*lines, "", f"![latency]({name}-latency.png)"]
 
 
@@ -197,4 +311,9 @@ SECTIONS: dict[str, Callable[[str, dict[str, Any], Path], Lines]] = {
     "streaming-accuracy": _streaming,
     "soak": _soak,
     "gpu": _gpu,
+    "loopback": _loopback,
+    "in-browser": _in_browser,
+    "exactness": _exactness,
+    "steady": _steady,
+    "tour": _tour,
 }

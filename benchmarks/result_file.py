@@ -19,13 +19,15 @@ def result(kind: str, settings: dict[str, Any], note: str, **measured: Any) -> d
 
 
 def write_result(content: dict[str, Any], path: Path | None) -> None:
-    """Write it as JSON, one list or number a line; without a path, nothing.
+    """Write it as JSON, one list or number a line; without a path, or to /dev/null, nothing.
 
     What is there already is replaced at the end. A number that is none is null.
     """
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_char_device():  # /dev/null
+        return
     part = path.with_name(f"{path.name}.part")
     part.write_text(_short_lists(content) + "\n")
     part.replace(path)

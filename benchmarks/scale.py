@@ -1,9 +1,9 @@
 """`trocar bench scale`: what a step costs as classes, image size and sessions grow.
 
-One class at a time learns, a lesson in instalments, as in a live stream. Points of one axis
+One class at a time learns, a lesson in instalments, as in a live stream. Classes and image sizes
 are measured in turn, a few steps each, again and again, so that what else the machine does falls on
-all of them. Viewers cost nothing here: their pictures are encoded elsewhere, see `trocar bench
-loopback`.
+all of them; numbers of sessions one after the other. Viewers cost nothing here: their pictures are
+encoded elsewhere, see `trocar bench loopback`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks.floor import floor
+from benchmarks.floor import floor, matrix_rates
 from benchmarks.result_file import result, write_result
 from benchmarks.subject import Subject, pictures
 from benchmarks.timing import StepTimer, ratio
@@ -61,9 +61,10 @@ def measure_stages(config: StagesConfig) -> dict[str, Any]:
         config.note,
         engines={name: run.numbers() for name, run in runs.items()},
     )
+    half = {name: half_precision(run.tracker.engine) for name, run in runs.items()}
+    rates = matrix_rates(half=any(half.values()))
     for name, run in runs.items():
-        half = half_precision(run.tracker.engine)
-        under = floor(config.subject, weights, run.stages_ms, half)
+        under = floor(config.subject, weights, run.stages_ms, half[name], rates)
         reached = under["step_floor_ms"] / content["engines"][name]["step_ms"]["p50"]
         content["engines"][name]["floor"] = under | {"fraction_reached": round(reached, 4)}
     if {"torch", "onnx"} <= set(runs):

@@ -124,7 +124,7 @@ def growth(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
 def share_seen(rows: Sequence[dict[str, Any]]) -> float:
     """Of the frames captured in these minutes."""
     lost, made = (sum(row[key] for row in rows) for key in ("frames_not_seen", "frames_captured"))
-    return round(1 - lost / max(made, 1), 4)
+    return float(round(1 - lost / max(made, 1), 4))
 
 
 def is_steady(grown: Mapping[str, float], seen: float = 1.0) -> bool:

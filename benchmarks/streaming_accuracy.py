@@ -184,6 +184,6 @@ def streaming_table(content: dict[str, Any]) -> str:
     for name, by_rate in content["engines"].items():
         for rate, row in by_rate.items():
             cells = [row["displayed_dsc"], row["own_dsc"]]
-            text = "".join(f"{c['mean']:.3f} ± {c['std']:.3f}".rjust(18) for c in cells)
+            text = "".join(str(Spread(**one)).rjust(18) for one in cells)
             lines.append(f"{name:<12}{rate:>9}{text}{row['frames_seen']:>7.0%}")
     return "\n".join(lines)

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import argparse
 
+MOST_CLASSES = 254
+
 
 def count(text: str) -> int:
     """A whole number from 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def classes(text: str) -> int:
+    """How many classes; ids are a byte, and two of its values mean something else."""
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_CLASSES:
+        raise argparse.ArgumentTypeError(f"expected 1 to {MOST_CLASSES} classes, got {text!r}")
     return int(text)
 
 

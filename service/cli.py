@@ -52,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"trocar: error: {where}{error.strerror or error}", file=sys.stderr)
+        reason = error.strerror or str(error) or type(error).__name__
+        print(f"trocar: error: {where}{reason}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("trocar: interrupted; what was written so far is complete and valid", file=sys.stderr)

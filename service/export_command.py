@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from service.arguments import count
+from service.arguments import classes
 from service.weights_command import CHECKPOINT_HELP
 
 EXPORT_ERROR = 1e-3  # largest difference from torch, over the largest value, that is accepted
@@ -24,7 +24,7 @@ def add_export(commands: Any) -> None:
     for one in (parser, build):
         one.add_argument("--backbone", default="nano", help="nano, tiny, small, base_plus, large")
         one.add_argument("--size", type=int, default=None, help="of the image; default: its own")
-        one.add_argument("--classes", type=count, default=4, help="rows of the batch")
+        one.add_argument("--classes", type=classes, default=4, help="rows of the batch")
         one.add_argument("--checkpoint", type=Path, help=f"{CHECKPOINT_HELP}, else random ones")
 
 

@@ -355,7 +355,10 @@ class Session:
             "plain_capture_to_send_ms": quantiles(numbers.plain_latency_ms),
             "deadline_ms": round(self._deadline_s() * 1e3, 1),
             "frames_dropped": {
-                "newer_frame_came": self._incoming.replaced + self._to_model.replaced,
+                "lost_on_the_way": self.inbound.lost if self.inbound else 0,
+                "newer_frame_came": self._incoming.replaced
+                + self._to_model.replaced
+                + (self.inbound.replaced if self.inbound else 0),
                 "model_late": numbers.late,
                 "encoder_behind": self._overlay.replaced + self._plain.replaced,
                 "could_not_be_shown": numbers.broken + self._overlay.failed + self._plain.failed,

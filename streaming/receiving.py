@@ -134,6 +134,11 @@ class DecoderQueue(queue.Queue[Any]):
         self._buffer = buffer
         self.dropped, self.withheld = 0, 0
 
+    @property
+    def lost(self) -> int:
+        """Frames that did not come whole, or that the decoder was not given."""
+        return self.dropped + self.withheld + self._buffer.given_up
+
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         """None ends the decoder; else a pair of the codec and a frame."""
         if item is None:

@@ -54,6 +54,11 @@ class _H264File:
             raise
 
 
+def _rate(fps: Fraction) -> Fraction:
+    """As an encoder takes it."""
+    return min(max(fps, Fraction(1)), Fraction(240)).limit_denominator(1001)
+
+
 class VideoWriter(_H264File):
     """An mp4 of fragments. Frames keep their own times; odd sizes are padded by a pixel.
 
@@ -65,7 +70,7 @@ class VideoWriter(_H264File):
     ) -> None:
         """pixel_aspect: width of a pixel over its height, told to players"""
         self._size = size
-        rate = min(max(fps, Fraction(1)), Fraction(240)).limit_denominator(1001)
+        rate = _rate(fps)
         every = str(max(1, round(rate * 2)))  # frames of a fragment
         super().__init__(path, rate, QUICK | {"g": every})
         self._stream.height, self._stream.width = (max(16, side + side % 2) for side in size)
@@ -99,7 +104,7 @@ class MaskWriter(_H264File):
 
     def __init__(self, path: Path, size: tuple[int, int], fps: Fraction) -> None:
         self._size = size
-        rate = min(max(fps, Fraction(1)), Fraction(240)).limit_denominator(1001)
+        rate = _rate(fps)
         options = {"qp": "0", "preset": "ultrafast", "g": str(max(1, round(rate)))}
         super().__init__(path, rate, options)
         self._stream.height, self._stream.width = size

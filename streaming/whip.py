@@ -29,7 +29,7 @@ from streaming.negotiation import (
     refusing,
     when_gone,
 )
-from streaming.receiving import release_on_marker
+from streaming.receiving import DecoderQueue, release_on_marker
 
 ASKED_AT_ONCE = 2  # the one that publishes and one that wants to take over
 
@@ -45,6 +45,8 @@ class InboundStream:
         self._connections: dict[str, RTCPeerConnection] = {}
         self._publisher: str | None = None
         self._drains: dict[str, asyncio.Task[Any]] = {}
+        self._decoders: dict[str, DecoderQueue] = {}
+        self._lost = 0  # of publishers who have left
         self._tasks: set[asyncio.Task[Any]] = set()
         self._newest = _Newest()
 
@@ -56,6 +58,11 @@ class InboundStream:
     def replaced(self) -> int:
         """Frames that a newer one replaced before they were read."""
         return self._newest.replaced
+
+    @property
+    def lost(self) -> int:
+        """Frames that were lost on the way, and those that build on them."""
+        return self._lost + sum(one.lost for one in self._decoders.values())
 
     async def answer(self, sdp: str) -> Answer:
         """Answer an offer that sends video. Raises OfferError.
@@ -80,6 +87,8 @@ class InboundStream:
         if self._publisher == key:
             self._publisher = None
             self._newest.end()
+        decoder = self._decoders.pop(key, None)
+        self._lost += 0 if decoder is None else decoder.lost
         drain = self._drains.pop(key, None)
         if drain is not None and drain is not asyncio.current_task():
             drain.cancel()  # the track of a connection that never was does not end
@@ -108,7 +117,7 @@ class InboundStream:
         for one in connection.getTransceivers():
             if one.receiver.track is videos[0]:
                 one.direction = "recvonly"
-                release_on_marker(one.receiver)
+                self._decoders[key] = release_on_marker(one.receiver)
             else:
                 one.direction = "inactive"  # what nobody reads would pile up
         self._drains[key] = self._own(self._drain(key, videos[0]))

@@ -12,12 +12,17 @@ import torch
 
 from benchmarks import scale as scaling
 from benchmarks import tour
+from benchmarks.metrics import Spread
 from benchmarks.ratios import TOLERANCE, WHAT, read_baseline, regressions, short_ratios
 from benchmarks.report import write_report
+from benchmarks.result_file import write_result
 from benchmarks.streaming_accuracy import Answer, play
 from benchmarks.timing import ratio
+from models.errors import DatasetError
 from models.types import UInt8Array
 from service.cli import main
+
+RESULTS = Path(__file__).parent.parent / "benchmarks/results"
 
 
 def measured(path: Path) -> dict[str, Any]:
@@ -187,3 +192,76 @@ def test_a_report_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(Exception, match=r"broken\.json: expected a JSON result"):
         write_report(tmp_path, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("soak", "--json", "{folder}"), "ends in .json"),
+        (("soak", "--json", "{folder}/result.png"), "ends in .json"),
+        (("soak", "--json", "{folder}/file/result.json"), "cannot write"),
+        (("stages", "--classes", "255", "--json", "{folder}/r.json"), "1 to 254 classes"),
+        (("stages", "--classes", "9" * 30, "--json", "{folder}/r.json"), "1 to 254 classes"),
+        (("scale", "--largest", "64", "--json", "{folder}/r.json"), "256 to 1024"),
+        (("loopback", "--size", "16x16", "--json", "{folder}/r.json"), "192x32 at least"),
+        (("peers", "--frames", "6", "--json", "{folder}/r.json"), "seven frames or more"),
+        (("steady", "--minutes", "2", "--json", "{folder}/r.json"), "three minutes or more"),
+    ],
+)
+def test_what_cannot_end_well_is_refused_before_anything_is_measured(
+    arguments: tuple[str, ...], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(SystemExit) as refused:
+        main(["bench", *(one.format(folder=tmp_path) for one in arguments)])
+    assert refused.value.code == 2
+    assert expected in capsys.readouterr().err
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_interrupted_benchmark_says_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    file = tmp_path / "soak.json"
+    file.write_text("{}")
+    monkeypatch.setattr("benchmarks.soak.measure_soak", interrupted)
+    assert main(["bench", "soak", "--json", str(file)]) == 130
+    assert "interrupted; no result was written" in capsys.readouterr().err
+    assert file.read_text() == "{}", "what was there stays"
+
+
+def test_a_result_that_is_not_whole_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cut.json").write_text('{"kind": "stages"}')
+    with pytest.raises(DatasetError, match=r"cut\.json: expected a result of stages"):
+        write_report(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_committed_results_make_one_page(tmp_path: Path) -> None:
+    """Of every kind, the live ones among them; a GPU is named where it was used."""
+    page = write_report(RESULTS, tmp_path).read_text()
+    for name in ("gpu_h200", "stages", "peers", "loopback", "in_browser", "steady", "exactness"):
+        assert f"## {name}\n" in page
+    assert "sam2's compiled variant untuned" in page
+    assert "tensorrt: not measured" in page
+    assert page.count("NVIDIA H200; torch") == 1
+    assert "by the head alone" in page
+
+
+def test_the_floor_counts_the_head_for_every_engine(tmp_path: Path) -> None:
+    file = tmp_path / "s.json"
+    short = ["bench", "stages", "--frames", "6", "--instances", "--json", str(file)]
+    assert main(short) == 0
+    torch_, onnx = (measured(file)["engines"][name]["floor"] for name in ("torch", "onnx"))
+    whole = [sum(one["giga_operations"].values()) for one in (torch_, onnx)]
+    assert whole[0] == pytest.approx(whole[1], rel=0.01)
+    assert torch_["matrix_product_gflops"] == {"f32": onnx["matrix_product_gflops"]["f32"]}
+
+
+def test_numbers_that_are_none_are_valid_json(tmp_path: Path) -> None:
+    write_result({"one": float("nan"), "list": [1.0, float("inf")]}, tmp_path / "r.json")
+    assert json.loads((tmp_path / "r.json").read_text()) == {"one": None, "list": [1.0, None]}
+    assert str(Spread(0.5, 0.0, 1)) == "0.500", "of one there is no spread"

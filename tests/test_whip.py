@@ -314,3 +314,4 @@ def test_after_a_gap_nothing_is_decoded_until_a_keyframe(
     now += WITHHELD_S / 2
     assert [decoded(delta), decoded(delta)] == [True, True], "a keyframe may never come"
     assert waiting.withheld == 3
+    assert waiting.lost >= 3
