@@ -114,7 +114,7 @@ def _add_peers(kinds: Kinds) -> None:  # type: ignore[valid-type]
 
 
 def _add_scale(kinds: Kinds) -> None:  # type: ignore[valid-type]
-    parser = _command(kinds, "scale", "as classes, image size and sessions grow", _scale)
+    parser = _command(kinds, "scale", "as classes, image size, sessions and viewers grow", _scale)
     parser.add_argument("--engine", choices=ENGINES, default="auto")
     parser.add_argument("--seconds", type=count, default=5, help="of each point")
     parser.add_argument("--largest", type=_largest, default=1024, help="image size to end with")

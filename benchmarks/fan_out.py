@@ -19,7 +19,7 @@ from service.session import Session
 
 SETTLE_S = 3.0
 MANY = 8
-TURNS = 6
+TURNS, VIEWER_TURNS = 6, 2
 
 Span = tuple[int, int]  # monotonic ns, begin and end
 
@@ -66,10 +66,7 @@ async def measure_fan_out(
     Then two viewers without and with a third one who stopped taking anything; of the plain picture,
     because how long the model takes has nothing to do with it.
     """
-    overlay = functools.partial(_ask, session, "overlay")
-    few, many = Spent(), Spent()
-    for spent, count in ((few, 1), (many, MANY), (few, 1), (many, MANY)):
-        await _spend(session, overlay, count, seconds / 2, spent)
+    few, many = (await _by_viewers(session, (1, MANY), seconds)).values()
     alone, beside = await _stalled(functools.partial(_ask, session, "plain"), captured_ns, seconds)
     return {
         "viewers": [1, MANY],
@@ -83,16 +80,38 @@ async def measure_fan_out(
     }
 
 
+async def measure_viewers(
+    session: Session, counts: Sequence[int], seconds: float
+) -> dict[str, dict[str, float]]:
+    """Processor time of a picture of the burnt-in view, by the number of its viewers."""
+    spent = await _by_viewers(session, counts, seconds)
+    first = spent[counts[0]].a_picture_ms()
+    return {
+        str(count): {
+            "ms_a_picture": one.a_picture_ms(),
+            "ms_a_picture_without_the_model": one.service_ms(),
+            "times_the_first": round(one.a_picture_ms() / first, 3),
+        }
+        for count, one in spent.items()
+    }
+
+
+async def _by_viewers(session: Session, counts: Sequence[int], seconds: float) -> dict[int, Spent]:
+    """So many seconds of each, in turn."""
+    spent = {count: Spent() for count in counts}
+    for _ in range(VIEWER_TURNS):
+        for count, one in spent.items():
+            await _spend(session, count, seconds / VIEWER_TURNS, one)
+    return spent
+
+
 async def _ask(session: Session, view: str, sdp: str) -> str:
     return (await session.peers.answer(sdp, view)).sdp
 
 
-async def _spend(
-    session: Session, ask: AskAnswer, count: int, seconds: float, spent: Spent
-) -> None:
-    """Add what the service takes with so many viewers."""
-    assert session.model_pid is not None
-    async with remote_viewers(ask, count):
+async def _spend(session: Session, count: int, seconds: float, spent: Spent) -> None:
+    """Add what the service takes with so many viewers of the burnt-in view."""
+    async with remote_viewers(functools.partial(_ask, session, "overlay"), count):
         await asyncio.sleep(SETTLE_S)
         before = _taken(session)
         await asyncio.sleep(seconds)

@@ -192,7 +192,12 @@ def _scale(name: str, content: dict[str, Any], out: Path) -> Lines:
         [label, f"{one['frames_a_second_each']:.1f}", f"{one['frames_a_second_in_all']:.1f}"]
         for label, one in content["axes"].get("sessions", {}).items()
     ]
-    return [*lines, *_table(["sessions", "frames/s each", "in all"], rows)]
+    lines += [*_table(["sessions", "frames/s each", "in all"], rows), ""]
+    keys = ("ms_a_picture", "ms_a_picture_without_the_model", "times_the_first")
+    viewers = content["axes"].get("viewers", {})
+    rows = [[label, *(f"{one[key]:.2f}" for key in keys)] for label, one in viewers.items()]
+    head = ["viewers", "a picture, ms of processor", "without the model", "times the first"]
+    return [*lines, *(_table(head, rows) if rows else ())]
 
 
 def _streaming(_: str, content: dict[str, Any], __: Path) -> Lines:

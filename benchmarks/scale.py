@@ -1,13 +1,14 @@
-"""`trocar bench scale`: what a step costs as classes, image size and sessions grow.
+"""`trocar bench scale`: what a step costs as classes, image size and sessions grow, and viewers.
 
 One class at a time learns, a lesson in instalments, as in a live stream. Classes and image sizes
 are measured in turn, a few steps each, again and again, so that what else the machine does falls on
-all of them; numbers of sessions one after the other. Viewers cost nothing here: their pictures are
-encoded elsewhere, see `trocar bench loopback`.
+all of them; numbers of sessions one after the other. Viewers, of a live session, cost the model
+nothing: what a picture costs with so many is the processor time of service and model.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,11 +16,15 @@ from typing import Any
 
 from tqdm import tqdm
 
+from benchmarks.fan_out import measure_viewers
+from benchmarks.loopback import LoopbackConfig, loopback_pictures, loopback_session
 from benchmarks.result_file import result, write_result
 from benchmarks.subject import Subject, pictures
 from benchmarks.timing import StepTimer, distribution
+from service.settings import let_threads_sleep
 
 CLASSES, SIZES, SESSIONS = (1, 2, 4, 8), (256, 384, 512, 1024), (1, 2, 4)
+VIEWERS = (1, 4, 8)
 WARM_UP, LEAST, TURN = 3, 6, 3  # steps before it counts, measured at least, measured in a turn
 
 
@@ -42,6 +47,7 @@ def run_scale(config: ScaleConfig, out: Path) -> int:
     }
     measured = {axis: measure_axis(axis, points, config) for axis, points in axes.items()}
     measured["sessions"] = measure_sessions(config)
+    measured["viewers"] = asyncio.run(_measure_viewers(config))
     content = result("scale", asdict(config), config.note, axes=measured)
     write_result(content, out)
     print(scale_table(content))
@@ -111,6 +117,13 @@ def measure_sessions(config: ScaleConfig) -> dict[str, Any]:
     return measured
 
 
+async def _measure_viewers(config: ScaleConfig) -> dict[str, Any]:
+    let_threads_sleep()
+    loop = LoopbackConfig(engine=config.engine)
+    async with loopback_session(loopback_pictures(loop), loop) as (session, _):
+        return await measure_viewers(session, VIEWERS, config.seconds)
+
+
 def scale_table(content: dict[str, Any]) -> str:
     """For a person."""
     lines = []
@@ -126,4 +139,8 @@ def scale_table(content: dict[str, Any]) -> str:
     for label, point in content["axes"].get("sessions", {}).items():
         each, whole = point["frames_a_second_each"], point["frames_a_second_in_all"]
         lines.append(f"{label:<14}{each:>14.1f}{whole:>10.1f}")
+    lines.append(f"{'viewers':<14}{'ms a picture':>14}{'times':>8}{'without the model':>20}")
+    for label, point in content["axes"].get("viewers", {}).items():
+        whole, own = point["ms_a_picture"], point["ms_a_picture_without_the_model"]
+        lines.append(f"{label:<14}{whole:>14.1f}{point['times_the_first']:>8.2f}{own:>20.1f}")
     return "\n".join(lines)

@@ -174,10 +174,13 @@ def test_a_soak_says_whether_steps_stay_as_quick(tmp_path: Path, frames: str) ->
 def test_scale_and_streaming_accuracy_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scaling, "CLASSES", (1, 2))
     monkeypatch.setattr(scaling, "SESSIONS", (1, 2))
+    monkeypatch.setattr(scaling, "VIEWERS", (1, 2))
     scale, streaming = tmp_path / "scale.json", tmp_path / "streaming.json"
     short = ["--seconds", "1", "--largest", "256"]
     assert main(["bench", "scale", *short, "--json", str(scale)]) == 0
-    assert set(measured(scale)["axes"]) == {"classes", "image size", "sessions"}
+    axes = measured(scale)["axes"]
+    assert set(axes) == {"classes", "image size", "sessions", "viewers"}
+    assert axes["viewers"]["2"]["ms_a_picture"] > 0
     arguments = ["--clips", "1", "--seconds", "1", "--engines", "onnx"]
     assert main(["bench", "streaming-accuracy", *arguments, "--json", str(streaming)]) == 0
     for row in measured(streaming)["engines"]["onnx"].values():
