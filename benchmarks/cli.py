@@ -12,7 +12,6 @@ from service.arguments import classes, count, size
 ENGINES = ("auto", "torch", "onnx", "cuda_graph", "tensorrt")
 INTERRUPTED = 130
 SMALLEST_IMAGE = 256  # that `scale` begins with
-MARK = (192, 32)  # width and height of the number in a picture, see streaming/mark.py
 BACKBONES = ("nano", "tiny", "small", "base_plus", "large")
 
 
@@ -354,10 +353,12 @@ def _largest(text: str) -> int:
 
 def _marked(text: str) -> tuple[int, int]:
     """A size with room for the number that each picture carries."""
+    from streaming.mark import MARK_HEIGHT, MARK_WIDTH
+
     height, width = size(text)
-    if width < MARK[0] or height < MARK[1]:
+    if width < MARK_WIDTH or height < MARK_HEIGHT:
         raise argparse.ArgumentTypeError(
-            f"expected {MARK[0]}x{MARK[1]} at least, for its number, got {text!r}"
+            f"expected {MARK_WIDTH}x{MARK_HEIGHT} at least, for its number, got {text!r}"
         )
     return height, width
 

@@ -67,7 +67,7 @@ async def measure_fan_out(
     because how long the model takes has nothing to do with it.
     """
     few, many = (await _by_viewers(session, (1, MANY), seconds)).values()
-    alone, beside = await _stalled(functools.partial(_ask, session, "plain"), captured_ns, seconds)
+    alone, beside = await _stalled(functools.partial(ask, session, "plain"), captured_ns, seconds)
     return {
         "viewers": [1, MANY],
         "cores": [few.cores(), many.cores()],
@@ -105,13 +105,14 @@ async def _by_viewers(session: Session, counts: Sequence[int], seconds: float) -
     return spent
 
 
-async def _ask(session: Session, view: str, sdp: str) -> str:
+async def ask(session: Session, view: str, sdp: str) -> str:
+    """A viewer's offer, answered in this process."""
     return (await session.peers.answer(sdp, view)).sdp
 
 
 async def _spend(session: Session, count: int, seconds: float, spent: Spent) -> None:
     """Add what the service takes with so many viewers of the burnt-in view."""
-    async with remote_viewers(functools.partial(_ask, session, "overlay"), count):
+    async with remote_viewers(functools.partial(ask, session, "overlay"), count):
         await asyncio.sleep(SETTLE_S)
         before = _taken(session)
         await asyncio.sleep(seconds)

@@ -26,7 +26,7 @@ from benchmarks.loopback import (
     loopback_session,
 )
 from benchmarks.result_file import result, write_result
-from benchmarks.timing import distribution
+from benchmarks.timing import distribution, latency_lines
 from service.session import Session
 from service.settings import let_threads_sleep
 from streaming.mark import CELL, COLUMNS, ROWS, WRAP
@@ -173,11 +173,7 @@ def main() -> None:
 
 def in_browser_table(content: dict[str, Any]) -> str:
     """For a person."""
-    lines = [f"{'capture to pixels, ms':<30}{'p50':>8}{'p95':>8}{'p99':>8}{'max':>8}"]
-    for view in VIEWS:
-        found = content[view]
-        figures = "".join(f"{found[key]:8.1f}" for key in ("p50", "p95", "p99", "max"))
-        lines.append(f"{view:<30}{figures}")
+    lines = latency_lines("capture to pixels", {view: content[view] for view in VIEWS})
     return "\n".join([*lines, f"updates: {content['updates']}"])
 
 

@@ -18,11 +18,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks.fan_out import measure_fan_out
+from benchmarks.fan_out import ask, measure_fan_out
 from benchmarks.relay import Relay
 from benchmarks.remote_viewers import Seen, remote_viewers
 from benchmarks.result_file import result, write_result
-from benchmarks.timing import distribution
+from benchmarks.timing import distribution, latency_lines
 from benchmarks.viewer import AskAnswer, ViewerConfig
 from models.tracker import Tracker
 from models.types import UInt8Array
@@ -118,11 +118,6 @@ def loopback_pictures(config: LoopbackConfig) -> list[UInt8Array]:
     return [scenes.image(number) for number in range(FIRST, FIRST + DIFFERENT)]
 
 
-async def ask(session: Session, view: str, sdp: str) -> str:
-    """A viewer's offer, answered in this process."""
-    return (await session.peers.answer(sdp, view)).sdp
-
-
 @contextlib.asynccontextmanager
 async def loopback_session(
     pictures: list[UInt8Array], config: LoopbackConfig
@@ -193,10 +188,7 @@ def _stages(status: dict[str, Any], view: str, decoded_ms: float) -> dict[str, f
 
 def loopback_table(content: dict[str, Any]) -> str:
     """For a person."""
-    lines = [f"{'capture to decoded pixels, ms':<30}{'p50':>8}{'p95':>8}{'p99':>8}{'max':>8}  lost"]
-    for name, found in content["capture_to_decode_ms"].items():
-        figures = "".join(f"{found[key]:8.1f}" for key in ("p50", "p95", "p99", "max"))
-        lines.append(f"{name:<30}{figures}  {found['frames_not_seen']}/{found['frames_captured']}")
+    lines = latency_lines("capture to decoded pixels", content["capture_to_decode_ms"])
     lines.append(f"added to a plain relay, p50: {content['added_to_a_plain_relay_p50_ms']} ms")
     lines.append(f"updates: {content['updates']}")
     for name, found in content["fan_out"].items():

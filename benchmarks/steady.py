@@ -17,7 +17,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks.loopback import LoopbackConfig, ask, loopback_pictures, loopback_session
+from benchmarks.fan_out import ask
+from benchmarks.loopback import LoopbackConfig, loopback_pictures, loopback_session
 from benchmarks.processes import rss_mib
 from benchmarks.remote_viewers import RemoteViewers, Seen, remote_viewers
 from benchmarks.result_file import result, write_result

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -181,3 +181,14 @@ class StepTimer:
             "stages": stages,
             "step_samples_ms": [round(value, 2) for value in self.step_ms],
         }
+
+
+def latency_lines(title: str, found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A table for a person. found: distributions by name, with the frames not seen where counted"""
+    lines = [f"{f'{title}, ms':<30}{'p50':>8}{'p95':>8}{'p99':>8}{'max':>8}"]
+    for name, one in found.items():
+        figures = "".join(f"{one[key]:8.1f}" for key in ("p50", "p95", "p99", "max"))
+        made = one.get("frames_captured")
+        lost = "" if made is None else f"  {one['frames_not_seen']} of {made} lost"
+        lines.append(f"{name:<30}{figures}{lost}")
+    return lines

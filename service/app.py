@@ -11,7 +11,8 @@ from fastapi import FastAPI, Response
 from fastapi.staticfiles import StaticFiles
 
 from service.guard import Guard
-from service.model_process import ModelTimes, OpenSegmenter
+from service.model_process import ModelTimes
+from service.model_worker import OpenSegmenter
 from service.refusals import say_refusals
 from service.routes import router
 from service.routes.pages import NEVER_STALE, STATIC

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-MOST_CLASSES = 254
-
 
 def count(text: str) -> int:
     """A whole number from 1."""
@@ -16,8 +14,10 @@ def count(text: str) -> int:
 
 def classes(text: str) -> int:
     """How many classes; ids are a byte, and two of its values mean something else."""
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_CLASSES:
-        raise argparse.ArgumentTypeError(f"expected 1 to {MOST_CLASSES} classes, got {text!r}")
+    from models.types import IGNORE_ID
+
+    if not text.isdecimal() or not 1 <= int(text) < IGNORE_ID:
+        raise argparse.ArgumentTypeError(f"expected 1 to {IGNORE_ID - 1} classes, got {text!r}")
     return int(text)
 
 

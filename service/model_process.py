@@ -11,7 +11,6 @@ import contextvars
 import logging
 import multiprocessing as mp
 import os
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -20,56 +19,32 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 import numpy as np
 
 from models.errors import ModelError
 from models.types import ClassResult, ClassSpec, Segmentation, UInt8Array, Update
 from service.errors import ServiceError
+from service.model_worker import (
+    Call,
+    Learnt,
+    OpenSegmenter,
+    Raised,
+    Step,
+    kind_of,
+    run_model,
+)
 from service.settings import let_threads_sleep
 
 log = logging.getLogger(__name__)
 
-SAVE_EVERY_S = 2.0  # between copies of the learner, for the process after this one
 MOST_RAISED = 3  # steps in a row; a sticky CUDA error goes only with its process
 SHARED = Path("/dev/shm")  # where shared memory is a file
 
 
 class ModelFailedError(ServiceError):
     """A step failed, hung, or the process is gone."""
-
-
-class LiveSegmenter(Protocol):
-    """What the live path needs of a tracker."""
-
-    @property
-    def classes(self) -> tuple[ClassSpec, ...]:
-        """Classes in the order of a segmentation's results."""
-
-    def look(self, image_rgb: UInt8Array) -> Segmentation:
-        """Segment the next frame."""
-
-    def learn(self) -> tuple[Update, ...]:
-        """Learn from that frame; what became of it, per class."""
-
-    def freeze(self, frozen: bool = True) -> None:
-        """Stop learning, or go on."""
-
-    def rollback(self) -> None:
-        """Go back to an earlier state of the learner."""
-
-    def reset(self) -> None:
-        """Forget the stream."""
-
-    def save(self) -> Any:
-        """What was learnt; picklable."""
-
-    def load(self, state: Any) -> None:
-        """Go on with what was learnt before."""
-
-
-OpenSegmenter = Callable[[], LiveSegmenter]
 
 
 @dataclass(frozen=True)
@@ -86,22 +61,6 @@ class ModelTimes:
         if engine != "cuda_graph":
             return cls()
         return cls(start_s=900.0, first_step_s=120.0, step_s=5.0)
-
-
-@dataclass(frozen=True)
-class _Step:
-    """Command: segment the frame in shared memory. shape: (H, W, 3)"""
-
-    memory: str
-    shape: tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class _Call:
-    """Command: a method; its result is the answer."""
-
-    name: str
-    arguments: tuple[Any, ...]
 
 
 class ModelProcess:
@@ -148,16 +107,16 @@ class ModelProcess:
 
     async def freeze(self, frozen: bool) -> None:
         """Stop learning, or go on."""
-        await self._do(self._call, _Call("freeze", (frozen,)))
+        await self._do(self._call, Call("freeze", (frozen,)))
 
     async def rollback(self) -> None:
         """Go back to an earlier state of the learner."""
-        await self._do(self._call, _Call("rollback", ()))
-        self._learnt = await self._do(self._call, _Call("save", ()))
+        await self._do(self._call, Call("rollback", ()))
+        self._learnt = await self._do(self._call, Call("save", ()))
 
     async def reset(self) -> None:
         """Forget the stream."""
-        await self._do(self._call, _Call("reset", ()))
+        await self._do(self._call, Call("reset", ()))
         self._learnt = None
 
     async def close(self) -> None:
@@ -183,26 +142,26 @@ class ModelProcess:
         try:
             self._process, self._pipe = self._started()
         except OSError as error:
-            raise ModelFailedError(f"no process could be started: {_kind(error)}") from error
+            raise ModelFailedError(f"no process could be started: {kind_of(error)}") from error
         if self._closed:  # meanwhile, and `close` may have seen the process before this one
             self._stop()
             raise ModelFailedError("model process is closed")
         self._steps, self._raised = 0, 0
         self.starts += 1
         answer = self._receive(self._times.start_s)
-        if isinstance(answer, _Raised):
+        if isinstance(answer, Raised):
             self._stop()
             raise ModelFailedError(f"model does not open: {answer.kind}")
         self.classes = answer
         if self._learnt is not None:
-            self._call(_Call("load", (self._learnt,)))
+            self._call(Call("load", (self._learnt,)))
 
     def _started(self) -> tuple[Any, Connection]:
         """A process that runs, and our end of its pipe. Raises OSError."""
         context = mp.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(
-            target=_run_model, args=(theirs, self._open), name="trocar-model", daemon=True
+            target=run_model, args=(theirs, self._open), name="trocar-model", daemon=True
         )
         let_threads_sleep()
         try:
@@ -220,18 +179,18 @@ class ModelProcess:
         try:
             memory = self._room_for(image_rgb.nbytes + height * width)
         except OSError as error:
-            raise ModelFailedError(f"no shared memory for a frame: {_kind(error)}") from error
+            raise ModelFailedError(f"no shared memory for a frame: {kind_of(error)}") from error
         np.ndarray(image_rgb.shape, np.uint8, memory.buf)[:] = image_rgb
-        self._send(_Step(memory.name, (height, width, 3)))
+        self._send(Step(memory.name, (height, width, 3)))
         limit = self._times.step_s if self._steps else self._times.first_step_s
-        results: tuple[ClassResult, ...] | _Raised = self._receive(limit)
-        if isinstance(results, _Raised):
+        results: tuple[ClassResult, ...] | Raised = self._receive(limit)
+        if isinstance(results, Raised):
             self._step_raised(results)
         self._steps, self._raised = self._steps + 1, 0
         classes = np.ndarray((height, width), np.uint8, memory.buf, image_rgb.nbytes).copy()
         return Segmentation(classes, results, (time.perf_counter() - started) * 1e3)
 
-    def _step_raised(self, raised: _Raised) -> NoReturn:
+    def _step_raised(self, raised: Raised) -> NoReturn:
         """One bad frame costs itself; a model that does nothing but raise is ended."""
         self._raised += 1
         if self._raised < MOST_RAISED:
@@ -239,11 +198,11 @@ class ModelProcess:
         self._stop()
         raise ModelFailedError(f"{self._raised} steps in a row failed: {raised.kind}")
 
-    def _call(self, call: _Call) -> Any:
+    def _call(self, call: Call) -> Any:
         self._send(call)
         return self._answer(self._times.step_s)
 
-    def _send(self, message: _Step | _Call) -> None:
+    def _send(self, message: Step | Call) -> None:
         if self._pipe is None:
             raise ModelFailedError("model process is not running")
         try:
@@ -254,15 +213,15 @@ class ModelProcess:
 
     def _answer(self, limit_s: float) -> Any:
         answer = self._receive(limit_s)
-        if isinstance(answer, _Raised):
+        if isinstance(answer, Raised):
             raise ModelFailedError(f"call failed: {answer.kind}")
         return answer
 
     def _receive(self, limit_s: float) -> Any:
-        """The next answer, which may be _Raised; lessons that come before it are noted."""
+        """The next answer, which may be Raised; lessons that come before it are noted."""
         try:
             answer = self._next(limit_s)
-            while isinstance(answer, _Learnt):
+            while isinstance(answer, Learnt):
                 self._note(answer)
                 answer = self._next(limit_s)
         except (EOFError, OSError) as error:
@@ -280,7 +239,7 @@ class ModelProcess:
             raise ModelFailedError(f"model did not answer within {limit_s:g} s")
         return self._pipe.recv()
 
-    def _note(self, lesson: _Learnt) -> None:
+    def _note(self, lesson: Learnt) -> None:
         self.last_updates = lesson.updates
         self.updates.update(str(update) for update in lesson.updates)
         if lesson.saved is not None:
@@ -326,107 +285,3 @@ def _reserved(size: int) -> SharedMemory:
         memory.unlink()
         raise
     return memory
-
-
-def _kind(error: BaseException) -> str:
-    """What may be said of an error: its message might quote a file or an address."""
-    reason = getattr(error, "strerror", None) if isinstance(error, OSError) else None
-    return f"{type(error).__name__}, {reason}" if reason else type(error).__name__
-
-
-@dataclass(frozen=True)
-class _Raised:
-    """A step raised; only the kind of error crosses, a message might quote data."""
-
-    kind: str
-
-
-@dataclass(frozen=True)
-class _Learnt:
-    """What the learner made of the last frame, or the kind of error it raised.
-
-    saved: all that it has learnt, now and then
-    """
-
-    updates: tuple[Update, ...] = ()
-    failure: str | None = None
-    saved: Any = None
-
-
-def _run_model(pipe: Connection, open_segmenter: OpenSegmenter) -> None:
-    """The model process: open, then answer commands until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    try:
-        segmenter = open_segmenter()
-    except ModelError as error:
-        pipe.send(error)
-        return
-    except Exception as error:
-        log.exception("model does not open")
-        pipe.send(_Raised(_kind(error)))
-        return
-    pipe.send(segmenter.classes)
-    learning = _Learning(segmenter)
-    memory: SharedMemory | None = None
-    raising = False
-    while True:
-        try:
-            command = pipe.recv()
-        except (EOFError, OSError):
-            return
-        try:
-            if isinstance(command, _Call):
-                pipe.send(getattr(segmenter, command.name)(*command.arguments))
-                continue
-            if memory is None or memory.name != command.memory:
-                if memory is not None:
-                    memory.close()
-                memory = SharedMemory(command.memory)
-            pipe.send(_look_at(memory, command.shape, segmenter))
-        except Exception as error:  # anything a model may raise must reach the supervisor
-            if not raising:  # said once, not per frame
-                log.exception("model step failed")
-            raising = True
-            pipe.send(_Raised(type(error).__name__))
-            continue
-        raising = False
-        pipe.send(learning.learn())
-
-
-class _Learning:
-    """The learner's turn, and every few seconds a copy of what it has learnt."""
-
-    def __init__(self, segmenter: LiveSegmenter) -> None:
-        self._segmenter = segmenter
-        self._saved_at, self._news = 0.0, False
-        self._failing = False
-
-    def learn(self) -> _Learnt:
-        """Learn from the last frame."""
-        try:
-            updates = self._segmenter.learn()
-            lesson = _Learnt(updates, saved=self._copy(updates))
-        except Exception as error:  # the masks are out; a learner that fails must not stop them
-            if not self._failing:  # said once, not per frame
-                log.exception("learner failed")
-            lesson = _Learnt(failure=type(error).__name__)
-        self._failing = lesson.failure is not None
-        return lesson
-
-    def _copy(self, updates: tuple[Update, ...]) -> Any:
-        self._news = self._news or Update.ACCEPTED in updates
-        if not self._news or time.monotonic() - self._saved_at < SAVE_EVERY_S:
-            return None
-        self._saved_at, self._news = time.monotonic(), False
-        return self._segmenter.save()
-
-
-def _look_at(
-    memory: SharedMemory, shape: tuple[int, int, int], segmenter: LiveSegmenter
-) -> tuple[ClassResult, ...]:
-    image = np.ndarray(shape, np.uint8, memory.buf).copy()
-    result = segmenter.look(image)
-    size = shape[0] * shape[1] * 3
-    np.ndarray(shape[:2], np.uint8, memory.buf, size)[:] = result.class_map
-    return result.results

@@ -16,7 +16,8 @@ from service.learner_history import SAMPLE_EVERY_S
 from service.live_session import LiveSession
 from service.log import SESSION, open_logging
 from service.metrics import exposition
-from service.model_process import ModelProcess, ModelTimes, OpenSegmenter
+from service.model_process import ModelProcess, ModelTimes
+from service.model_worker import OpenSegmenter
 from service.plans import own_profile, plan_session
 from service.profiles import profile_named
 from service.session import Session, SessionPlan

@@ -12,7 +12,7 @@ import numpy as np
 from streaming.frame import UInt8Array
 
 CELL, COLUMNS, ROWS = 16, 12, 2
-MARK_WIDTH = CELL * COLUMNS  # pixels
+MARK_WIDTH, MARK_HEIGHT = CELL * COLUMNS, CELL * ROWS  # pixels
 WRAP = 1 << 16
 
 

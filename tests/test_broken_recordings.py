@@ -74,22 +74,28 @@ def test_a_rate_that_cannot_be_is_not_believed(run: Run, tmp_path: Path) -> None
     assert read_report(tmp_path / "out")["fps"] == pytest.approx(25, abs=0.5)
 
 
-def test_missing_file(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    refused(capsys, run(tmp_path / "none.mp4"), "expected a video or a folder of images")
-
-
-def test_text_named_mp4(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "text.mp4"
-    path.write_text("this is no video\n" * 100)
-    refused(capsys, run(path), "text.mp4: expected a video")
-
-
-def test_empty_file_and_empty_folder(
-    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("none.mp4", None, "expected a video or a folder of images"),
+        ("text.mp4", b"this is no video\n" * 100, "text.mp4: expected a video"),
+        ("empty.mp4", b"", "empty.mp4: expected a video"),
+    ],
+)
+def test_what_is_no_video_is_refused(
+    run: Run,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    content: bytes | None,
+    expected: str,
 ) -> None:
-    path = tmp_path / "empty.mp4"
-    path.touch()
-    refused(capsys, run(path), "empty.mp4: expected a video")
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    refused(capsys, run(tmp_path / name), expected)
+
+
+def test_empty_folder(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "nothing").mkdir()
     refused(capsys, run(tmp_path / "nothing"), "folder with .png or .jpg images, found none")
 

@@ -9,7 +9,8 @@ from typing import Any
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.model_process import ModelTimes, OpenSegmenter
+from service.model_process import ModelTimes
+from service.model_worker import OpenSegmenter
 from service.settings import Settings
 from streaming.mark import read_mark
 from tests.live import Server, Viewer, serving
