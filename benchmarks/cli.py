@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from service.arguments import classes, count, size
+from service.commands.arguments import classes, count, size
 
 ENGINES = ("auto", "torch", "onnx", "cuda_graph", "tensorrt")
 INTERRUPTED = 130
@@ -191,26 +191,26 @@ def _add_report(kinds: Kinds) -> None:  # type: ignore[valid-type]
 
 
 def _tour(arguments: argparse.Namespace) -> int:
-    from benchmarks.tour import run_tour
+    from benchmarks.speed.tour import run_tour
 
     return run_tour(arguments.json, arguments.note)
 
 
 def _accuracy(arguments: argparse.Namespace) -> int:
-    from benchmarks.accuracy import run_folder
+    from benchmarks.quality.accuracy import run_folder
 
     return run_folder(arguments.data, arguments.shots, arguments.seeds, arguments.json)
 
 
 def _embedded(arguments: argparse.Namespace) -> int:
-    from benchmarks.embedded import run_embedded
+    from benchmarks.quality.embedded import run_embedded
 
     return run_embedded(arguments.procedures, arguments.clips, arguments.json)
 
 
 def _stages(arguments: argparse.Namespace) -> int:
-    from benchmarks.stages import StagesConfig, run_stages
-    from benchmarks.subject import Subject
+    from benchmarks.speed.stages import StagesConfig, run_stages
+    from benchmarks.speed.subject import Subject
 
     config = StagesConfig(
         Subject.of(arguments), arguments.engines, arguments.frames, arguments.size, arguments.note
@@ -219,8 +219,8 @@ def _stages(arguments: argparse.Namespace) -> int:
 
 
 def _peers(arguments: argparse.Namespace) -> int:
-    from benchmarks.peers import PeersConfig, run_peers
-    from benchmarks.subject import Subject
+    from benchmarks.speed.peers import PeersConfig, run_peers
+    from benchmarks.speed.subject import Subject
 
     config = PeersConfig(
         Subject.of(arguments), arguments.engines, arguments.rounds, arguments.frames, arguments.note
@@ -229,14 +229,14 @@ def _peers(arguments: argparse.Namespace) -> int:
 
 
 def _scale(arguments: argparse.Namespace) -> int:
-    from benchmarks.scale import ScaleConfig, run_scale
+    from benchmarks.speed.scale import ScaleConfig, run_scale
 
     config = ScaleConfig(arguments.engine, arguments.seconds, arguments.largest, arguments.note)
     return run_scale(config, arguments.json)
 
 
 def _streaming(arguments: argparse.Namespace) -> int:
-    from benchmarks.streaming_accuracy import StreamingConfig, run_streaming
+    from benchmarks.quality.streaming_accuracy import StreamingConfig, run_streaming
 
     config = StreamingConfig(
         arguments.engines, arguments.clips, arguments.seconds, note=arguments.note
@@ -245,7 +245,7 @@ def _streaming(arguments: argparse.Namespace) -> int:
 
 
 def _loopback(arguments: argparse.Namespace) -> int:
-    from benchmarks.loopback import LoopbackConfig, run_loopback
+    from benchmarks.live.loopback import LoopbackConfig, run_loopback
 
     config = LoopbackConfig(
         seconds=arguments.seconds,
@@ -257,14 +257,14 @@ def _loopback(arguments: argparse.Namespace) -> int:
 
 
 def _exactness(arguments: argparse.Namespace) -> int:
-    from benchmarks.exactness import ExactnessConfig, run_exactness
+    from benchmarks.live.exactness import ExactnessConfig, run_exactness
 
     config = ExactnessConfig(arguments.frames, arguments.size, arguments.chromium, arguments.note)
     return run_exactness(config, arguments.json)
 
 
 def _steady(arguments: argparse.Namespace) -> int:
-    from benchmarks.steady import SteadyConfig, run_steady
+    from benchmarks.live.steady import SteadyConfig, run_steady
 
     config = SteadyConfig(
         arguments.minutes, size=arguments.size, engine=arguments.engine, note=arguments.note
@@ -273,13 +273,13 @@ def _steady(arguments: argparse.Namespace) -> int:
 
 
 def _soak(arguments: argparse.Namespace) -> int:
-    from benchmarks.soak import run_soak
+    from benchmarks.speed.soak import run_soak
 
     return run_soak(arguments.frames, arguments.engine, arguments.json, arguments.note)
 
 
 def _gpu(arguments: argparse.Namespace) -> int:
-    from benchmarks.gpu import GpuConfig, run_gpu
+    from benchmarks.speed.gpu import GpuConfig, run_gpu
 
     config = GpuConfig(
         arguments.backbone,
@@ -291,7 +291,7 @@ def _gpu(arguments: argparse.Namespace) -> int:
 
 
 def _volumes(arguments: argparse.Namespace) -> int:
-    from benchmarks.volumes import VolumesConfig, run_volumes
+    from benchmarks.quality.volumes import VolumesConfig, run_volumes
 
     config = VolumesConfig(
         arguments.dataset,

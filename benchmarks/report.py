@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.figures import latency_figure, scaling_figure, stage_figure
-from benchmarks.metrics import Spread
+from benchmarks.quality.metrics import Spread
 from models.errors import DatasetError
 
 Lines = list[str]

@@ -79,7 +79,7 @@ class LearnerConfig:
     """Choices of the online few-shot learner (OFL-SAM2, arXiv 2512.24861); see docs/method.md.
 
     target: what the mapping network regresses: "attended", the memory-attention output, or
-      "memory", the memory itself, lifted to the same width (models/lift.py)
+      "memory", the memory itself, lifted to the same width (models/learner/lift.py)
     kernel: side of the mapping network's one convolution, 1 or 3
     context: window sides, in tokens, whose average is appended to a token's feature
     color: append mean and spread of the RGB values under a token

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from models.checkpoint import LoadedWeights, load_embedded
 from models.datasets.phantom_folder import PhantomFolderConfig, write_phantom
+from models.method.checkpoint import LoadedWeights, load_embedded
 
 
 @pytest.fixture(scope="session")
@@ -56,9 +56,9 @@ def chromium() -> str:
 @pytest.fixture
 def recording(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trackers of any engine but torch run on `Recording`."""
-    import models.engines.cuda_graph as cuda_graph
-    import models.tracker as tracker_module
-    from tests.recording import Recording, stand_in
+    import models.engines.gpu.cuda_graph as cuda_graph
+    import models.tracking.tracker as tracker_module
+    from tests.support.captured_steps import Recording, stand_in
 
     monkeypatch.setattr(cuda_graph, "_capture", stand_in)
     open_engine = tracker_module.open_engine

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from benchmarks.comparators.dense import DensePredictor, labels_of
 from benchmarks.comparators.interface import FitSettings, Predictor
-from models.annotated import AnnotatedFrames
-from models.checkpoint import LoadedWeights
-from models.mapper import token_color, window_mean
+from models.fitting.annotated import AnnotatedFrames
+from models.learner.mapping_network import token_color, window_mean
+from models.method.checkpoint import LoadedWeights
 from models.types import ClassSpec
 
 SHRINK = 0.1  # of a covariance towards the pooled one: few tokens show a small class

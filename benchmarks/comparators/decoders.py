@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.comparators.dense import dense_loss, with_background
-from models.backbone import Backbone, ImageFeatures
+from models.backbone.sam2 import Backbone, ImageFeatures
 
 
 class PlainDecoder(nn.Module):

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.comparators.interface import FitSettings
-from models.annotated import AnnotatedFrames
-from models.backbone import Backbone
-from models.preprocess import class_map, to_input
+from models.backbone.image_input import class_map, to_input
+from models.backbone.sam2 import Backbone
+from models.fitting.annotated import AnnotatedFrames
 from models.types import UInt8Array
 
 BATCH = 4

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from models.annotated import AnnotatedFrames
-from models.checkpoint import LoadedWeights
+from models.fitting.annotated import AnnotatedFrames
+from models.method.checkpoint import LoadedWeights
 from models.types import ClassSpec, UInt8Array
 
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from benchmarks.comparators.decoders import HierarchicalDecoder, PlainDecoder
 from benchmarks.comparators.dense import DensePredictor, Training, seeded, train
 from benchmarks.comparators.interface import FitSettings, Predictor
-from models.annotated import AnnotatedFrames
-from models.backbone import Backbone
-from models.checkpoint import LoadedWeights
+from models.backbone.sam2 import Backbone
+from models.fitting.annotated import AnnotatedFrames
+from models.method.checkpoint import LoadedWeights
 from models.types import ClassSpec
 
 RANK = 4  # SAMed's

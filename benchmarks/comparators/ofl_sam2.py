@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from benchmarks.comparators.interface import FitSettings
-from models.annotated import AnnotatedFrames
-from models.checkpoint import LoadedWeights
 from models.config import FitConfig, LearnerConfig, MemoryConfig
-from models.fit import fit_frames
-from models.parts import Parts
-from models.profile import Profile
-from models.tracker import Tracker
+from models.fitting.annotated import AnnotatedFrames
+from models.fitting.fit import fit_frames
+from models.method.checkpoint import LoadedWeights
+from models.method.profile import Profile
+from models.tracking.ablation import Parts
+from models.tracking.tracker import Tracker
 from models.types import ClassSpec, UInt8Array, Update
 
 Fitted = tuple[LearnerConfig | None, MemoryConfig | None, int | None]

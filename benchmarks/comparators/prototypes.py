@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from benchmarks.comparators.dense import DensePredictor, Training, seeded, train
 from benchmarks.comparators.interface import FitSettings, Predictor
-from models.annotated import AnnotatedFrames
-from models.backbone import NO_OBJECT_LOGIT, Backbone, ImageFeatures
-from models.checkpoint import LoadedWeights
-from models.losses import mask_loss, quality_loss
+from models.backbone.sam2 import NO_OBJECT_LOGIT, Backbone, ImageFeatures
+from models.fitting.annotated import AnnotatedFrames
+from models.learner.losses import mask_loss, quality_loss
+from models.method.checkpoint import LoadedWeights
 from models.types import ClassSpec
 
 STEPS = 200

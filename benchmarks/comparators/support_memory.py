@@ -14,23 +14,23 @@ import torch
 from torch import Tensor
 
 from benchmarks.comparators.interface import FitSettings
-from models.annotated import AnnotatedFrames
-from models.backbone import DecodedMasks, ImageFeatures
-from models.checkpoint import LoadedWeights
+from models.backbone.image_input import class_map, to_input
+from models.backbone.memory_attention import BankTensors
+from models.backbone.memory_bank import BankShape, MemoryBank
+from models.backbone.sam2 import DecodedMasks, ImageFeatures
 from models.config import FitConfig, MemoryConfig
-from models.encoded import EncodedFrames, encode_frames, frame_features
-from models.held_out import (
+from models.fitting.annotated import AnnotatedFrames
+from models.fitting.encoded import EncodedFrames, encode_frames, frame_features
+from models.fitting.held_out import (
     OBJECT_OFFSETS,
     HeldOut,
     exclusive_dsc,
     held_out_frames,
     where_counted,
 )
-from models.memory_attention import BankTensors
-from models.memory_bank import BankShape, MemoryBank
-from models.ofl_sam2 import OflSam2
-from models.preprocess import class_map, to_input
-from models.profile import SupportSet, pool_features
+from models.method.checkpoint import LoadedWeights
+from models.method.model import OflSam2
+from models.method.profile import SupportSet, pool_features
 from models.types import ClassSpec, UInt8Array
 
 Ask = Callable[[HeldOut], DecodedMasks]  # its frame's answer, from the frames it leaves

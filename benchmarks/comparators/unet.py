@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from benchmarks.comparators.dense import DensePredictor, Training, dense_loss, seeded, train
 from benchmarks.comparators.interface import FitSettings, Predictor
-from models.annotated import AnnotatedFrames
-from models.checkpoint import LoadedWeights
 from models.errors import ModelError
+from models.fitting.annotated import AnnotatedFrames
+from models.method.checkpoint import LoadedWeights
 from models.types import ClassSpec
 
 STEPS = 200

@@ -16,12 +16,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.case_scores import legacy_score_classes, score_classes
 from benchmarks.comparators.interface import Predictor, PromptedPredictor
 from benchmarks.comparators.ofl_sam2 import TrackerPredictor
-from benchmarks.metrics import METRICS, EmptyRule
-from benchmarks.surface_distance import Mask
-from benchmarks.variants import ALARM_SHARE
+from benchmarks.quality.case_scores import legacy_score_classes, score_classes
+from benchmarks.quality.metrics import METRICS, EmptyRule
+from benchmarks.quality.surface_distance import Mask
+from benchmarks.speed.variants import ALARM_SHARE
 from models.datasets.sequences import AnnotatedSequence
 from models.types import BACKGROUND_ID, IGNORE_ID, UNNAMED_ID, ClassSpec, UInt8Array, Update
 

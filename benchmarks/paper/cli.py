@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.paper.setting import PaperConfig, Setting
-from service.arguments import count, seed
+from service.commands.arguments import count, seed
 
 BACKBONES = ("nano", "tiny", "small", "base_plus", "large")
 

@@ -18,7 +18,7 @@ from benchmarks.comparators.interface import Fit
 from benchmarks.comparators.ofl_sam2 import Variant
 from models.config import PUBLISHED_EPOCHS, LearnerConfig, MemoryConfig
 from models.errors import ModelError
-from models.parts import Fusion, Parts
+from models.tracking.ablation import Fusion, Parts
 
 FULL = "ofl_sam2"
 

@@ -7,13 +7,13 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.metrics import Spread
 from benchmarks.paper.case import write_whole
 from benchmarks.paper.methods import ABLATIONS, EVERYTHING, FULL, METHODS
 from benchmarks.paper.published import published
 from benchmarks.paper.run import SeedResult
 from benchmarks.paper.setting import OPEN_POINTS, PaperConfig
 from benchmarks.paper.summary import Gap, MethodSummary, case_rows
+from benchmarks.quality.metrics import Spread
 from models.datasets.sequences import AnnotatedSequence
 
 FEW_CASES = 20  # tests with fewer cases in all, or with one seed, carry a warning

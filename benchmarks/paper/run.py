@@ -15,11 +15,11 @@ from benchmarks.paper.case import CaseFile, CaseResult, score_case, segment_case
 from benchmarks.paper.methods import EVERYTHING
 from benchmarks.paper.setting import PaperConfig
 from benchmarks.paper.split import Limits, PaperSplit, split
-from models.annotated import AnnotatedFrames
-from models.checkpoint import LoadedWeights
 from models.datasets.registry import open_dataset
 from models.datasets.sequences import AnnotatedSequence
 from models.errors import ModelError
+from models.fitting.annotated import AnnotatedFrames
+from models.method.checkpoint import LoadedWeights
 
 FORMAT = "trocar-paper-1"
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmarks.paper.setting import Setting
-from models.annotated import Shots, draw_shots
 from models.datasets.sequences import AnnotatedFrame, AnnotatedSequence, Dataset
 from models.errors import DatasetError
+from models.fitting.annotated import Shots, draw_shots
 from models.types import ClassSpec
 
 DRAWS = 50  # until every class is shown; then the draw that shows most

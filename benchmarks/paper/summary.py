@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.metrics import METRICS, Spread
 from benchmarks.paper.case import CaseResult, mean_of
 from benchmarks.paper.run import SeedResult
+from benchmarks.quality.metrics import METRICS, Spread
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from benchmarks.paper.setting import PaperConfig
-from models.checkpoint import LoadedWeights
 from models.errors import CheckpointError
-from models.ofl_sam2 import OflSam2
-from service.weights import weight_source
+from models.method.checkpoint import LoadedWeights
+from models.method.model import OflSam2
+from service.commands.weight_store import weight_source
 
 
 def open_weights(config: PaperConfig) -> LoadedWeights:

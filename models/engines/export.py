@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.backbone import Backbone
-from models.checkpoint import LoadedWeights
+from models.backbone.memory_bank import BankShape
+from models.backbone.sam2 import Backbone
 from models.config import BACKBONES, NANO, BackboneConfig, MemoryConfig
 from models.engines.graphs import Graph, graphs
 from models.engines.onnx_files import export_graph
 from models.errors import EngineError
-from models.memory_bank import BankShape
-from models.ofl_sam2 import MethodConfig, OflSam2
-from models.weight_source import WeightSource
+from models.method.checkpoint import LoadedWeights
+from models.method.model import MethodConfig, OflSam2
+from models.method.weight_source import WeightSource
 
 OPERATORS = Path(__file__).with_name("tensorrt_operators.txt")
 

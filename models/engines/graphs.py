@@ -25,12 +25,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from models.backbone import Backbone, ImageFeatures
+from models.backbone.memory_attention import BankTensors, PlacedTokens
+from models.backbone.memory_bank import BankShape
+from models.backbone.sam2 import Backbone, ImageFeatures
 from models.engines.nested_hiera import NestedImageEncoder, nests
-from models.memory_attention import BankTensors, PlacedTokens
-from models.memory_bank import BankShape
-from models.ofl_sam2 import OflSam2
-from models.parting import PartingHead
+from models.instances.instance_head import PartingHead
+from models.method.model import OflSam2
 
 NAMES = (
     "encode_image", "attend_memory", "place_memories", "attend_placed", "decode_masks",

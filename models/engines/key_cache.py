@@ -12,9 +12,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from models.backbone import Backbone
-from models.memory_attention import BankTensors, PlacedTokens
-from models.memory_bank import BankShape
+from models.backbone.memory_attention import BankTensors, PlacedTokens
+from models.backbone.memory_bank import BankShape
+from models.backbone.sam2 import Backbone
 
 Place = Callable[[Tensor, Tensor], PlacedTokens]  # see Backbone.place_memories
 

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.backbone import Backbone
+from models.backbone.sam2 import Backbone
 from models.config import BackboneConfig
 
 

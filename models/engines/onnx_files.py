@@ -21,11 +21,11 @@ import torch
 from sam2.modeling.sam2_utils import LayerNorm2d
 from torch import Tensor, nn
 
-from models.cache import cache_root, forget_unused, mark_used, writable
-from models.checkpoint import LoadedWeights
+from models.backbone.memory_bank import BankShape
 from models.engines.graphs import PER_ROW, Graph, any_rows, graph_names, graphs
-from models.memory_bank import BankShape
-from models.ofl_sam2 import OflSam2
+from models.method.cache import cache_root, forget_unused, mark_used, writable
+from models.method.checkpoint import LoadedWeights
+from models.method.model import OflSam2
 
 OPSET = 18
 REVISION = 6  # of the graphs; a new one makes new files

@@ -12,17 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.backbone import DecodedMasks, ImageFeatures, enlarged
-from models.checkpoint import LoadedWeights
+from models.backbone.memory_attention import BankTensors, PlacedTokens
+from models.backbone.memory_bank import BankShape
+from models.backbone.sam2 import DecodedMasks, ImageFeatures, enlarged
 from models.engines.compiled_function import CompiledFunction, infer
-from models.engines.engine import FEW, Found, Function, Sight, Step
 from models.engines.graphs import ANEW, OWN, PARTING, SEE, any_rows, graph_names
+from models.engines.interface import FEW, Found, Function, Sight, Step
 from models.engines.key_cache import KeyCache
 from models.engines.onnx_files import onnx_files, set_rows
 from models.errors import EngineError
-from models.memory_attention import BankTensors, PlacedTokens
-from models.memory_bank import BankShape
-from models.parting import PartedFrame
+from models.instances.instance_head import PartedFrame
+from models.method.checkpoint import LoadedWeights
 
 # Functions that may run in bf16. The encoder may not: masks then agree with torch to 0.984 only,
 # against 0.998 so (docs/engines.md).

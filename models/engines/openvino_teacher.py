@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from models.engines.compiled_function import infer
 from models.engines.graphs import Graph
 from models.engines.onnx_files import export_graph, set_rows
-from models.lesson import Gathered, HalfWay, Known, Learnt, Sample, TorchTeacher
-from models.mapper import Statistics
+from models.learner.mapping_network import Statistics
+from models.learner.update_steps import Gathered, HalfWay, Known, Learnt, Sample, TorchTeacher
 
 GATHERED = ("new_gram", "new_cross", "new_energy", "mixed_gram", "mixed_cross", "surprise")
 HALF_WAY = ("half_tau", "half_gradient")
@@ -44,7 +44,7 @@ class OpenVinoTeacher:
         }
 
     def gather(self, known: Known, sample: Sample) -> Gathered:
-        """See models.lesson.Teacher."""
+        """See models.learner.update_steps.Teacher."""
         found = self._run("gather", len(known.tau), _to_gather(known, sample))
         if found is None:
             return self._torch.gather(known, sample)
@@ -54,12 +54,12 @@ class OpenVinoTeacher:
         return Gathered(Statistics(gram, cross, energy, weight), mixed, surprise)
 
     def begin(self, known: Known, gathered: Gathered) -> HalfWay:
-        """See models.lesson.Teacher."""
+        """See models.learner.update_steps.Teacher."""
         found = self._run("begin", len(known.tau), _to_begin(known, gathered.mixed))
         return self._torch.begin(known, gathered) if found is None else HalfWay(*found)
 
     def finish(self, known: Known, gathered: Gathered, half: HalfWay) -> Learnt:
-        """See models.lesson.Teacher."""
+        """See models.learner.update_steps.Teacher."""
         found = self._run("finish", len(known.tau), _to_finish(known, gathered.mixed, half))
         return self._torch.finish(known, gathered, half) if found is None else Learnt(*found)
 

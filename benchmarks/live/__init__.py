@@ -1,0 +1,1 @@
+"""Latency and exactness of the live path, from capture to a viewer."""

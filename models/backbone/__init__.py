@@ -1,0 +1,1 @@
+"""The frozen SAM2 as stateless functions, and the memory bank that it reads."""

@@ -1,0 +1,1 @@
+"""Engines for GPUs, and the kernels they bring."""

@@ -1,0 +1,1 @@
+"""Annotated frames in, a profile out."""

@@ -1,0 +1,1 @@
+"""The instance head, and what turns its votes into tracked, labelled instruments."""

@@ -1,0 +1,110 @@
+"""Clicks: which pixels belong to the instrument that somebody points at?
+
+A small head on what the parting head says of a frame: how far every pixel's vote is from the votes
+at the clicks, how alike it looks, how near it is, and whether it is instrument at all. So a click
+takes the whole instrument that it lies on, and later clicks, on it or off it, correct the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.backbone.image_input import to_input
+from models.errors import ModelError
+from models.instances.click_head import NEAR
+from models.instances.instance_head import MIDDLE, PartedFrame, twice
+from models.method.checkpoint import LoadedWeights
+from models.types import UInt8Array
+
+FARTHEST = 2.0  # votes farther apart than this all count the same
+
+
+@dataclass(frozen=True)
+class Click:
+    """A point in shares of the picture's sides, 0 to 1; on the instrument, or off it."""
+
+    x: float
+    y: float
+    on: bool = True
+
+
+def click_maps(parted: PartedFrame, index: int, clicks: Sequence[Click]) -> Tensor:
+    """What the click head sees of frame `index`. (MAPS, 4h, 4w)"""
+    vote = parted.vote[index]
+    height, width = vote.shape[-2:]
+    middle = F.normalize(parted.texture[index, -6 - MIDDLE : -6], dim=0)
+    maps = [parted.instrument[index, 0].clamp(-10, 10) / 5]
+    for on in (True, False):
+        chosen = [c for c in clicks if c.on is on]
+        far, alike = vote.new_full((height, width), FARTHEST), vote.new_full((height, width), -1.0)
+        near = vote.new_zeros(len(NEAR), height, width)
+        for click in chosen:
+            row, column = (
+                min(int(click.y * height), height - 1),
+                min(int(click.x * width), width - 1),
+            )
+            far = torch.minimum(far, (vote - vote[:, row, column, None, None]).norm(dim=0))
+            same = torch.einsum("chw,c->hw", middle, middle[:, row // 2, column // 2])
+            alike = torch.maximum(alike, twice(same[None, None])[0, 0])
+            near = torch.maximum(near, _neighbourhoods(vote, click))
+        maps += [far, alike, *near]
+    return torch.stack(maps)
+
+
+def _neighbourhoods(like: Tensor, click: Click) -> Tensor:
+    """One at the click, falling off with each radius. (len(NEAR), H, W)"""
+    height, width = like.shape[-2:]
+    x = (torch.arange(width, device=like.device) + 0.5) / width - click.x
+    y = (torch.arange(height, device=like.device) + 0.5) / height - click.y
+    square = x.square()[None] + y.square()[:, None]
+    return torch.stack([(-square / (2 * radius**2)).exp() for radius in NEAR])
+
+
+def segment_clicks(
+    weights: LoadedWeights, image_rgb: UInt8Array, clicks: Sequence[Click]
+) -> npt.NDArray[np.bool_]:
+    """The instrument that is clicked on. image_rgb: (H, W, 3) uint8; returns (H, W) bool
+
+    Raises ModelError: no click on an instrument, a click outside the picture, or weights without
+    the heads for clicks.
+    """
+    model = weights.model
+    if model.parting is None or model.clicks is None:
+        raise ModelError(f"expected weights with a head for clicks, {weights.name} has none")
+    if not any(click.on for click in clicks):
+        raise ModelError("expected at least one click on an instrument, got none")
+    for click in clicks:
+        if not (0 <= click.x <= 1 and 0 <= click.y <= 1):
+            raise ModelError(f"expected clicks within 0 to 1, got ({click.x}, {click.y})")
+    with torch.inference_mode():
+        image = model.backbone.normalize(to_input(image_rgb, model.config.backbone.image_size))
+        parted = model.parting(model.backbone.encode_image(image), image)
+        logits = model.clicks(click_maps(parted, 0, clicks)[None])[0, 0].numpy()
+    height, width = image_rgb.shape[:2]
+    large = cv2.resize(logits, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(large > 0)
+
+
+def next_click(found: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> Click | None:
+    """Where somebody who knows the truth would click next: the middle of the largest error.
+
+    found, truth: (H, W); None if there is no error.
+    """
+    wrong = (found != truth).astype(np.uint8)
+    count, label, stats, _ = cv2.connectedComponentsWithStats(wrong, connectivity=4)
+    if count < 2:
+        return None
+    largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    inside = np.pad((label == largest).astype(np.uint8), 1)
+    deep = cv2.distanceTransform(inside, cv2.DIST_L2, 3)[1:-1, 1:-1]
+    row, column = np.unravel_index(int(deep.argmax()), deep.shape)
+    height, width = truth.shape
+    return Click((column + 0.5) / width, (row + 0.5) / height, bool(truth[row, column]))

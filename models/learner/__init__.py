@@ -1,0 +1,1 @@
+"""OFL-SAM2's few-shot learner: mapping network, adaptive fusion, gated updates."""

@@ -1,0 +1,1 @@
+"""OFL-SAM2 and the instance head on one backbone; files of weights and of profiles."""

@@ -1,0 +1,1 @@
+"""One stream's state: `Tracker.step(image)`."""

@@ -1,0 +1,75 @@
+"""What happens to a frame between the backbone's functions, as functions that an engine compiles.
+
+They hold a profile's weights, so they cannot be part of the network's graphs. Products of small
+matrices: in torch, beside an engine that has threads of its own, they took a tenth of a step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from models.config import LearnerConfig
+from models.engines.interface import Engine, Function
+from models.learner.fusion import AdaptiveFusion
+from models.learner.mapping_network import apply_mapper, describe, token_color
+from models.learner.pixel_classifier import NameMasks
+from models.method.model import OflSam2
+from models.method.profile import Profile
+
+
+class DescribeFrame(nn.Module):
+    """What the mapping network and the naming see of a frame."""
+
+    def __init__(self, grid: int, config: LearnerConfig) -> None:
+        super().__init__()
+        self._grid, self._config = grid, config
+
+    def forward(self, stride16: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Colours by token_color, (1, 6, h, w), and the input of T by describe, (1, d, h, w).
+
+        stride16: (1, D, h, w); image: (1, 3, S, S) normalised
+        """
+        color = token_color(image, self._grid)
+        return color, describe(stride16, color, self._config)
+
+
+class MapAndFuse(nn.Module):
+    """E2 = T(x), and its fusion with E1."""
+
+    def __init__(self, fusion: AdaptiveFusion) -> None:
+        super().__init__()
+        self.fusion = fusion
+
+    def forward(self, attended: Tensor, described: Tensor, tau: Tensor) -> tuple[Tensor]:
+        """E, (C, D, h, w). attended: E1, (C, D, h, w); described: (1, d, h, w); tau: (C, D, d)"""
+        return (self.fusion.forward(attended, apply_mapper(tau, described)),)
+
+
+@dataclass(frozen=True)
+class FrameFunctions:
+    """describe: DescribeFrame; map_and_fuse: MapAndFuse; name: NameMasks, where pixels are named"""
+
+    describe: Function
+    map_and_fuse: Function
+    name: Function | None
+
+    @classmethod
+    def on(
+        cls, engine: Engine, model: OflSam2, profile: Profile, *, pixels: bool
+    ) -> FrameFunctions:
+        """As the engine runs them. pixels: name pixels, if the profile can"""
+        config, tau = engine.config, profile.start.tau
+        rows, width, grid = len(tau), config.model_width, config.grid
+        stride16, color = tau.new_zeros(1, width, grid, grid), tau.new_zeros(1, 6, grid, grid)
+        image = tau.new_zeros(1, 3, config.image_size, config.image_size)
+        attended = tau.new_zeros(rows, width, grid, grid)
+        described = tau.new_zeros(1, tau.shape[2], grid, grid)
+        logits = tau.new_zeros(rows, 1, 4 * grid, 4 * grid)
+        describe = engine.compiled(DescribeFrame(grid, model.config.learner), stride16, image)
+        fuse = engine.compiled(MapAndFuse(model.fusion), attended, described, tau)
+        if not pixels or profile.naming is None:
+            return cls(describe, fuse, None)
+        naming = NameMasks(profile.naming)
+        return cls(describe, fuse, engine.compiled(naming, stride16, color, logits))

@@ -1,0 +1,65 @@
+"""What of a frame is computed before its turn: the network's input, and what a way needs of it."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from models.backbone.image_input import to_input
+from models.backbone.sam2 import Backbone
+from models.engines.gpu.class_maps import page_locked
+from models.engines.gpu.resize import Squeeze, squeeze_for
+from models.engines.interface import Engine
+from models.tracking.strategy import Answering
+from models.types import UInt8Array
+
+KEPT_SIZES = 2  # of pictures, for which a step is recorded; a stream has one
+
+
+class Ahead:
+    """Prepares frames, on a GPU in one step recorded for the size of the picture."""
+
+    def __init__(self, engine: Engine, backbone: Backbone) -> None:
+        self._engine, self._backbone = engine, backbone
+        self._recorded: dict[tuple[int, ...], Callable[..., Any]] = {}
+        self._alone = threading.Lock()
+
+    def prepare(self, engine: Engine, way: Answering[Any], image_rgb: UInt8Array) -> Any:
+        """way: always the same. image_rgb: (H, W, 3)
+
+        engine: the one that it was made with, or one that times it
+        """
+        if not engine.own_pictures:
+            return self._of_input(engine, way, to_input(image_rgb, engine.config.image_size))
+        picture = page_locked(image_rgb).to(engine.device, non_blocking=True)
+        if engine is not self._engine:
+            return self._of_picture(engine, way, self._squeeze(picture), picture)
+        return self._for_size(way, picture)(picture)
+
+    def _for_size(self, way: Answering[Any], picture: Tensor) -> Callable[..., Any]:
+        """The recorded step; of other sizes than the last few nothing is kept."""
+        with self._alone:
+            found = self._recorded.get(picture.shape)
+            if found is None:
+                squeeze = self._squeeze(picture)
+                step = functools.partial(self._of_picture, self._engine, way, squeeze)
+                found = self._engine.recorded(step, picture)
+                others = list(self._recorded.items())[1 - KEPT_SIZES :]
+                self._recorded = {**dict(others), picture.shape: found}
+            return found
+
+    def _squeeze(self, picture: Tensor) -> Squeeze:
+        height, width = picture.shape[:2]
+        return squeeze_for((height, width), self._engine.config.image_size, picture.device)
+
+    def _of_picture(
+        self, engine: Engine, way: Answering[Any], squeeze: Squeeze, picture: Tensor
+    ) -> Any:
+        return self._of_input(engine, way, squeeze(picture))
+
+    def _of_input(self, engine: Engine, way: Answering[Any], square: Tensor) -> Any:
+        return way.prepare(engine, self._backbone.normalize(square))

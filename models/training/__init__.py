@@ -1,0 +1,1 @@
+"""Making the embedded weights; the service never imports this."""

@@ -1,0 +1,55 @@
+"""`trocar weights fetch` and `list`: options and what they say."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from service.commands.arguments import sha256
+
+BACKBONES = ("tiny", "small", "base_plus", "large")  # as in models.method.weight_source
+
+Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+CHECKPOINT_HELP = "weights of the backbone; else what `trocar weights fetch` brought"
+
+
+def add_weights(commands: Commands) -> None:  # type: ignore[valid-type]
+    """The command and its options."""
+    parser = commands.add_parser("weights", help="official SAM2.1 checkpoints: fetch, list")  # type: ignore[attr-defined]
+    kinds = parser.add_subparsers(required=True, metavar="COMMAND")
+    bring = kinds.add_parser("fetch", help="download one, or take it from a file; verified, pinned")
+    bring.add_argument("backbone", choices=BACKBONES)
+    bring.add_argument("--from", dest="file", type=Path, metavar="FILE", help="not the network")
+    bring.add_argument("--address", metavar="URL", help="folder of a mirror; default: Meta's")
+    bring.add_argument("--sha256", type=sha256, help="what it must have; else the first is pinned")
+    bring.set_defaults(command=_fetch)
+    shown = kinds.add_parser("list", help="what is there, verified")
+    shown.set_defaults(command=_list)
+    for one in (bring, shown):
+        one.add_argument(
+            "--to", type=Path, metavar="DIR", help="default: TROCAR_WEIGHTS or a cache"
+        )
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    from service.commands.weight_store import ADDRESS, FetchRequest, fetch, given_folder
+
+    folder, address = given_folder(arguments.to), arguments.address or ADDRESS
+    backbone = arguments.backbone
+    digest = fetch(FetchRequest(backbone, folder, arguments.file, address, arguments.sha256))
+    print(f"{backbone}: verified, SHA-256 {digest} -> {folder.file(backbone)}")
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    """0 when every file that is there is as pinned, else 1."""
+    from service.commands.weight_store import given_folder, listed
+
+    folder = given_folder(arguments.to)
+    rows = listed(folder)
+    for row in rows:
+        there = f"{row.size / 1e6:.1f} MB  SHA-256 {row.sha256}  {row.problem or 'verified'}"
+        print(f"{row.backbone:10} {there if row.sha256 else 'not fetched'}")
+    print(f"in {folder.path}")
+    return int(any(row.problem for row in rows))

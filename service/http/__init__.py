@@ -1,0 +1,1 @@
+"""The REST interface, the pages, and running the server."""

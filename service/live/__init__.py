@@ -1,0 +1,1 @@
+"""Live sessions: sources, pictures, badges, recordings."""

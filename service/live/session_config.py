@@ -1,0 +1,44 @@
+"""What a session is to show, told by the URL of its source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from models.phantom import DEMO_SEED
+from service.live.phantom_source import PhantomScenes, PhantomUrl
+from service.live.session import Badge, SessionPlan
+from service.live.source_policy import SourcePolicy
+from streaming.network_stream import OPTIONS as STREAMS
+from streaming.sources import Source, open_source, split_url
+from streaming.whip import InboundStream
+
+
+def plan_session(
+    source: str, profile: str, *, loop: bool = True, policy: SourcePolicy | None = None
+) -> SessionPlan:
+    """The plan of a source; nothing is opened yet. Raises SourceError.
+
+    policy: asked at each opening; None for the command line, which may open anything
+    """
+    shown_profile = Path(profile).stem
+    if source.startswith("phantom:"):
+        url = PhantomUrl.parse(source)
+        scenes = PhantomScenes(url)
+        return SessionPlan(scenes.source, "phantom", shown_profile, Badge.DEMO, url.mark)
+    if source.startswith("whip:"):
+        inbound = InboundStream()
+        return SessionPlan(inbound.open, "inbound", shown_profile, Badge.LIVE, False, inbound)
+
+    def open_it() -> Source:
+        return open_source(policy.admit(source) if policy else source, loop=loop)
+
+    parts = split_url(source)
+    shown = Path(parts.path).name or "source"  # never the whole address: it may hold a password
+    badge = Badge.LIVE if parts.scheme in STREAMS else Badge.RECORDING
+    return SessionPlan(open_it, shown, shown_profile, badge, False)
+
+
+def own_profile(source: str) -> str:
+    """The profile of a source for which none was chosen. Raises SourceError."""
+    demo = source.startswith("phantom:") and PhantomUrl.parse(source).seed == DEMO_SEED
+    return "phantom" if demo else "instrument"
