@@ -25,7 +25,7 @@ KEYFRAME_EVERY_S = 0.3  # viewers that lose packets all the time must not cost t
 
 
 @dataclass(frozen=True)
-class Shot:
+class Picture:
     """A picture to be shown.
 
     draw: makes the picture, (H, W, 3) uint8 RGB; called in the rendition's thread, if anybody
@@ -87,10 +87,10 @@ class Rendition:
     sent: called on the loop with each shot that went to the viewers
     """
 
-    def __init__(self, name: str, sent: Callable[[Shot], None]) -> None:
+    def __init__(self, name: str, sent: Callable[[Picture], None]) -> None:
         self._encoder = Vp8Encoder()
         self._sent = sent
-        self._shots: LatestSlot[Shot] = LatestSlot()
+        self._shots: LatestSlot[Picture] = LatestSlot()
         self._watchers: list[Watcher] = []
         self._keyframe_wanted = False
         self._keyframe_at = 0.0
@@ -114,7 +114,7 @@ class Rendition:
         """Shots that a newer one replaced before they could be encoded."""
         return self._shots.replaced
 
-    def show(self, shot: Shot) -> None:
+    def show(self, shot: Picture) -> None:
         """Offer the newest picture; where nobody watches, that is all there is to do."""
         if self._watchers:
             self._shots.put(shot)
@@ -168,7 +168,7 @@ class Rendition:
             except Exception:  # one picture that cannot be shown must not end the stream
                 self._note_failure()
 
-    async def _encode(self, shot: Shot) -> None:
+    async def _encode(self, shot: Picture) -> None:
         stamp = rtp_stamp(shot.captured_ns)
         if stamp <= self._last_stamp:
             raise ValueError("a frame is not newer than the one before it")
@@ -193,7 +193,7 @@ class Rendition:
             log.exception("a picture could not be shown")
         self._failing = True
 
-    def _draw_and_encode(self, shot: Shot, stamp: int, key: bool) -> Encoded:
+    def _draw_and_encode(self, shot: Picture, stamp: int, key: bool) -> Encoded:
         started = time.perf_counter()
         planes = i420_planes(shot.draw())
         coded = self._encoder.encode(planes, stamp, shot.index, keyframe=key)

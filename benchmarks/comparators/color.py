@@ -31,21 +31,21 @@ def fit(
     backbone = weights.model.backbone
     grid = backbone.config.grid
     image = backbone.normalize(torch.from_numpy(frames.image).permute(0, 3, 1, 2).float())
-    colors = describe(image, grid).transpose(0, 1).flatten(1).T  # (N h w, d)
+    colors = embed(image, grid).transpose(0, 1).flatten(1).T  # (N h w, d)
     share = torch.nn.functional.one_hot(labels_of(frames), len(classes) + 1).movedim(-1, 1)
     weight = torch.nn.functional.adaptive_avg_pool2d(share.float(), grid)
     gaussians = Gaussians(colors, weight.transpose(0, 1).flatten(1))
 
     def network(frame: Tensor) -> Tensor:
-        described = describe(frame, grid)
-        score = gaussians.log_density(described.flatten(2)[0].T)  # (h w, C + 1)
+        embedding = embed(frame, grid)
+        score = gaussians.log_density(embedding.flatten(2)[0].T)  # (h w, C + 1)
         logits: Tensor = (score[:, 1:] - score[:, :1]).T.unflatten(1, (grid, grid))[None]
         return logits
 
     return DensePredictor(network, backbone, [spec.class_id for spec in classes])
 
 
-def describe(image: Tensor, grid: int) -> Tensor:
+def embed(image: Tensor, grid: int) -> Tensor:
     """(B, 3, S, S) normalised -> (B, 12, grid, grid)"""
     near = token_color(image, grid)
     return torch.cat([near, window_mean(near, 5)], dim=1)

@@ -17,7 +17,7 @@ from models.fitting.annotated import AnnotatedFrames
 from models.fitting.fit import fit_frames
 from models.method.checkpoint import LoadedWeights
 from models.method.profile import Profile
-from models.tracking.ablation import Parts
+from models.tracking.ablation import Ablation
 from models.tracking.tracker import Tracker
 from models.types import ClassSpec, UInt8Array, Update
 
@@ -33,7 +33,7 @@ class Variant:
     guarded: undo updates that harm; off, every update is kept
     """
 
-    parts: Parts = field(default_factory=Parts)
+    ablation: Ablation = field(default_factory=Ablation)
     learner: LearnerConfig | None = None
     memory: MemoryConfig | None = None
     epochs: int | None = None
@@ -69,7 +69,7 @@ class OflSam2Fits:
             )
             self._profiles[key] = fitted[0]
         profile = _changed(self._profiles[key], variant)
-        return TrackerPredictor(Tracker(self._weights, profile, variant.parts))
+        return TrackerPredictor(Tracker(self._weights, profile, variant.ablation))
 
     def _epochs(self, variant: Variant) -> int | None:
         return None if variant.epochs is None else self._settings.steps(variant.epochs)

@@ -25,7 +25,7 @@ from benchmarks.quality.signed import (
 from benchmarks.result_file import result, write_result
 from models.types import UInt8Array
 from service.errors import ServiceError
-from service.live.session import Badge, Session, SessionPlan
+from service.live.session import Badge, Session, SessionConfig
 from service.model.process import ModelProcess, ModelTimes
 from service.settings import Settings
 from streaming.mark import read_mark
@@ -134,7 +134,7 @@ async def measure_exactness(config: ExactnessConfig) -> dict[str, Any]:
 async def signing_session(size: tuple[int, int], fps: int = FPS) -> AsyncIterator[Session]:
     """A session whose pictures are numbered and whose masks spell the number they saw."""
     render = await asyncio.to_thread(numbered_phantoms, size)
-    plan = SessionPlan(
+    plan = SessionConfig(
         lambda: RenderedSource(render, size, Fraction(fps)), "numbers", "none", Badge.DEMO, False
     )
     session = Session(plan, ModelProcess(SigningModel, ModelTimes(start_s=60)), Settings())
@@ -145,7 +145,7 @@ async def signing_session(size: tuple[int, int], fps: int = FPS) -> AsyncIterato
         await session.close()
 
 
-async def look(session: Session, view: str, loss: float, frames: int, limit_s: float) -> Looking:
+async def segment(session: Session, view: str, loss: float, frames: int, limit_s: float) -> Looking:
     """Watch so many frames; burnt-in ones count with a mask only. Raises TimeoutError."""
     looking, enough = Looking(view), asyncio.Event()
 
@@ -164,7 +164,7 @@ async def look(session: Session, view: str, loss: float, frames: int, limit_s: f
 
 
 async def _burnt_in(session: Session, loss: float, frames: int) -> dict[str, Any]:
-    looking = await look(session, "overlay", loss, frames, limit_s=60 + frames / FPS * 10)
+    looking = await segment(session, "overlay", loss, frames, limit_s=60 + frames / FPS * 10)
     return {
         "mode": "burnt in, decoded by aiortc",
         "packets_lost": loss,

@@ -27,7 +27,7 @@ from benchmarks.speed.timing import distribution, latency_lines
 from models.tracking.tracker import Tracker
 from models.types import UInt8Array
 from service.live.phantom_source import PhantomScenes, PhantomUrl
-from service.live.session import Badge, Session, SessionPlan
+from service.live.session import Badge, Session, SessionConfig
 from service.model.process import ModelProcess
 from service.settings import Settings, let_threads_sleep
 from streaming.frame import Frame
@@ -124,7 +124,7 @@ async def loopback_session(
 ) -> AsyncIterator[tuple[Session, LoopSource]]:
     """A session with the real model on these pictures, and its source."""
     source = LoopSource(pictures, config.fps)
-    plan = SessionPlan(lambda: source, "phantom", config.profile, Badge.DEMO, mark=True)
+    plan = SessionConfig(lambda: source, "phantom", config.profile, Badge.DEMO, mark=True)
     opener = functools.partial(Tracker.open, config.profile, engine=config.engine)
     session = Session(plan, ModelProcess(opener), Settings())
     await session.start()

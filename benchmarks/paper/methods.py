@@ -18,7 +18,7 @@ from benchmarks.comparators.interface import Fit
 from benchmarks.comparators.ofl_sam2 import Variant
 from models.config import PUBLISHED_EPOCHS, LearnerConfig, MemoryConfig
 from models.errors import ModelError
-from models.tracking.ablation import Fusion, Parts
+from models.tracking.ablation import Ablation, Fusion
 
 FULL = "ofl_sam2"
 
@@ -74,8 +74,8 @@ METHODS: dict[str, Method] = {
 }
 
 
-def _parts(title: str, parts: Parts) -> Method:
-    return Method(title, "", variant=Variant(parts))
+def _ablation(title: str, ablation: Ablation) -> Method:
+    return Method(title, "", variant=Variant(ablation))
 
 
 def _memory(support: int) -> Method:
@@ -92,20 +92,20 @@ def _learner(title: str, config: LearnerConfig) -> Method:
 
 
 ABLATIONS: dict[str, Method] = {
-    "no_learner": _parts("no learner", Parts(learner=False)),
-    "no_memory": _parts("no memory: mapping alone", Parts(memory=False)),
-    "fusion_average": _parts("average for fusion", Parts(fusion=Fusion.AVERAGE)),
-    "fusion_sum": _parts("sum for fusion", Parts(fusion=Fusion.SUM)),
-    "no_naming": _parts("no naming", Parts(naming=False)),
-    "no_instances": _parts("names by pixel, not by instance", Parts(instances=False)),
-    "no_update": _parts("no update", Parts(online=False)),
+    "no_learner": _ablation("no learner", Ablation(learner=False)),
+    "no_memory": _ablation("no memory: mapping alone", Ablation(memory=False)),
+    "fusion_average": _ablation("average for fusion", Ablation(fusion=Fusion.AVERAGE)),
+    "fusion_sum": _ablation("sum for fusion", Ablation(fusion=Fusion.SUM)),
+    "no_naming": _ablation("no naming", Ablation(naming=False)),
+    "no_instances": _ablation("names by pixel, not by instance", Ablation(instances=False)),
+    "no_update": _ablation("no update", Ablation(online=False)),
     "blind_update": Method(
-        "blind update", "no gate, no guard", variant=Variant(Parts(gamma=0.0), guarded=False)
+        "blind update", "no gate, no guard", variant=Variant(Ablation(gamma=0.0), guarded=False)
     ),
     "no_guard": Method("gate without guard", "", variant=Variant(guarded=False)),
-    "gamma_0.5": _parts("gamma 0.5", Parts(gamma=0.5)),
-    "gamma_0.7": _parts("gamma 0.7", Parts(gamma=0.7)),
-    "gamma_0.9": _parts("gamma 0.9", Parts(gamma=0.9)),
+    "gamma_0.5": _ablation("gamma 0.5", Ablation(gamma=0.5)),
+    "gamma_0.7": _ablation("gamma 0.7", Ablation(gamma=0.7)),
+    "gamma_0.9": _ablation("gamma 0.9", Ablation(gamma=0.9)),
     "fusion_trained": Method(
         "fusion trained on these frames",
         "fitted anew: AdamW, at most 40 epochs, as published",

@@ -36,7 +36,7 @@ from models.fitting.fit import fit_frames
 from models.method.checkpoint import LoadedWeights, load_embedded
 from models.method.profile import Profile, load_profile
 from models.phantom import CLASSES, PhantomFrame, Procedure, Shift
-from models.tracking.ablation import Parts
+from models.tracking.ablation import Ablation
 from models.tracking.tracker import Tracker
 from models.types import ClassSpec, UInt8Array
 
@@ -137,14 +137,14 @@ def track_in_clip(number: int) -> TrackScores:
     pairs, kept = _first_shown(seed)
     profile, truths = instance_profile(weights, pairs[0], kept), [truth for _, truth in pairs[1:]]
 
-    def follow(parts: Parts) -> float:
-        tracker = Tracker(weights, profile, parts)
+    def follow(ablation: Ablation) -> float:
+        tracker = Tracker(weights, profile, ablation)
         found = [tracker.step(image).class_map for image, _ in pairs]
         return _mean_j(found[1:], truths, kept)
 
     return TrackScores(
-        followed=follow(Parts()),
-        memory_alone=follow(Parts(learner=False)),
+        followed=follow(Ablation()),
+        memory_alone=follow(Ablation(learner=False)),
         copied=_mean_j([pairs[0][1]] * TRACK_FRAMES, truths, kept),
     )
 

@@ -57,7 +57,7 @@ class SigningModel:
 
     classes = (CLASS,)
 
-    def look(self, image_rgb: UInt8Array) -> Segmentation:
+    def segment(self, image_rgb: UInt8Array) -> Segmentation:
         """The mask spells the number in the frame's mark; without a mark it is empty."""
         number = read_mark(image_rgb)
         mask = np.zeros(image_rgb.shape[:2], np.uint8)
@@ -69,7 +69,7 @@ class SigningModel:
         share = float(mask.mean())
         return Segmentation(mask, (ClassResult(1, share > 0, 1.0, share, Update.FROZEN),), 0.0)
 
-    def learn(self) -> tuple[Update, ...]:
+    def update(self) -> tuple[Update, ...]:
         """Nothing to learn."""
         return (Update.FROZEN,)
 

@@ -139,7 +139,7 @@ def _scored(tracker: Tracker, images: list[UInt8Array], truths: list[Any], rate:
     step_ms: list[float] = []
 
     def segment(image: UInt8Array) -> Answer:
-        answer = tracker.look(image)
+        answer = tracker.segment(image)
         looked = answer.step_ms
         whole = looked + _timed_learning(tracker)
         step_ms.append(whole)
@@ -161,7 +161,7 @@ def _timed_learning(tracker: Tracker) -> float:
     from time import perf_counter
 
     started = perf_counter()
-    tracker.learn()
+    tracker.update()
     return (perf_counter() - started) * 1e3
 
 

@@ -21,7 +21,7 @@ from models.errors import DatasetError
 from models.fitting.annotated import AnnotatedFrames, draw_shots, visible_classes
 from models.fitting.fit import fit_frames
 from models.method.checkpoint import load_embedded
-from models.tracking.ablation import Parts
+from models.tracking.ablation import Ablation
 from models.tracking.tracker import Tracker
 from models.types import ClassSpec, UInt8Array
 from models.volumes import Order
@@ -75,7 +75,7 @@ def _fitted(split: Split, config: VolumesConfig) -> tuple[Tracker, dict[str, flo
     size = weights.model.config.backbone.image_size
     frames = AnnotatedFrames.of(drawn.pairs, ids, size, drawn.clip)
     profile, report = fit_frames(weights, classes, frames, FitConfig(seed=config.seed))
-    return Tracker(weights, profile, Parts(online=config.online)), report.held_out_dsc
+    return Tracker(weights, profile, Ablation(online=config.online)), report.held_out_dsc
 
 
 def _segmented(

@@ -57,11 +57,11 @@ def _learner_operations(subject: Subject) -> dict[str, float]:
     """Products of the mapping network: applied, and taught where updates are on."""
     config, learner, rows = subject.config, LearnerConfig(), subject.classes
     width, tokens = config.model_width, config.grid**2
-    described = (1 + len(learner.context)) * width + 13
-    applied = 2.0 * rows * width * described * tokens + 4.0 * rows * width * width * tokens
-    statistics = 2.0 * tokens * described * (described + width)
+    embedding = (1 + len(learner.context)) * width + 13
+    applied = 2.0 * rows * width * embedding * tokens + 4.0 * rows * width * width * tokens
+    statistics = 2.0 * tokens * embedding * (embedding + width)
     products = learner.online_iterations + 3  # of T with a Gram matrix, two of them for the guard
-    lesson = statistics + products * 2.0 * width * described**2
+    lesson = statistics + products * 2.0 * width * embedding**2
     return {"mapping and fusion": applied, "statistics and descent": subject.taught * lesson}
 
 

@@ -30,7 +30,7 @@ from models.backbone.memory_bank import BankShape
 from models.config import MemoryConfig
 from models.errors import EngineError
 from models.method.checkpoint import LoadedWeights
-from models.tracking.memory_strategy import ByRows
+from models.tracking.memory_strategy import MemoryStrategy
 from models.types import UInt8Array
 
 WARM_UP = 20
@@ -118,8 +118,8 @@ def _engine_numbers(
     run: StepTimer, frames: list[UInt8Array], config: GpuConfig, name: str
 ) -> dict[str, Any]:
     """Steps of 1080p frames while memories fill, when they are full, and stage by stage."""
-    engine, way = run.tracker.engine, run.tracker.way
-    assert isinstance(way, ByRows)  # official weights have no parting head
+    engine, way = run.tracker.engine, run.tracker.strategy
+    assert isinstance(way, MemoryStrategy)  # official weights have no instance head
     size, functions = engine.config.image_size, way.functions
     filling = []
     for number in tqdm(range(FILLING + config.frames), desc=f"{name}, {size} px"):

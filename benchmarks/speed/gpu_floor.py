@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.backbone.memory_bank import BankShape
-from models.engines.graphs import any_rows, graphs_anew
+from models.engines.graphs import any_rows, graphs_without_keys
 from models.method.checkpoint import LoadedWeights
 
 SIDE = 8192  # of the matrices
@@ -67,7 +67,7 @@ def floors(
     """
     model = copy.deepcopy(weights.model)
     found = {}
-    for name, graph in graphs_anew(model, shape).items():
+    for name, graph in graphs_without_keys(model, shape).items():
         if name not in stages:
             continue
         rows = 1 if any_rows(name) else shape.rows

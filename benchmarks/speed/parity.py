@@ -14,7 +14,7 @@ from models.engines.interface import EngineChoice
 from models.method.checkpoint import LoadedWeights
 from models.method.profile import Calibration, Profile, load_profile
 from models.phantom import DEMO_SEED, Procedure
-from models.tracking.ablation import Parts
+from models.tracking.ablation import Ablation
 from models.tracking.tracker import Tracker
 from models.types import Update
 
@@ -25,9 +25,9 @@ BY_PIXELS = Calibration(
     torch.tensor([0.948, 0.225, 0.728, 0.409]), torch.tensor([0.744, 0.446, 0.829, 1.025])
 )
 WAYS = {
-    "by rows, as published": Parts(gamma=0.5, instances=False),
-    "by rows, as live": replace(Parts.for_video(gamma=0.5), instances=False),
-    "by the head alone": Parts.for_video(gamma=0.5),
+    "by rows, as published": Ablation(gamma=0.5, instances=False),
+    "by rows, as live": replace(Ablation.for_video(gamma=0.5), instances=False),
+    "by the head alone": Ablation.for_video(gamma=0.5),
 }
 
 
@@ -44,20 +44,20 @@ class _Frame:
 def parity(weights: LoadedWeights, engine: str) -> dict[str, Any]:
     """Of NANO, for each of WAYS. Raises EngineError."""
     return {
-        way: measure_parity(weights, parts, EngineChoice(engine), way)
-        for way, parts in WAYS.items()
+        way: measure_parity(weights, ablation, EngineChoice(engine), way)
+        for way, ablation in WAYS.items()
     }
 
 
 def measure_parity(
-    weights: LoadedWeights, parts: Parts, choice: EngineChoice, way: str = ""
+    weights: LoadedWeights, ablation: Ablation, choice: EngineChoice, way: str = ""
 ) -> dict[str, Any]:
     """Frames, those with a lesson or a stage of one, agreement. way: what progress is shown for"""
     profile = load_profile("phantom")
-    if not parts.instances:
+    if not ablation.instances:
         profile = replace(profile, calibration=BY_PIXELS)
-    oracle = Tracker(weights, profile, parts)
-    other = Tracker(weights, profile, parts, choice)
+    oracle = Tracker(weights, profile, ablation)
+    other = Tracker(weights, profile, ablation, choice)
     frames = []
     for clip in tqdm(CLIPS, desc=f"parity {way}", unit="clip"):
         oracle.reset()

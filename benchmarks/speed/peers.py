@@ -3,7 +3,7 @@
 The same frames, weights, size, number of objects and threads, in rounds in which everybody runs in
 turn, so that what else the machine does falls on all. The predictor does no few-shot learning and
 needs a mask to begin with; we learn in every frame unless told not to. NANO runs both ways, by its
-rows, as the predictor does, and by the parting head alone. The compiled variant needs a GPU.
+rows, as the predictor does, and by the instance head alone. The compiled variant needs a GPU.
 """
 
 from __future__ import annotations

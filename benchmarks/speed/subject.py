@@ -14,14 +14,14 @@ from models.config import BACKBONES, BackboneConfig, LearnerConfig, MemoryConfig
 from models.engines.export import export_weights
 from models.engines.interface import EngineChoice
 from models.errors import ProfileError
-from models.instances.exemplars import References
+from models.instances.exemplars import Exemplars
 from models.learner.mapping_network import Statistics
 from models.learner.online_learner import LearnerStart
 from models.method.checkpoint import LoadedWeights
 from models.method.model import Entries
 from models.method.profile import Calibration, Profile, SupportSet, load_profile
 from models.phantom import DEMO_SEED, Procedure
-from models.tracking.ablation import LEARN_PER_FRAME, Parts
+from models.tracking.ablation import LEARN_PER_FRAME, Ablation
 from models.tracking.online_updates import lesson_stages
 from models.tracking.tracker import Tracker
 from models.types import ClassSpec, UInt8Array
@@ -32,7 +32,7 @@ class Subject:
     """image_size: of the network, None is the backbone's own; learning: updates are on
 
     learn_all: as published, not as a live stream does, see Parts.for_video
-    instances: named by the parting head alone, as the embedded profiles are; else pixel by pixel,
+    instances: named by the instance head alone, as the embedded profiles are; else pixel by pixel,
       by the rows of OFL-SAM2 with their memory and mapping network
     """
 
@@ -83,9 +83,9 @@ class Subject:
         """Sure of every class (or of none), with a guard that believes everything finite."""
         weights = weights or self.weights()
         choice = EngineChoice(engine)
-        video = Parts.for_video(online=self.learning, learn_all=self.learn_all)
-        parts = replace(video, instances=self.instances)
-        return Tracker(weights, self._profile(weights), parts, choice)
+        video = Ablation.for_video(online=self.learning, learn_all=self.learn_all)
+        ablation = replace(video, instances=self.instances)
+        return Tracker(weights, self._profile(weights), ablation, choice)
 
     def _profile(self, weights: LoadedWeights) -> Profile:
         own = weights.model.config.backbone
@@ -112,10 +112,10 @@ def pictures(size: tuple[int, int] = (480, 640), count: int = 75) -> list[UInt8A
 def random_profile(weights: LoadedWeights) -> Profile:
     """A profile of one class with numbers that mean nothing, in the right shapes."""
     config, learner, memory = weights.model.config.backbone, LearnerConfig(), MemoryConfig()
-    described = (1 + len(learner.context)) * config.model_width + 13
-    tokens = torch.randn(described, 4 * described)
+    token_features = (1 + len(learner.context)) * config.model_width + 13
+    tokens = torch.randn(token_features, 4 * token_features)
     gram = (tokens @ tokens.T / tokens.shape[1])[None]
-    cross = torch.randn(1, config.model_width, described) / described
+    cross = torch.randn(1, config.model_width, token_features) / token_features
     start = LearnerStart(
         torch.zeros_like(cross), Statistics(gram, cross, torch.ones(1), torch.ones(1)),
         1e-2, torch.ones(1), torch.ones(1),
@@ -137,7 +137,7 @@ def _with_rows(profile: Profile, rows: int, grid: int) -> Profile:
     """The profile with its classes repeated, or cut, to this many, its memories at this grid."""
     index = torch.arange(rows) % len(profile.classes)
     start, support, naming = profile.start, profile.support, profile.naming
-    references = profile.references
+    exemplars = profile.exemplars
     return replace(
         profile,
         classes=tuple(ClassSpec(row + 1, f"class {row + 1}", "#3fb950") for row in range(rows)),
@@ -150,15 +150,15 @@ def _with_rows(profile: Profile, rows: int, grid: int) -> Profile:
             present=support.present[index],
         ),
         naming=naming and replace(naming, indicator=_told_apart(naming.indicator[index])),
-        references=references and _of_rows(references, index),
+        exemplars=exemplars and _of_rows(exemplars, index),
     )
 
 
-def _of_rows(references: References, index: Tensor) -> References:
+def _of_rows(exemplars: Exemplars, index: Tensor) -> Exemplars:
     """index: (rows,) the class that each row repeats"""
-    each = [torch.nonzero(references.row == one).flatten() for one in index]
+    each = [torch.nonzero(exemplars.row == one).flatten() for one in index]
     row = torch.cat([torch.full_like(one, row) for row, one in enumerate(each)])
-    return replace(references, description=references.description[torch.cat(each)], row=row)
+    return replace(exemplars, embedding=exemplars.embedding[torch.cat(each)], row=row)
 
 
 def _at_grid(memory: Tensor, grid: int) -> Tensor:

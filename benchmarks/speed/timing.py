@@ -17,7 +17,7 @@ from models.backbone.sam2 import DecodedMasks, ImageFeatures
 from models.engines.graphs import OWN, SEE
 from models.engines.interface import Engine, Found, Function, Sight, Step
 from models.tracking.frame_functions import FrameFunctions
-from models.tracking.memory_strategy import ByRows
+from models.tracking.memory_strategy import MemoryStrategy
 from models.tracking.tracker import Tracker
 from models.types import UInt8Array, Update
 
@@ -85,10 +85,10 @@ class TimedEngine:
         """Timed."""
         return self._time("fuse_memory", self._engine.fuse_memory, arguments)
 
-    def remember(self, bank: BankTensors) -> None:
+    def memories_changed(self, bank: BankTensors) -> None:
         """Timed, where it does anything."""
         if self.keeps_keys:
-            self._time("place_memories", self._engine.remember, (bank,))
+            self._time("place_memories", self._engine.memories_changed, (bank,))
 
     def compiled(self, function: nn.Module, *example: Tensor) -> Function:
         """As the engine compiles it; see `functions`."""
@@ -134,8 +134,8 @@ class StepTimer:
         self._engine = TimedEngine(tracker.engine)
         if stages:
             tracker.engine = self._engine
-            if isinstance(tracker.way, ByRows):
-                tracker.way.functions = self._engine.functions(tracker.way.functions)
+            if isinstance(tracker.strategy, MemoryStrategy):
+                tracker.strategy.functions = self._engine.functions(tracker.strategy.functions)
         self.look_ms: list[float] = []
         self.learn_ms: list[float] = []
         self.stages_ms: dict[str, list[float]] = defaultdict(list)
@@ -147,19 +147,22 @@ class StepTimer:
         spent.clear()
         device = self._engine.device
         started = now(device)
-        self.tracker.look(image)
+        self.tracker.segment(image)
         looked = now(device)
         in_look = sum(spent.values())
-        updates = self.tracker.learn()
-        look, learn = (looked - started) * 1e3, (now(device) - looked) * 1e3
+        updates = self.tracker.update()
+        segment, update = (looked - started) * 1e3, (now(device) - looked) * 1e3
         if counts:
-            self.look_ms.append(look)
-            self.learn_ms.append(learn)
+            self.look_ms.append(segment)
+            self.learn_ms.append(update)
             self.taught += sum(update is Update.ACCEPTED for update in updates)
-            rest = {LOOK_REST: look - in_look, LEARN_REST: learn - sum(spent.values()) + in_look}
+            rest = {
+                LOOK_REST: segment - in_look,
+                LEARN_REST: update - sum(spent.values()) + in_look,
+            }
             for name, taken in (spent | rest).items():
                 self.stages_ms[name].append(taken)
-        return look + learn
+        return segment + update
 
     @property
     def step_ms(self) -> list[float]:

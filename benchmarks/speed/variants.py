@@ -9,19 +9,19 @@ import numpy as np
 
 from benchmarks.quality.metrics import dsc, hd95, iou
 from models.fitting.annotated import Pair
-from models.tracking.ablation import Fusion, Parts
+from models.tracking.ablation import Ablation, Fusion
 from models.tracking.tracker import Tracker
 from models.types import IGNORE_ID, Segmentation, UInt8Array, Update
 
-VARIANTS: dict[str, Parts] = {
-    "full": Parts(),
-    "no update": Parts(online=False),
-    "pixels named": Parts(instances=False, online=False),
-    "no naming": Parts(naming=False, online=False),
-    "no fusion": Parts(fusion=Fusion.AVERAGE),
-    "no learner": Parts(learner=False),
-    "mapping alone": Parts(memory=False, online=False),
-    "support memory alone": Parts(learner=False, online=False),
+VARIANTS: dict[str, Ablation] = {
+    "full": Ablation(),
+    "no update": Ablation(online=False),
+    "pixels named": Ablation(instances=False, online=False),
+    "no naming": Ablation(naming=False, online=False),
+    "no fusion": Ablation(fusion=Fusion.AVERAGE),
+    "no learner": Ablation(learner=False),
+    "mapping alone": Ablation(memory=False, online=False),
+    "support memory alone": Ablation(learner=False, online=False),
 }
 FOREGROUND = 0  # key of the union of all classes in a tally
 ALARM_SHARE = 0.005  # of the frame: more than this of an absent class is a false alarm

@@ -17,7 +17,7 @@ MAX_MAP_SIDE = 960
 
 
 def to_input(image_rgb: UInt8Array, size: int) -> Tensor:
-    """(H, W, 3) uint8 RGB -> (1, 3, size, size) float 0 to 255, squeezed to a square as in SAM2."""
+    """(H, W, 3) uint8 RGB -> (1, 3, size, size) float 0 to 255, resized to a square as in SAM2."""
     square = torch.from_numpy(resize_image(image_rgb, size))
     return square.permute(2, 0, 1)[None].contiguous().float()  # in order, or every reader copies
 

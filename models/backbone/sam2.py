@@ -100,7 +100,7 @@ class Backbone(MemoryAttention):
         stride4, stride8, stride16 = out["backbone_fpn"]
         return ImageFeatures(stride16, stride8, stride4)
 
-    def remember(self, bank: BankTensors) -> None:
+    def memories_changed(self, bank: BankTensors) -> None:
         """See Engine: nothing is kept here."""
 
     def compiled(self, function: nn.Module, *_: Tensor) -> nn.Module:

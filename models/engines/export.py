@@ -65,7 +65,7 @@ def _resized(weights: LoadedWeights, config: BackboneConfig) -> LoadedWeights:
     backbone.load_state_dict(weights.model.backbone.state_dict())
     model = OflSam2(replace(own, backbone=config, heads=()), backbone)
     model.fusion.load_state_dict(weights.model.fusion.state_dict())
-    model.parting, model.clicks = weights.model.parting, weights.model.clicks
+    model.instance_head, model.click_head = weights.model.instance_head, weights.model.click_head
     return replace(weights, model=model.eval().requires_grad_(False))
 
 

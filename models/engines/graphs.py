@@ -1,4 +1,4 @@
-"""The network's functions and the parting head, ready for export: modules, shapes, names.
+"""The network's functions and the instance head, ready for export: modules, shapes, names.
 
 The names of the graphs and of their tensors are the interface for any runtime that takes ONNX:
 
@@ -14,7 +14,7 @@ The names of the graphs and of their tensors are the interface for any runtime t
                          bank of one entry, for the mapping network's target; attend_own_1.onnx and
                          so on take attended_on in stride16's place
     part_instruments.onnx   stride16, stride8, stride4, image -> instrument, vote, texture,
-                            attention; where the weights have a parting head
+                            attention; where the weights have a instance head
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from models.backbone.memory_attention import BankTensors, PlacedTokens
 from models.backbone.memory_bank import BankShape
 from models.backbone.sam2 import Backbone, ImageFeatures
 from models.engines.nested_hiera import NestedImageEncoder, nests
-from models.instances.instance_head import PartingHead
+from models.instances.instance_head import InstanceHead
 from models.method.model import OflSam2
 
 NAMES = (
@@ -39,7 +39,7 @@ NAMES = (
 OWN = "attend_own_"  # and the number of the layer
 ANY_ROWS = ("place_memories", "embed_mask", "fuse_memory", OWN)  # only rows that learn; or so begun
 ANEW, KEEPING = ("attend_memory",), ("place_memories", "attend_placed")  # see Engine.keeps_keys
-PARTING = "part_instruments"  # of weights with a parting head
+PARTING = "part_instruments"  # of weights with a instance head
 SEE = "see_instruments"  # encode_image and that in one; not exported, see openvino_engine.py
 WITHOUT_ROWS = ("encode_image", PARTING)
 PER_ROW = (
@@ -65,7 +65,7 @@ def graph_names(model: OflSam2) -> tuple[str, ...]:
     """Those of `graphs`, in its order."""
     layers = range(model.config.backbone.attention_layers)
     names = (*NAMES, *(f"{OWN}{number}" for number in layers))
-    return names if model.parting is None else (*names, PARTING)
+    return names if model.instance_head is None else (*names, PARTING)
 
 
 def any_rows(name: str) -> bool:
@@ -74,20 +74,20 @@ def any_rows(name: str) -> bool:
 
 
 def graphs(model: OflSam2, shape: BankShape) -> dict[str, Graph]:
-    """The graphs for C rows and a bank of K + R entries; the parting head's if there is one."""
+    """The graphs for C rows and a bank of K + R entries; the instance head's if there is one."""
     found = _backbone_graphs(model.backbone, shape)
-    if model.parting is not None:
+    if model.instance_head is not None:
         frame = {name: found["decode_masks"].inputs[name] for name in ("stride8", "stride4")}
         stride16 = found["attend_memory"].inputs["stride16"]
         found[PARTING] = Graph(
-            _PartInstruments(model.parting),
+            _InstanceHead(model.instance_head),
             {"stride16": stride16, **frame, **found["encode_image"].inputs},
             ("instrument", "vote", "texture", "attention"),
         )
     return found
 
 
-def graphs_anew(model: OflSam2, shape: BankShape) -> dict[str, Graph]:
+def graphs_without_keys(model: OflSam2, shape: BankShape) -> dict[str, Graph]:
     """Those that an engine needs which keeps no keys."""
     return {name: graph for name, graph in graphs(model, shape).items() if name not in KEEPING}
 
@@ -286,13 +286,13 @@ class _AttendOwn(nn.Module):
         return self.backbone.attend_own(self._number, given, memory, pointer)
 
 
-class _PartInstruments(nn.Module):
-    def __init__(self, head: PartingHead) -> None:
+class _InstanceHead(nn.Module):
+    def __init__(self, head: InstanceHead) -> None:
         super().__init__()
         self.head = head
 
     def forward(
         self, stride16: Tensor, stride8: Tensor, stride4: Tensor, image: Tensor
     ) -> tuple[Tensor, ...]:
-        parted = self.head(ImageFeatures(stride16, stride8, stride4), image)
-        return parted.instrument, parted.vote, parted.texture, parted.attention
+        head_output = self.head(ImageFeatures(stride16, stride8, stride4), image)
+        return head_output.instrument, head_output.vote, head_output.texture, head_output.attention

@@ -17,7 +17,7 @@ from models.backbone.memory_attention import BankTensors
 from models.backbone.sam2 import DecodedMasks, ImageFeatures
 from models.config import BackboneConfig, LearnerConfig
 from models.errors import EngineError
-from models.instances.instance_head import PartedFrame
+from models.instances.instance_head import HeadOutput
 
 if TYPE_CHECKING:
     from models.backbone.memory_bank import BankShape
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from models.method.checkpoint import LoadedWeights
 
 FEW = 4  # rows; what only the rows that learn go through is compiled for 1 to 4 of them, and C
-Sight = Callable[[Tensor], tuple[ImageFeatures, PartedFrame]]  # of one normalised image
+Sight = Callable[[Tensor], tuple[ImageFeatures, HeadOutput]]  # of one normalised image
 Function = Callable[..., tuple[Tensor, ...]]  # what it returns, the caller may keep
 Found = TypeVar("Found")
 Step = Callable[..., Found]  # returns tensors, or dataclasses or tuples of them; likewise
@@ -54,7 +54,7 @@ class Engine(Protocol):
     def attend_memory(self, features: Tensor, bank: BankTensors) -> Tensor:
         """Condition a frame on what each row remembers."""
 
-    def remember(self, bank: BankTensors) -> None:
+    def memories_changed(self, bank: BankTensors) -> None:
         """Do now what attend_memory would have to do first, because the bank has changed."""
 
     def compiled(self, function: nn.Module, *example: Tensor) -> Function:
@@ -81,7 +81,7 @@ class Engine(Protocol):
 
     @property
     def see_instruments(self) -> Sight | None:
-        """encode_image, and the weights' parting head on its features; None: torch runs the head.
+        """encode_image, and the weights' instance head on its features; None: torch runs the head.
 
         In one, so that an engine need not hand out between them what only the head reads.
         """
@@ -153,9 +153,9 @@ def open_teacher(
         return None
     from models.engines.openvino_teacher import LessonShape, OpenVinoTeacher
 
-    rows, width, described = start.tau.shape
+    rows, width, token_features = start.tau.shape
     most = min(rows, at_once or rows)
-    shape = LessonShape(width, described, engine.config.grid**2, config.online_iterations)
+    shape = LessonShape(width, token_features, engine.config.grid**2, config.online_iterations)
     return OpenVinoTeacher(shape, {*range(1, min(most, FEW) + 1), most}, engine.threads)
 
 

@@ -1,4 +1,4 @@
-"""The network's functions and the parting head as ONNX files, written once per content and kept.
+"""The network's functions and the instance head as ONNX files, written once per content and kept.
 
 Shapes are static; graphs.py lists the files and names their tensors. Besides, what only the rows
 that learn go through (ANY_ROWS) is there once more, as NAME_any.onnx, with a free number of rows,

@@ -21,7 +21,7 @@ from models.engines.interface import FEW, Found, Function, Sight, Step
 from models.engines.key_cache import KeyCache
 from models.engines.onnx_files import onnx_files, set_rows
 from models.errors import EngineError
-from models.instances.instance_head import PartedFrame
+from models.instances.instance_head import HeadOutput
 from models.method.checkpoint import LoadedWeights
 
 # Functions that may run in bf16. The encoder may not: masks then agree with torch to 0.984 only,
@@ -81,7 +81,7 @@ class OpenVinoEngine:
         settings["CACHE_DIR"] = str(files / "compiled")
         self._core, self._settings = core, settings
         self._request: dict[str, dict[int, Any]] = {}  # by function and number of rows
-        if weights.model.parting is not None:
+        if weights.model.instance_head is not None:
             self._request[SEE] = {shape.rows: self._compiled(SEE, _see_instruments(core, files))}
         names = graph_names(weights.model) if rows else ()
         for name in names:
@@ -123,7 +123,7 @@ class OpenVinoEngine:
         first = given[:1] if number == 0 else self._padded(name, given)[1][0]
         return self._run(name, count, first, padded, pointers)[0][: len(memory)]
 
-    def remember(self, bank: BankTensors) -> None:
+    def memories_changed(self, bank: BankTensors) -> None:
         """Keys of memories that have changed."""
         self._keys.refresh(bank)
 
@@ -161,12 +161,12 @@ class OpenVinoEngine:
 
     @property
     def see_instruments(self) -> Sight | None:
-        """See Engine. None: weights without a parting head."""
+        """See Engine. None: weights without a instance head."""
         return self._see if SEE in self._request else None
 
-    def _see(self, image: Tensor) -> tuple[ImageFeatures, PartedFrame]:
+    def _see(self, image: Tensor) -> tuple[ImageFeatures, HeadOutput]:
         found = self._run(SEE, self._rows, image)
-        return ImageFeatures(*found[:3]), PartedFrame(*found[3:])
+        return ImageFeatures(*found[:3]), HeadOutput(*found[3:])
 
     def _padded(self, name: str, *values: Tensor) -> tuple[int, list[Tensor]]:
         """Repeat the first row up to the next number of rows that there is a graph for.
@@ -197,7 +197,7 @@ class OpenVinoEngine:
 
 
 def _see_instruments(core: Any, files: Path) -> Any:
-    """The image encoder and the parting head as one model; its results are the results of both."""
+    """The image encoder and the instance head as one model; its results are the results of both."""
     import openvino
 
     encoder = core.read_model(str(files / "encode_image.onnx"))

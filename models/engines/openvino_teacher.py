@@ -27,7 +27,7 @@ class LessonShape:
     """width: D of T's output; described: d of its input; tokens: hw; iterations: of the descent"""
 
     width: int
-    described: int
+    token_features: int
     tokens: int
     iterations: int
 
@@ -95,13 +95,13 @@ class _Gather(nn.Module):
     """Over plain tensors, in the order of `_to_gather` and GATHERED."""
 
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
-        tau, described, target, weight, decay, share = given[:6]
+        tau, token_features, target, weight, decay, share = given[:6]
         anchor_gram, anchor_cross, gram, cross, energy = given[6:]
         one = torch.ones_like(decay)
         anchor = Statistics(anchor_gram, anchor_cross, one, one)
         recent = Statistics(gram, cross, energy, one)
         known = Known(tau, anchor, recent, decay, share, one)
-        found = TorchTeacher(0).gather(known, Sample(described, target, weight))
+        found = TorchTeacher(0).gather(known, Sample(token_features, target, weight))
         new, mixed = found.recent, found.mixed
         return new.gram, new.cross, new.energy, mixed.gram, mixed.cross, found.surprise
 
@@ -144,7 +144,7 @@ def _to_gather(known: Known, sample: Sample) -> dict[str, Tensor]:
     anchor, recent = known.anchor, known.recent
     return {
         "tau": known.tau,
-        "described": sample.described,
+        "described": sample.token_features,
         "target": sample.target,
         "weight": sample.weight,
         "decay": known.decay,
@@ -181,13 +181,16 @@ def _to_finish(known: Known, mixed: Statistics, half: HalfWay) -> dict[str, Tens
 
 def teacher_graphs(shape: LessonShape, rows: int = 2) -> dict[str, Graph]:
     """The parts of the update ready for export."""
-    width, described, tokens = shape.width, shape.described, shape.tokens
-    gram, cross = torch.zeros(rows, described, described), torch.zeros(rows, width, described)
+    width, token_features, tokens = shape.width, shape.token_features, shape.tokens
+    gram, cross = (
+        torch.zeros(rows, token_features, token_features),
+        torch.zeros(rows, width, token_features),
+    )
     one = torch.ones(rows)
     statistics = Statistics(gram, cross, one, one)
     known = Known(cross, statistics, statistics, one, one, torch.ones(1))
     target, weight = torch.zeros(rows, width, tokens), torch.ones(rows, tokens)
-    sample = Sample(torch.zeros(1, described, tokens), target, weight)
+    sample = Sample(torch.zeros(1, token_features, tokens), target, weight)
     return {
         "gather": Graph(_Gather(), _to_gather(known, sample), GATHERED),
         "begin": Graph(_Begin(shape.iterations), _to_begin(known, statistics), HALF_WAY),

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from models.backbone.sam2 import ImageFeatures
 from models.fitting.annotated import AnnotatedFrames
-from models.instances.exemplars import References
-from models.instances.instance_classifier import frame_references
+from models.instances.exemplars import Exemplars
+from models.instances.instance_classifier import frame_exemplars
 from models.learner.lift import fit_lift, lifted
-from models.learner.mapping_network import Statistics, describe, token_color, token_weights
-from models.learner.pixel_classifier import describe_instrument, fit_naming, naming_statistics
+from models.learner.mapping_network import Statistics, describe_tokens, token_color, token_weights
+from models.learner.pixel_classifier import fit_pixel_names, instrument_features, pixel_statistics
 from models.method.model import Entries, OflSam2
 
 
@@ -28,7 +28,7 @@ class EncodedFrames:
     """The annotated frames through the frozen network; rows are class-major, (C N)."""
 
     features: ImageFeatures
-    described: Tensor
+    token_features: Tensor
     entries: Entries
     statistics: Statistics  # rows C * N, one frame each
     present: Tensor  # (C, N)
@@ -36,7 +36,7 @@ class EncodedFrames:
     counted: Tensor  # (N, S, S), see AnnotatedFrames
     image: Tensor  # (N, 3, S, S) normalised
     naming: list[Statistics]  # N of one row
-    references: list[References]  # N, or none where the network has no parting head
+    exemplars: list[Exemplars]  # N, or none where the network has no instance head
     clip: tuple[int, ...]  # N, see AnnotatedFrames
     lift: Tensor | None = None  # (1, D, M + 1) where the target is the memory
 
@@ -49,15 +49,15 @@ def encode_frames(model: OflSam2, frames: AnnotatedFrames) -> EncodedFrames:
     rows = len(mask)
     levels: list[ImageFeatures] = []
     images, naming = [], []
-    references: list[References] = []
-    described, memories, pointers, statistics = [], [], [], []
+    exemplars: list[Exemplars] = []
+    token_features, memories, pointers, statistics = [], [], [], []
     targets, weights = [], []  # kept only where a lift is fitted
     for number in range(len(frames.image)):
         pixels = torch.from_numpy(frames.image[number]).permute(2, 0, 1)[None].float()
         image = backbone.normalize(pixels)
         features = backbone.encode_image(image)
         color = token_color(image, backbone.config.grid)
-        phi = describe(features.stride16, color, learner)
+        phi = describe_tokens(features.stride16, color, learner)
         each = features.rows(torch.zeros(rows, dtype=torch.long))
         shown = mask[:, number].float()
         entries = model.annotate(each, shown[:, None])
@@ -66,9 +66,9 @@ def encode_frames(model: OflSam2, frames: AnnotatedFrames) -> EncodedFrames:
         levels.append(features)
         images.append(image)
         naming.append(_naming_of(features, color, shown))
-        if model.parting is not None:
-            references.append(frame_references(model.parting, features, image, shown))
-        described.append(phi)
+        if model.instance_head is not None:
+            exemplars.append(frame_exemplars(model.instance_head, features, image, shown))
+        token_features.append(phi)
         memories.append(entries.memory)
         pointers.append(entries.pointer)
         if learner.target == "memory":
@@ -80,7 +80,7 @@ def encode_frames(model: OflSam2, frames: AnnotatedFrames) -> EncodedFrames:
         lift = fit_lift(memories, targets, weights)
         statistics = [
             Statistics.of(phi.flatten(2)[None], lifted(lift, memory).flatten(2)[:, None], weight)
-            for phi, memory, weight in zip(described, memories, weights, strict=True)
+            for phi, memory, weight in zip(token_features, memories, weights, strict=True)
         ]
     return EncodedFrames(
         features=ImageFeatures(
@@ -88,7 +88,7 @@ def encode_frames(model: OflSam2, frames: AnnotatedFrames) -> EncodedFrames:
             torch.cat([f.stride8 for f in levels]),
             torch.cat([f.stride4 for f in levels]),
         ),
-        described=torch.cat(described),
+        token_features=torch.cat(token_features),
         entries=Entries(torch.stack(memories, dim=1), torch.stack(pointers, dim=1)),
         statistics=_stack(statistics),
         present=mask.flatten(2).amax(dim=2) > 0,
@@ -96,7 +96,7 @@ def encode_frames(model: OflSam2, frames: AnnotatedFrames) -> EncodedFrames:
         counted=counted,
         image=torch.cat(images),
         naming=naming,
-        references=references,
+        exemplars=exemplars,
         clip=frames.clip,
         lift=lift,
     )
@@ -106,7 +106,7 @@ def _naming_of(features: ImageFeatures, color: Tensor, mask: Tensor) -> Statisti
     """Naming statistics of one frame. color: by token_color; mask: (C, S, S)"""
     cover = F.adaptive_avg_pool2d(mask[None], features.stride16.shape[-1])[0]
     whole = cover.sum(dim=0, keepdim=True).clamp_max(1.0)[None]
-    return naming_statistics(describe_instrument(features.stride16, color, whole), cover)
+    return pixel_statistics(instrument_features(features.stride16, color, whole), cover)
 
 
 def _stack(per_frame: list[Statistics]) -> Statistics:
@@ -131,7 +131,7 @@ def name_indicator(encoded: EncodedFrames, without: Sequence[int] = ()) -> Tenso
     total = kept[0]
     for one in kept[1:]:
         total = total.plus(one)
-    return fit_naming(total)
+    return fit_pixel_names(total)
 
 
 def total_statistics(encoded: EncodedFrames) -> Statistics:

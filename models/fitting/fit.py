@@ -23,19 +23,19 @@ from models.fitting.encoded import (
 from models.fitting.held_out import (
     HeldOut,
     calibrate,
-    choose_answer,
+    choose_inference,
     choose_ridge,
     guard_limits,
     held_out_frames,
     leave_one_out,
     train_fusion,
 )
-from models.instances.exemplars import References
+from models.instances.exemplars import Exemplars
 from models.instances.instance_classifier import joined
 from models.instances.mask_follower import followed_foreground
 from models.learner.mapping_network import descend, ridge_solution
 from models.learner.online_learner import LearnerStart
-from models.learner.pixel_classifier import Naming
+from models.learner.pixel_classifier import PixelNames
 from models.method.checkpoint import LoadedWeights, load_embedded
 from models.method.model import Entries, OflSam2
 from models.method.profile import Profile, SupportSet, pool_features, save_profile
@@ -51,7 +51,7 @@ class FitReport:
 
     frames: fitted on; annotated: how many there were
     followed: whether the instruments of the one frame were found, where following was asked for
-    by_head: masks come from the parting head alone, see by_head.py
+    by_head: masks come from the instance head alone, see by_head.py
     """
 
     path: Path | None
@@ -62,7 +62,7 @@ class FitReport:
     ridge: float
     left_out: tuple[str, ...] = ()
     followed: bool = False
-    by_head: bool = False
+    head_alone: bool = False
     annotated: int = 0
 
 
@@ -118,13 +118,13 @@ def fit_frames(
     torch.manual_seed(config.seed)
     if config.follow and len(frames.image) != 1:
         raise DatasetError(f"expected one annotated frame to follow, got {len(frames.image)}")
-    if config.follow and weights.model.parting is None:
+    if config.follow and weights.model.instance_head is None:
         raise DatasetError(f"expected weights that tell instruments apart, {weights.name} cannot")
     model = _method(weights.model, learner, memory)
     bar = tqdm(total=5, desc="fit", unit="stage", disable=not config.progress)
     encoded = encode_frames(model, frames)
     if not config.instances:
-        encoded = replace(encoded, references=[])
+        encoded = replace(encoded, exemplars=[])
     _require_visible(classes, encoded.present)
     bar.update()
     held_out = held_out_frames(encoded, config)
@@ -133,7 +133,7 @@ def fit_frames(
     left_out = leave_one_out(model, encoded, held_out, ridge)
     epochs = train_fusion(model, left_out, _with_epochs(config, weights))
     bar.update()
-    answer = choose_answer(model, left_out)
+    answer = choose_inference(model, left_out)
     calibration, dsc = calibrate(model, left_out, len(classes), answer)
     bar.update()
     start = _start(model, encoded, held_out, ridge)
@@ -151,7 +151,7 @@ def fit_frames(
         calibration=calibration,
         fitted_on={"frames": len(frames.image), "seed": config.seed},
         naming=_naming(encoded, answer.naming_weight),
-        references=_references(encoded, answer.found_weight),
+        exemplars=_references(encoded, answer.found_weight),
         foreground=_foreground(model, encoded) if config.follow else None,
         object_offset=answer.object_offset,
         lift=encoded.lift,
@@ -165,7 +165,7 @@ def fit_frames(
         fusion_epochs=epochs,
         ridge=ridge,
         followed=profile.foreground is not None,
-        by_head=profile.references is not None and profile.references.unaided,
+        head_alone=profile.exemplars is not None and profile.exemplars.unaided,
     )
     return profile, report
 
@@ -197,21 +197,21 @@ def _require_visible(classes: tuple[ClassSpec, ...], present: Tensor) -> None:
 
 def _foreground(model: OflSam2, encoded: EncodedFrames) -> Tensor | None:
     shown = encoded.mask[:, 0].amax(dim=0)
-    assert model.parting is not None
+    assert model.instance_head is not None
     features = frame_features(encoded, 0)
     image, counted = encoded.image[:1], encoded.counted[0]
-    return followed_foreground(model.parting, features, image, shown, counted)
+    return followed_foreground(model.instance_head, features, image, shown, counted)
 
 
-def _naming(encoded: EncodedFrames, weight: float) -> Naming | None:
+def _naming(encoded: EncodedFrames, weight: float) -> PixelNames | None:
     indicator = name_indicator(encoded)
-    return Naming(indicator, weight) if indicator is not None and weight > 0 else None
+    return PixelNames(indicator, weight) if indicator is not None and weight > 0 else None
 
 
-def _references(encoded: EncodedFrames, found_weight: float | None) -> References | None:
+def _references(encoded: EncodedFrames, found_weight: float | None) -> Exemplars | None:
     if found_weight is None:
         return None
-    return joined(encoded.references, found_weight)
+    return joined(encoded.exemplars, found_weight)
 
 
 @torch.no_grad()

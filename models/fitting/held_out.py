@@ -26,9 +26,9 @@ from models.fitting.encoded import (
     statistics_without,
     total_statistics,
 )
-from models.instances.exemplars import References
-from models.instances.instance_classifier import InstanceNamer, joined
-from models.instances.labeler import Named
+from models.instances.exemplars import Exemplars
+from models.instances.instance_classifier import InstanceClassifier, joined
+from models.instances.labeler import Labeled
 from models.learner.losses import mask_loss, quality_loss
 from models.learner.mapping_network import (
     apply_mapper,
@@ -38,12 +38,12 @@ from models.learner.mapping_network import (
     token_color,
 )
 from models.learner.pixel_classifier import WEIGHTS as NAMING_WEIGHTS
-from models.learner.pixel_classifier import NameMasks, Naming, apply_naming
+from models.learner.pixel_classifier import PixelClassifier, PixelNames, classify_pixels
 from models.method.model import OflSam2
 from models.method.profile import Calibration, SupportSet, pool_features, raw_confidence
 
 RIDGES = (0.3, 1.0, 3.0, 10.0)  # times the ridge that pretraining found
-FOUND_WEIGHTS = (1.0, 0.5, 0.0)  # see References; the first, unless another is clearly better
+FOUND_WEIGHTS = (1.0, 0.5, 0.0)  # see Exemplars; the first, unless another is clearly better
 CLEARLY = 0.05  # in DSC: a few held-out frames say no more about it
 TRACKS_GAIN = 0.02  # in DSC, of naming instances over pixels in video; single frames do not show it
 OBJECT_OFFSETS = (0.0, 1.5, 3.0)  # of the object score
@@ -95,7 +95,7 @@ def choose_ridge(
         for out, others in zip(some, known, strict=True):
             frame = out.frame
             tau = ridge_solution(others, base * factor)
-            mapped = apply_mapper(tau, encoded.described[frame : frame + 1])
+            mapped = apply_mapper(tau, encoded.token_features[frame : frame + 1])
             decoded = model.backbone.decode_masks(mapped, frame_features(encoded, frame))
             decoded = where_counted(decoded, encoded.counted[frame])
             found.append(soft_dsc(decoded, encoded.mask[:, frame].float()).mean())
@@ -118,7 +118,7 @@ class LeftOut:
     features: list[ImageFeatures]
     image: list[Tensor]
     indicator: list[Tensor | None]
-    references: list[References]
+    exemplars: list[Exemplars]
 
 
 @torch.no_grad()
@@ -128,18 +128,18 @@ def leave_one_out(
     """The held-out frames as the tracker would see them, knowing only the frames they leave."""
     total, config = total_statistics(encoded), model.config
     attended, mapped, features = [], [], []
-    image, indicator, references = [], [], []
+    image, indicator, exemplars = [], [], []
     for out in held_out:
         frame = out.frame
         tau = ridge_solution(statistics_without(encoded, total, out.without), ridge)
         seen = frame_features(encoded, frame)
         bank = _bank_without(encoded, out, config.backbone, config.memory)
         attended.append(model.backbone.attend_memory(seen.stride16, bank))
-        mapped.append(apply_mapper(tau, encoded.described[frame : frame + 1]))
+        mapped.append(apply_mapper(tau, encoded.token_features[frame : frame + 1]))
         features.append(seen)
         image.append(encoded.image[frame : frame + 1])
         indicator.append(name_indicator(encoded, out.without))
-        references += _references_without(encoded, out.without)
+        exemplars += _references_without(encoded, out.without)
     if not held_out:
         empty = torch.zeros(0)
         return LeftOut(empty, empty, empty, empty, [], [], [], [])
@@ -152,12 +152,12 @@ def leave_one_out(
         features=features,
         image=image,
         indicator=indicator,
-        references=references,
+        exemplars=exemplars,
     )
 
 
-def _references_without(encoded: EncodedFrames, frames: Sequence[int]) -> list[References]:
-    others = [one for number, one in enumerate(encoded.references) if number not in frames]
+def _references_without(encoded: EncodedFrames, frames: Sequence[int]) -> list[Exemplars]:
+    others = [one for number, one in enumerate(encoded.exemplars) if number not in frames]
     return [joined(others, 0.0)] if others else []
 
 
@@ -240,7 +240,7 @@ def _fusion_loss(model: OflSam2, left_out: LeftOut, frames: list[int]) -> float:
 class Answer:
     """How decoded rows become an answer; see Naming.weight and Profile.object_offset.
 
-    found_weight: see References; None: name pixels, not instances
+    found_weight: see Exemplars; None: name pixels, not instances
     """
 
     naming_weight: float
@@ -249,27 +249,27 @@ class Answer:
 
 
 @torch.no_grad()
-def _decode_left_out(model: OflSam2, left_out: LeftOut, frame: int, answer: Answer) -> Named:
+def _decode_left_out(model: OflSam2, left_out: LeftOut, frame: int, answer: Answer) -> Labeled:
     """A held-out frame as the tracker would answer it, nothing where pixels are ignored."""
     named = _answer_left_out(model, left_out, frame, answer)
     return replace(named, rows=where_counted(named.rows, left_out.counted[frame]))
 
 
-def _answer_left_out(model: OflSam2, left_out: LeftOut, frame: int, answer: Answer) -> Named:
+def _answer_left_out(model: OflSam2, left_out: LeftOut, frame: int, answer: Answer) -> Labeled:
     fused = model.fusion(left_out.attended[frame], left_out.mapped[frame])
     features = left_out.features[frame]
     decoded = model.backbone.decode_masks(fused, features).shifted(answer.object_offset)
-    if answer.found_weight is not None and model.parting is not None:
-        references = replace(left_out.references[frame], found_weight=answer.found_weight)
-        namer = InstanceNamer(model.parting, references)
-        return namer.name(model.parting(features, left_out.image[frame]), decoded)
+    if answer.found_weight is not None and model.instance_head is not None:
+        exemplars = replace(left_out.exemplars[frame], found_weight=answer.found_weight)
+        labeler = InstanceClassifier(model.instance_head, exemplars)
+        return labeler.name(model.instance_head(features, left_out.image[frame]), decoded)
     indicator = left_out.indicator[frame]
     if indicator is None or answer.naming_weight <= 0:
-        return Named(decoded, raw_confidence(decoded, torch.ones(len(decoded.iou))))
+        return Labeled(decoded, raw_confidence(decoded, torch.ones(len(decoded.iou))))
     color = token_color(left_out.image[frame], model.config.backbone.grid)
-    naming = Naming(indicator, answer.naming_weight)
-    named, certainty = apply_naming(NameMasks(naming), features, color, decoded)
-    return Named(named, raw_confidence(named, certainty))
+    naming = PixelNames(indicator, answer.naming_weight)
+    named, certainty = classify_pixels(PixelClassifier(naming), features, color, decoded)
+    return Labeled(named, raw_confidence(named, certainty))
 
 
 def _held_out_score(model: OflSam2, left_out: LeftOut, answer: Answer) -> float:
@@ -281,7 +281,7 @@ def _held_out_score(model: OflSam2, left_out: LeftOut, answer: Answer) -> float:
     return float(torch.stack(found).mean())
 
 
-def choose_answer(model: OflSam2, left_out: LeftOut) -> Answer:
+def choose_inference(model: OflSam2, left_out: LeftOut) -> Answer:
     """The answer that segments the held-out frames best."""
     if len(left_out.features) < 2:
         return Answer(0.0, UNTESTED_OFFSET)
@@ -292,7 +292,7 @@ def choose_answer(model: OflSam2, left_out: LeftOut) -> Answer:
 
     weight = max(weights, key=lambda one: score(Answer(one, 0.0)))
     by_pixel = score(Answer(weight, 0.0))
-    shares = {one: score(Answer(weight, 0.0, one)) for one in FOUND_WEIGHTS if left_out.references}
+    shares = {one: score(Answer(weight, 0.0, one)) for one in FOUND_WEIGHTS if left_out.exemplars}
     share: float | None = max(shares, key=lambda one: shares[one], default=None)
     if share is not None and shares[FOUND_WEIGHTS[0]] >= shares[share] - CLEARLY:
         share = FOUND_WEIGHTS[0]

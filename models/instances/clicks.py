@@ -1,6 +1,6 @@
 """Clicks: which pixels belong to the instrument that somebody points at?
 
-A small head on what the parting head says of a frame: how far every pixel's vote is from the votes
+A small head on what the instance head says of a frame: how far every pixel's vote is from the votes
 at the clicks, how alike it looks, how near it is, and whether it is instrument at all. So a click
 takes the whole instrument that it lies on, and later clicks, on it or off it, correct the answer.
 """
@@ -20,7 +20,7 @@ from torch import Tensor
 from models.backbone.image_input import to_input
 from models.errors import ModelError
 from models.instances.click_head import NEAR
-from models.instances.instance_head import MIDDLE, PartedFrame, twice
+from models.instances.instance_head import MIDDLE, HeadOutput, twice
 from models.method.checkpoint import LoadedWeights
 from models.types import UInt8Array
 
@@ -36,12 +36,12 @@ class Click:
     on: bool = True
 
 
-def click_maps(parted: PartedFrame, index: int, clicks: Sequence[Click]) -> Tensor:
+def click_maps(head_output: HeadOutput, index: int, clicks: Sequence[Click]) -> Tensor:
     """What the click head sees of frame `index`. (MAPS, 4h, 4w)"""
-    vote = parted.vote[index]
+    vote = head_output.vote[index]
     height, width = vote.shape[-2:]
-    middle = F.normalize(parted.texture[index, -6 - MIDDLE : -6], dim=0)
-    maps = [parted.instrument[index, 0].clamp(-10, 10) / 5]
+    middle = F.normalize(head_output.texture[index, -6 - MIDDLE : -6], dim=0)
+    maps = [head_output.instrument[index, 0].clamp(-10, 10) / 5]
     for on in (True, False):
         chosen = [c for c in clicks if c.on is on]
         far, alike = vote.new_full((height, width), FARTHEST), vote.new_full((height, width), -1.0)
@@ -77,7 +77,7 @@ def segment_clicks(
     the heads for clicks.
     """
     model = weights.model
-    if model.parting is None or model.clicks is None:
+    if model.instance_head is None or model.click_head is None:
         raise ModelError(f"expected weights with a head for clicks, {weights.name} has none")
     if not any(click.on for click in clicks):
         raise ModelError("expected at least one click on an instrument, got none")
@@ -86,8 +86,8 @@ def segment_clicks(
             raise ModelError(f"expected clicks within 0 to 1, got ({click.x}, {click.y})")
     with torch.inference_mode():
         image = model.backbone.normalize(to_input(image_rgb, model.config.backbone.image_size))
-        parted = model.parting(model.backbone.encode_image(image), image)
-        logits = model.clicks(click_maps(parted, 0, clicks)[None])[0, 0].numpy()
+        head_output = model.instance_head(model.backbone.encode_image(image), image)
+        logits = model.click_head(click_maps(head_output, 0, clicks)[None])[0, 0].numpy()
     height, width = image_rgb.shape[:2]
     large = cv2.resize(logits, (width, height), interpolation=cv2.INTER_LINEAR)
     return np.asarray(large > 0)

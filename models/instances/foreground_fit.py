@@ -1,4 +1,4 @@
-"""What one annotated frame teaches the parting head about the picture at hand.
+"""What one annotated frame teaches the instance head about the picture at hand.
 
 The head errs alike in the frames of a clip: a shaft in shadow that it misses in the first frame it
 misses in the others. So where a frame is followed, a logistic regression on the head's textures,
@@ -12,23 +12,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.instances.instance_head import PartedFrame, twice
+from models.instances.instance_head import HeadOutput, twice
 
 PRIOR = 0.05  # of the squared weights, beside the mean over the pixels
 STEPS, LONGEST = 8, 3.0  # Newton's, and the norm of one
 MOST = 3.0  # logits that are added or taken
 
 
-def fit_foreground(parted: PartedFrame, shown: Tensor, counted: Tensor) -> Tensor:
+def fit_foreground(head_output: HeadOutput, shown: Tensor, counted: Tensor) -> Tensor:
     """Weights of the textures and a constant, (T + 1,).
 
     parted: of one frame; shown: (S, S) 0 or 1, what is instrument in it; counted: (S, S), 0 where
     nobody knows
     """
-    logit = parted.instrument[0, 0].flatten()
+    logit = head_output.instrument[0, 0].flatten()
     both = torch.stack([shown, counted]).float()[None]
-    truth, known = F.adaptive_avg_pool2d(both, parted.instrument.shape[-1])[0].flatten(1)
-    texture = twice(parted.texture)[0].flatten(1).T  # (n, T)
+    truth, known = F.adaptive_avg_pool2d(both, head_output.instrument.shape[-1])[0].flatten(1)
+    texture = twice(head_output.texture)[0].flatten(1).T  # (n, T)
     mean, spread = texture.mean(dim=0), texture.std(dim=0) + 1e-3
     seen = torch.cat([(texture - mean) / spread, torch.ones(len(texture), 1)], dim=1)
     prior = PRIOR * torch.eye(seen.shape[1])

@@ -25,11 +25,11 @@ FREE = 4  # dimensions of a vote that training chose the meaning of
 DIRECTION = 0.25  # a half turn weighs as much as half a picture's side
 VOTE = 2 + 2 + FREE
 POOLS = 3  # ways in which a region is averaged: evenly, and by two learnt weights
-DESCRIPTION, BENT = 96, 192  # of a region; hidden units of what linear discriminants do not see
+EMBEDDING, BENT = 96, 192  # of a region; hidden units of what linear discriminants do not see
 
 
 @dataclass(frozen=True)
-class PartedFrame:
+class HeadOutput:
     """What the head says of B frames.
 
     instrument: (B, 1, 4h, 4w) logits; vote: (B, VOTE, 4h, 4w), the first two x and y in shares of
@@ -85,16 +85,16 @@ class OwnSight(nn.Module):
 
         returns: (B, FINE, S/4, S/4), (B, MIDDLE, S/8, S/8), (B, COARSE, S/16, S/16)
         """
-        seen, answer = F.gelu(self.stride2(image)), []
+        seen, prediction = F.gelu(self.stride2(image)), []
         for down, refine, out in zip(
             (self.stride4, self.stride8, self.stride16), self.refine, self.out, strict=True
         ):
             seen = refine(_unit_scale(F.gelu(down(seen))))
-            answer.append(out(seen))
-        return answer
+            prediction.append(out(seen))
+        return prediction
 
 
-class RegionDescriber(nn.Module):
+class RegionEmbedder(nn.Module):
     """Short unit vectors in which a procedure's regions of one kind lie close together.
 
     Linear discriminants and what a small network adds; `description_fitting.py` fits both.
@@ -104,11 +104,11 @@ class RegionDescriber(nn.Module):
         super().__init__()
         self.centre = nn.Buffer(torch.zeros(pooled))
         self.scale = nn.Buffer(torch.ones(pooled))
-        self.straight = nn.Linear(pooled, DESCRIPTION)
-        self.enter, self.leave = nn.Linear(pooled, BENT), nn.Linear(BENT, DESCRIPTION)
+        self.straight = nn.Linear(pooled, EMBEDDING)
+        self.enter, self.leave = nn.Linear(pooled, BENT), nn.Linear(BENT, EMBEDDING)
 
     def forward(self, pooled: Tensor, dropped: float = 0.0) -> Tensor:
-        """(K, P), see PartingHead.pool -> (K, DESCRIPTION) of unit length
+        """(K, P), see InstanceHead.pool -> (K, EMBEDDING) of unit length
 
         dropped: share of the inputs that are left out, in training
         """
@@ -118,7 +118,7 @@ class RegionDescriber(nn.Module):
         return F.normalize(straight + self.leave(F.dropout(hidden, dropped)), dim=1)
 
 
-class PartingHead(nn.Module):
+class InstanceHead(nn.Module):
     """See the module's docstring. width: channels of the stride-16 feature."""
 
     def __init__(self, width: int) -> None:
@@ -133,9 +133,9 @@ class PartingHead(nn.Module):
         self.out = nn.Conv2d(FINE, 1 + VOTE, 1)
         self.attend = nn.Conv2d(MIDDLE, POOLS - 1, 1)
         texture = width + width // 4 + MIDDLE + 6
-        self.describer = RegionDescriber(POOLS * texture)
+        self.embedder = RegionEmbedder(POOLS * texture)
 
-    def forward(self, features: ImageFeatures, image: Tensor) -> PartedFrame:
+    def forward(self, features: ImageFeatures, image: Tensor) -> HeadOutput:
         """features of B frames; image: (B, 3, S, S) normalised"""
         token = _unit_scale(features.stride16)
         stride8, stride4 = _unit_scale(features.stride8), _unit_scale(features.stride4)
@@ -148,12 +148,12 @@ class PartingHead(nn.Module):
         vote = torch.cat([out[:, 1:3] + _places(out), out[:, 3:]], dim=1)
         color = pooled(near, stride8.shape[-1])
         texture = torch.cat([twice(token), stride8, middle, moments_color(color)], dim=1)
-        return PartedFrame(out[:, :1], vote, texture, self.attend(middle))
+        return HeadOutput(out[:, :1], vote, texture, self.attend(middle))
 
-    def describe(self, texture: Tensor, attention: Tensor, region: Tensor) -> Tensor:
-        """Describe K regions of one frame, (K, DESCRIPTION) of unit length; see `pool`."""
-        described: Tensor = self.describer(self.pool(texture, attention, region))
-        return described
+    def embed(self, texture: Tensor, attention: Tensor, region: Tensor) -> Tensor:
+        """Describe K regions of one frame, (K, EMBEDDING) of unit length; see `pool`."""
+        embedding: Tensor = self.embedder(self.pool(texture, attention, region))
+        return embedding
 
     def pool(self, texture: Tensor, attention: Tensor, region: Tensor) -> Tensor:
         """Average K regions of one frame in POOLS ways.

@@ -1,6 +1,6 @@
 """Instruments followed from one annotated frame in which each class is one instrument.
 
-The parting head's votes say where an instrument is, the rows' memories what it looks like. Each
+The instance head's votes say where an instrument is, the rows' memories what it looks like. Each
 pixel goes to the row whose instrument's last mean vote is nearest to its own, weighed against the
 mask decoder's logits; a pixel far from all of them belongs to nobody, so a newcomer gets no name
 that is taken. What is instrument says the head, corrected by what the annotated frame taught it
@@ -19,21 +19,21 @@ from torch import Tensor
 
 from models.backbone.sam2 import DecodedMasks, ImageFeatures
 from models.instances.foreground_fit import fit_foreground, foreground_shift
-from models.instances.instance_head import PartedFrame, PartingHead
-from models.instances.labeler import Named, Namer
+from models.instances.instance_head import HeadOutput, InstanceHead
+from models.instances.labeler import Labeled, Labeler
 from models.instances.vote_grouping import MIN_AREA, RADIUS
 
-OWN = 0.9  # weight of the parting head's opinion of what is instrument, beside the rows'
+OWN = 0.9  # weight of the instance head's opinion of what is instrument, beside the rows'
 OPINION = 0.4  # of the rows' logits, beside the log likelihood of a vote
 FAR = 0.4  # a vote farther from a centre than this belongs to somebody else, or nobody
 PATIENCE = 12  # frames out of sight after which a place is forgotten
-FOUND = 0.5  # DSC of the parting head on the annotated frame, from which it is believed
+FOUND = 0.5  # DSC of the instance head on the annotated frame, from which it is believed
 LIMIT = 10.0  # logits are cut off here, both ways
 
 
 @torch.no_grad()
 def followed_foreground(
-    head: PartingHead, features: ImageFeatures, image: Tensor, shown: Tensor, counted: Tensor
+    head: InstanceHead, features: ImageFeatures, image: Tensor, shown: Tensor, counted: Tensor
 ) -> Tensor | None:
     """What the annotated frame teaches the head, by `fit_foreground`.
 
@@ -41,13 +41,13 @@ def followed_foreground(
     organ is not followed as if it were an instrument. image: (1, 3, S, S); shown: (S, S) 0 or 1
     counted: (S, S), see AnnotatedFrames
     """
-    parted = head(features, image)
+    head_output = head(features, image)
     both = torch.stack([shown, counted]).float()[None]
-    truth, known = F.adaptive_avg_pool2d(both, parted.instrument.shape[-1])[0] > 0.5
-    found = (parted.instrument[0, 0] > 0) & known
+    truth, known = F.adaptive_avg_pool2d(both, head_output.instrument.shape[-1])[0] > 0.5
+    found = (head_output.instrument[0, 0] > 0) & known
     if 2 * int((found & truth).sum()) < FOUND * int(found.sum() + truth.sum()):
         return None
-    return fit_foreground(parted, shown, counted)
+    return fit_foreground(head_output, shown, counted)
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,10 @@ class Places:
         return Places(torch.where(seen[:, None], mean, self.centre), unseen)
 
 
-class Follower(Namer[Places | None]):
-    """The instruments of one stream; in the place of `InstanceNamer`."""
+class MaskFollower(Labeler[Places | None]):
+    """The instruments of one stream; in the place of `InstanceClassifier`."""
 
-    def __init__(self, head: PartingHead, rows: int, foreground: Tensor) -> None:
+    def __init__(self, head: InstanceHead, rows: int, foreground: Tensor) -> None:
         """foreground: of the annotated frame, by `followed_foreground`"""
         super().__init__(head)
         self._rows, self._foreground = rows, foreground
@@ -104,20 +104,20 @@ class Follower(Namer[Places | None]):
         """Forget where they were."""
         self._places = None
 
-    def remember(self) -> Places | None:
+    def snapshot(self) -> Places | None:
         """Where they are, to be gone on from later."""
         return self._places
 
-    def return_to(self, state: Places | None) -> None:
+    def restore(self, state: Places | None) -> None:
         """Go on from there."""
         self._places = state
 
-    def _name(self, parted: PartedFrame, decoded: DecodedMasks) -> Named:
-        vote = parted.vote[0]
+    def _name(self, head_output: HeadOutput, decoded: DecodedMasks) -> Labeled:
+        vote = head_output.vote[0]
         rows = decoded.gated()[:, 0].clamp(-LIMIT, LIMIT)  # (C, H, W)
-        found = parted.instrument[0, 0].clamp(-LIMIT, LIMIT)
+        found = head_output.instrument[0, 0].clamp(-LIMIT, LIMIT)
         instrument = OWN * found + (1 - OWN) * rows.amax(dim=0)
-        instrument = instrument + foreground_shift(self._foreground, parted.texture[0])
+        instrument = instrument + foreground_shift(self._foreground, head_output.texture[0])
         places = self._places or Places.unknown(self._rows, len(vote), vote.device)
         owner = places.owners(rows, vote)
         each = torch.arange(self._rows, device=owner.device)[:, None, None]
@@ -127,10 +127,10 @@ class Follower(Namer[Places | None]):
         return _shared_out(decoded, instrument, own, shown)
 
 
-def _shared_out(decoded: DecodedMasks, instrument: Tensor, own: Tensor, shown: Tensor) -> Named:
+def _shared_out(decoded: DecodedMasks, instrument: Tensor, own: Tensor, shown: Tensor) -> Labeled:
     """instrument: (H, W) logits; own, shown: (C, H, W) bool"""
     logits = torch.where(own, instrument, -instrument.abs() - 1)[:, None]
     there = shown.flatten(1).any(dim=1)
     object_logit = torch.where(there, decoded.object_logit.clamp_min(0.1), -1.0)
     confidence = decoded.iou * object_logit.sigmoid() * there
-    return Named(replace(decoded, mask_logits=logits, object_logit=object_logit), confidence)
+    return Labeled(replace(decoded, mask_logits=logits, object_logit=object_logit), confidence)

@@ -1,4 +1,4 @@
-"""Small regions that are no instrument: those of which the parting head is nowhere sure.
+"""Small regions that are no instrument: those of which the instance head is nowhere sure.
 
 A region that lies where one was believed a frame ago is believed more easily, or what is seen of an
 instrument at the picture's edge would come and go. Not in the paper; docs/method.md has what it is
@@ -20,7 +20,7 @@ SURE, STILL_SURE = 5.0, 3.0  # the head's logit that a small one needs somewhere
 SAME = 0.3  # of a region's pixels that were believed a frame ago: it is still there
 
 
-class Specks:
+class SmallRegions:
     """Takes them out of one stream's frames."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Specks:
         """Forget the frame before."""
         self.believed = None
 
-    def taken_out(self, instrument: Tensor, own: Tensor) -> Tensor:
+    def filtered(self, instrument: Tensor, own: Tensor) -> Tensor:
         """The next frame without them. (H, W) logits both, own: of the head -> (H, W)"""
         mask = (instrument > 0).cpu().numpy()
         count, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)

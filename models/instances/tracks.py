@@ -73,11 +73,11 @@ class InstanceTracks:
     def __len__(self) -> int:
         return len(self._tracks)
 
-    def remember(self) -> TrackState:
+    def snapshot(self) -> TrackState:
         """The tracks as they stand, to be gone on from later."""
         return TrackState(tuple(self._tracks), self._frame)
 
-    def return_to(self, state: TrackState) -> None:
+    def restore(self, state: TrackState) -> None:
         """Go on from there."""
         self._tracks, self._frame = list(state.tracks), state.frame
 

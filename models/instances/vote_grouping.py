@@ -1,6 +1,6 @@
 """Instruments as instances: one frame's pixels grouped by the instrument they belong to.
 
-`part_votes` groups the pixels of a frame by what they vote for, on maps of a quarter of the
+`group_votes` groups the pixels of a frame by what they vote for, on maps of a quarter of the
 network's input size.
 """
 
@@ -24,7 +24,7 @@ SAMPLE = 350  # pixels that look for groups; the others join the nearest
 
 
 @dataclass(frozen=True)
-class Parted:
+class VoteGroups:
     """K instances of one frame.
 
     label: (H, W) 0 where there is none, else 1 to K; centre: (K, V) mean vote
@@ -34,12 +34,12 @@ class Parted:
     centre: Float
 
 
-def part_votes(instrument: npt.NDArray[np.bool_], vote: Float) -> Parted:
+def group_votes(instrument: npt.NDArray[np.bool_], vote: Float) -> VoteGroups:
     """Group the instrument's pixels. instrument: (H, W); vote: (V, H, W)"""
     label = np.zeros(instrument.shape, np.int64)
     places = np.flatnonzero(instrument)
     if len(places) < MIN_AREA:
-        return Parted(label, np.zeros((0, len(vote)), np.float32))
+        return VoteGroups(label, np.zeros((0, len(vote)), np.float32))
     votes = np.ascontiguousarray(vote.reshape(len(vote), -1)[:, places].T)  # (n, V)
     step = -(-len(votes) // SAMPLE)
     centre = _centres(votes[::step], MIN_AREA / step)
@@ -50,7 +50,7 @@ def part_votes(instrument: npt.NDArray[np.bool_], vote: Float) -> Parted:
         near = _squares(votes, centre[kept]).argmin(axis=1)
     label.flat[places] = near + 1
     mean = [votes[near == number].mean(axis=0) for number in range(len(kept))]
-    return Parted(_strays_joined(label, len(kept)), np.asarray(mean, np.float32))
+    return VoteGroups(_strays_joined(label, len(kept)), np.asarray(mean, np.float32))
 
 
 def _strays_joined(label: Labels, count: int) -> Labels:

@@ -24,7 +24,7 @@ from torch import Tensor
 from models.config import LearnerConfig
 
 
-def describe(stride16: Tensor, color: Tensor, config: LearnerConfig) -> Tensor:
+def describe_tokens(stride16: Tensor, color: Tensor, config: LearnerConfig) -> Tensor:
     """What the mapping network sees of each token.
 
     stride16: (B, D, h, w); color: (B, 6, h, w) by token_color, used if the configuration says so
@@ -36,11 +36,11 @@ def describe(stride16: Tensor, color: Tensor, config: LearnerConfig) -> Tensor:
     if config.color:
         parts.extend([color, window_mean(color, 5)])
     parts.append(torch.ones_like(token[:, :1]))
-    described = torch.cat(parts, dim=1)
+    token_features = torch.cat(parts, dim=1)
     if config.kernel == 1:
-        return described
-    batch, _, height, width = described.shape
-    patches = F.unfold(described, config.kernel, padding=config.kernel // 2)
+        return token_features
+    batch, _, height, width = token_features.shape
+    patches = F.unfold(token_features, config.kernel, padding=config.kernel // 2)
     return patches.reshape(batch, -1, height, width)
 
 
@@ -118,12 +118,12 @@ class Statistics:
     weight: Tensor
 
     @classmethod
-    def of(cls, described: Tensor, target: Tensor, weight: Tensor) -> Statistics:
+    def of(cls, token_features: Tensor, target: Tensor, weight: Tensor) -> Statistics:
         """Statistics of F frames.
 
         described: (R or 1, F, d, n); target: (R, F, D, n); weight: (R, F, n)
         """
-        phi = described.transpose(1, 2).flatten(2)  # (R or 1, F, d, n) -> (R or 1, d, F n)
+        phi = token_features.transpose(1, 2).flatten(2)  # (R or 1, F, d, n) -> (R or 1, d, F n)
         wanted = target.transpose(1, 2).flatten(2)  # (R, F, D, n) -> (R, D, F n)
         scale = weight.flatten(1)[:, None]
         weighted = phi * scale
@@ -185,10 +185,10 @@ class Statistics:
         )
 
 
-def apply_mapper(tau: Tensor, described: Tensor) -> Tensor:
+def apply_mapper(tau: Tensor, token_features: Tensor) -> Tensor:
     """E2 = T_tau(x). tau: (R, D, d); described: (1 or R, d, h, w) -> (R, D, h, w)"""
-    height, width = described.shape[-2:]
-    mapped: Tensor = (tau @ described.flatten(2)).unflatten(2, (height, width))
+    height, width = token_features.shape[-2:]
+    mapped: Tensor = (tau @ token_features.flatten(2)).unflatten(2, (height, width))
     return mapped
 
 
@@ -238,12 +238,12 @@ def descend_convolution(
 
     samples: described (R, F, d, n), target (R, F, D, n), weight (R, F, n)
     """
-    described, target, weight = samples
+    token_features, target, weight = samples
     for _ in range(iterations):
-        residual = torch.einsum("rxd,rfdn->rfxn", tau, described) - target
+        residual = torch.einsum("rxd,rfdn->rfxn", tau, token_features) - target
         weighted = residual * weight[:, :, None]
-        gradient = torch.einsum("rfxn,rfdn->rxd", weighted, described) + ridge * tau
-        response = torch.einsum("rxd,rfdn->rfxn", gradient, described)
+        gradient = torch.einsum("rfxn,rfdn->rxd", weighted, token_features) + ridge * tau
+        response = torch.einsum("rxd,rfdn->rfxn", gradient, token_features)
         norm = gradient.square().sum(dim=(1, 2))
         curvature = (response.square() * weight[:, :, None]).sum(dim=(1, 2, 3)) + ridge * norm
         tau = tau - _exact_step(norm, curvature) * gradient

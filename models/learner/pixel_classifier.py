@@ -26,11 +26,11 @@ DESCRIBE_WINDOW, VOTE_WINDOW = 7, 5  # sides, in tokens
 RIDGE = 0.03
 WEIGHTS = (0.0, 4.0, 8.0, 16.0)  # of a full score, in logits; fitting chooses one
 FLOOR = -8.0  # what a row that the decoder gave up can still be named from
-Name = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, ...]]  # see NameMasks
+Name = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, ...]]  # see PixelClassifier
 MIN_TOKENS = 1.0  # a name that wins less than this much of the picture is not drawn
 
 
-def describe_instrument(stride16: Tensor, color: Tensor, cover: Tensor) -> Tensor:
+def instrument_features(stride16: Tensor, color: Tensor, cover: Tensor) -> Tensor:
     """What a name is decided on.
 
     stride16: (B, D, h, w); color: (B, 6, h, w) by token_color; cover: (B, 1, h, w) share of
@@ -49,7 +49,7 @@ def instrument_mean(value: Tensor, cover: Tensor, side: int) -> Tensor:
     return total / weight.clamp_min(1e-4)
 
 
-def naming_statistics(described: Tensor, cover: Tensor) -> Statistics:
+def pixel_statistics(token_features: Tensor, cover: Tensor) -> Statistics:
     """Statistics of one annotated frame; every visible class weighs the same. One row.
 
     described: (1, d, h, w); cover: (C, h, w) share of each class under a token
@@ -57,27 +57,27 @@ def naming_statistics(described: Tensor, cover: Tensor) -> Statistics:
     share = cover / cover.sum(dim=(1, 2), keepdim=True).clamp_min(1.0)
     weight = share.sum(dim=0).flatten()
     return Statistics.of(
-        described.flatten(2)[None], cover.flatten(1)[None, None], weight[None, None]
+        token_features.flatten(2)[None], cover.flatten(1)[None, None], weight[None, None]
     )
 
 
-def fit_naming(statistics: Statistics) -> Tensor:
+def fit_pixel_names(statistics: Statistics) -> Tensor:
     """Indicator weights in closed form. statistics of one row -> (C, d)"""
     return ridge_solution(statistics.normalized(), RIDGE)[0]
 
 
 @dataclass(frozen=True)
-class Naming:
+class PixelNames:
     """indicator: (C, d) weights; weight: of its scores beside the decoder's logits"""
 
     indicator: Tensor
     weight: float
 
 
-class NameMasks(nn.Module):
+class PixelClassifier(nn.Module):
     """Gives every instrument pixel one name. Where any row sees an instrument, a name wins it."""
 
-    def __init__(self, naming: Naming) -> None:
+    def __init__(self, naming: PixelNames) -> None:
         super().__init__()
         self.register_buffer("indicator", naming.indicator)
         self._weight = naming.weight
@@ -94,9 +94,9 @@ class NameMasks(nn.Module):
         grid, size = int(stride16.shape[-1]), int(mask_logits.shape[-1])
         instrument = mask_logits.amax(dim=0, keepdim=True)  # (1, 1, 4h, 4w)
         cover = F.adaptive_avg_pool2d((instrument > 0).float(), grid)
-        described = describe_instrument(stride16, color, cover)
+        token_features = instrument_features(stride16, color, cover)
         indicator = cast(Tensor, self.indicator)
-        scores = (indicator @ described[0].flatten(1)).unflatten(1, (grid, grid))[:, None]
+        scores = (indicator @ token_features[0].flatten(1)).unflatten(1, (grid, grid))[:, None]
         voted = instrument_mean(scores, cover.expand(len(scores), -1, -1, -1), VOTE_WINDOW)
         fine = F.interpolate(voted, size, mode="bilinear", align_corners=False)[:, 0].clamp(0, 1)
         sums = mask_logits[:, 0].clamp_min(FLOOR) + self._weight * fine
@@ -116,12 +116,12 @@ def _winners(scores: Tensor, instrument: Tensor, tokens: int) -> Tensor:
     return (kept.max(dim=0).indices[None] == rows) & instrument
 
 
-def apply_naming(
+def classify_pixels(
     name: Name, features: ImageFeatures, color: Tensor, decoded: DecodedMasks
 ) -> tuple[DecodedMasks, Tensor]:
     """The rows' masks after naming, and how certain each name is, (C,).
 
-    name: does what NameMasks does; features, color: of one frame, the latter by token_color
+    name: does what PixelClassifier does; features, color: of one frame, the latter by token_color
     """
     mask_logits, certainty = name(features.stride16, color, decoded.gated())
     shown = mask_logits.amax(dim=(1, 2, 3)) > 0

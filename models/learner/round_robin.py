@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Turns:
+class RoundRobin:
     """When each of C rows last had its turn. Every row gets one at least every C / `limit` frames.
 
     A turn is had by being chosen, whatever the guard then says: what is shared out is the time.

@@ -21,14 +21,14 @@ class Sample:
     described: (1, d, hw); target: (n, D, hw); weight: (n, hw) of the tokens, sums to one in a row
     """
 
-    described: Tensor
+    token_features: Tensor
     target: Tensor
     weight: Tensor
 
     def statistics(self) -> Statistics:
         """Of weight one."""
-        described, target, weight = self.described, self.target, self.weight
-        return Statistics.of(described[None], target[:, None], weight[:, None])
+        token_features, target, weight = self.token_features, self.target, self.weight
+        return Statistics.of(token_features[None], target[:, None], weight[:, None])
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,12 @@ from models.method.model import HEADS, MethodConfig, OflSam2
 
 EMBEDDED = Path(__file__).parents[1] / "weights" / "nano.safetensors"
 FORMAT = "trocar-weights-1"
+# Prefixes in the file, which keep the first version's words, and in the model.
+PREFIXES = {
+    "parting.describer.": "instance_head.embedder.",
+    "parting.": "instance_head.",
+    "clicks.": "click_head.",
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ def sha256_of(path: Path) -> str:
 
 def save_embedded(model: OflSam2, ridge: float, path: Path) -> None:
     """Write backbone and fusion in half precision, replacing the file as a whole."""
-    tensors = {k: v.detach().half().contiguous() for k, v in model.state_dict().items()}
+    tensors = _in_file({k: v.detach().half().contiguous() for k, v in model.state_dict().items()})
     header = {"format": FORMAT, "backbone": model.config.backbone.name, "ridge": repr(ridge)}
     part = path.with_suffix(".part")
     save_file(tensors, part, metadata={"trocar": json.dumps(header)})
@@ -51,12 +57,12 @@ def save_embedded(model: OflSam2, ridge: float, path: Path) -> None:
 
 
 def add_head(path: Path, name: str, head: nn.Module, out: Path) -> None:
-    """Write embedded weights with this head (parting, clicks); other tensors stay as they are."""
+    """Write embedded weights with this head, one of HEADS; other tensors stay as they are."""
     header, tensors = _read_safetensors(path)
     kept = {key: value for key, value in tensors.items() if not key.startswith(f"{name}.")}
     added = {f"{name}.{k}": v.detach().half().contiguous() for k, v in head.state_dict().items()}
     part = out.with_suffix(".part")
-    save_file({**kept, **added}, part, metadata={"trocar": json.dumps(header)})
+    save_file(_in_file({**kept, **added}), part, metadata={"trocar": json.dumps(header)})
     part.replace(out)
 
 
@@ -131,9 +137,28 @@ def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("trocar", "{}"))
-            return header, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            tensors = {_in_model(key): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return header, tensors
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
         raise CheckpointError(f"{path.name}: not a whole safetensors file ({error})") from error
+
+
+def _in_model(key: str) -> str:
+    for prefix, own in PREFIXES.items():
+        if key.startswith(prefix):
+            return own + key.removeprefix(prefix)
+    return key
+
+
+def _in_file(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    renamed = {}
+    for key, value in tensors.items():
+        for prefix, own in PREFIXES.items():
+            if key.startswith(own):
+                key = prefix + key.removeprefix(own)
+                break
+        renamed[key] = value
+    return renamed
 
 
 def _load_strictly(module: torch.nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

@@ -15,10 +15,10 @@ from models.backbone.sam2 import Backbone, ImageFeatures
 from models.config import BackboneConfig, LearnerConfig, MemoryConfig
 from models.engines.interface import Engine
 from models.instances.click_head import ClickHead
-from models.instances.instance_head import PartingHead
+from models.instances.instance_head import InstanceHead
 from models.learner.fusion import AdaptiveFusion
 
-HEADS = ("parting", "clicks")
+HEADS = ("instance_head", "click_head")
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,14 @@ class OflSam2(nn.Module):
         self.config = config
         self.backbone = backbone or Backbone(config.backbone)
         self.fusion = AdaptiveFusion(width)
-        self.parting = PartingHead(width) if "parting" in config.heads else None
-        self.clicks = ClickHead() if "clicks" in config.heads else None
+        self.instance_head = InstanceHead(width) if "instance_head" in config.heads else None
+        self.click_head = ClickHead() if "click_head" in config.heads else None
 
     @classmethod
     def sharing(cls, other: OflSam2, config: MethodConfig) -> OflSam2:
         """The same backbone and heads (not copies) with a fusion of its own."""
         own = cls(replace(config, heads=()), other.backbone)
-        own.parting, own.clicks = other.parting, other.clicks
+        own.instance_head, own.click_head = other.instance_head, other.click_head
         return own
 
     def annotate(self, features: ImageFeatures, mask: Tensor) -> Entries:

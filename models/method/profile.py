@@ -16,10 +16,10 @@ from torch import Tensor
 from models.backbone.sam2 import DecodedMasks
 from models.config import LearnerConfig, MemoryConfig
 from models.errors import ProfileError
-from models.instances.exemplars import References
+from models.instances.exemplars import Exemplars
 from models.learner.mapping_network import Statistics
 from models.learner.online_learner import LearnerStart
-from models.learner.pixel_classifier import Naming
+from models.learner.pixel_classifier import PixelNames
 from models.method.model import Entries
 from models.types import ClassSpec
 
@@ -89,9 +89,9 @@ class Profile:
     support: SupportSet
     calibration: Calibration
     fitted_on: dict[str, Any]
-    naming: Naming | None = None
+    naming: PixelNames | None = None
     lift: Tensor | None = None  # (1, D, M + 1), where T regresses memories; see lift.py
-    references: References | None = None
+    exemplars: Exemplars | None = None
     foreground: Tensor | None = None  # where each class is an instrument of one frame that is
     # followed: (T + 1,), see foreground_fit.py
     object_offset: float = 0.0  # added to the object score, which decides whether a class is there
@@ -117,7 +117,7 @@ def save_profile(profile: Profile, path: Path) -> None:
         "calibration.offset": profile.calibration.offset,
         **({} if profile.lift is None else {"lift": profile.lift}),
         **({} if profile.naming is None else {"indicator": profile.naming.indicator}),
-        **_reference_tensors(profile.references),
+        **_reference_tensors(profile.exemplars),
         **({} if profile.foreground is None else {"foreground": profile.foreground}),
         **{f"fusion.{key}": value for key, value in profile.fusion.items()},
     }
@@ -132,7 +132,7 @@ def save_profile(profile: Profile, path: Path) -> None:
         "fitted_on": profile.fitted_on,
         "object_offset": profile.object_offset,
         "naming_weight": None if profile.naming is None else profile.naming.weight,
-        "references": _reference_numbers(profile.references),
+        "references": _reference_numbers(profile.exemplars),
     }
     part = path.with_name(path.name + ".part")
     contiguous = {key: value.detach().contiguous() for key, value in tensors.items()}
@@ -210,36 +210,36 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Profile:
         fitted_on=dict(header["fitted_on"]),
         naming=_naming(header, tensors),
         lift=tensors.get("lift"),
-        references=_references(header, tensors),
+        exemplars=_references(header, tensors),
         foreground=tensors.get("foreground"),
         object_offset=float(header["object_offset"]),
     )
 
 
-def _naming(header: dict[str, Any], tensors: dict[str, Tensor]) -> Naming | None:
+def _naming(header: dict[str, Any], tensors: dict[str, Tensor]) -> PixelNames | None:
     if header["naming_weight"] is None:
         return None
-    return Naming(tensors["indicator"], float(header["naming_weight"]))
+    return PixelNames(tensors["indicator"], float(header["naming_weight"]))
 
 
-def _reference_tensors(references: References | None) -> dict[str, Tensor]:
-    if references is None:
+def _reference_tensors(exemplars: Exemplars | None) -> dict[str, Tensor]:
+    if exemplars is None:
         return {}
-    return {"reference.description": references.description, "reference.row": references.row}
+    return {"reference.description": exemplars.embedding, "reference.row": exemplars.row}
 
 
-def _reference_numbers(references: References | None) -> dict[str, float] | None:
-    if references is None:
+def _reference_numbers(exemplars: Exemplars | None) -> dict[str, float] | None:
+    if exemplars is None:
         return None
-    return {"alone": references.alone, "found_weight": references.found_weight}
+    return {"alone": exemplars.alone, "found_weight": exemplars.found_weight}
 
 
-def _references(header: dict[str, Any], tensors: dict[str, Tensor]) -> References | None:
+def _references(header: dict[str, Any], tensors: dict[str, Tensor]) -> Exemplars | None:
     numbers = header.get("references")
     if numbers is None:
         return None
-    described, row = tensors["reference.description"], tensors["reference.row"]
-    return References(described, row, float(numbers["alone"]), float(numbers["found_weight"]))
+    embedding, row = tensors["reference.description"], tensors["reference.row"]
+    return Exemplars(embedding, row, float(numbers["alone"]), float(numbers["found_weight"]))
 
 
 def _symmetric(upper: Tensor, side: int) -> Tensor:

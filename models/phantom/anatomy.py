@@ -142,8 +142,8 @@ def light(anatomy: Anatomy, rng: np.random.Generator) -> Stage:
     glare = float(rng.uniform(30, 230))
     exposure = rng.uniform(0.55, 1.1)
     image = albedo * (shade * exposure)[..., None] + (shine * glare)[..., None]
-    specks = field(rng, side, int(rng.integers(40, 120)), 2)
-    drops = np.clip(specks * 4 - rng.uniform(1.4, 2.6), 0, 1)
+    small_regions = field(rng, side, int(rng.integers(40, 120)), 2)
+    drops = np.clip(small_regions * 4 - rng.uniform(1.4, 2.6), 0, 1)
     drops *= np.clip(field(rng, side, 7, 2) * 2.5 + rng.uniform(-0.6, 0.4), 0, 1)  # in clusters
     sparkle = (drops + 0.6 * np.exp(-tilt / 0.008)) * wet * facing
     return Stage(

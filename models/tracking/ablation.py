@@ -17,7 +17,7 @@ class Fusion(StrEnum):
 
 
 @dataclass(frozen=True)
-class Parts:
+class Ablation:
     """What of the method is on; the ablations of the paper turn parts off.
 
     memory: use E1; learner: use E2; fusion: how both become one where both are used
@@ -41,7 +41,7 @@ class Parts:
     @classmethod
     def for_video(
         cls, *, online: bool = True, gamma: float | None = None, learn_all: bool = False
-    ) -> Parts:
+    ) -> Ablation:
         """Steps that take the same time: a class at a time, in instalments.
 
         learn_all: as published instead, every confident class from every frame, at once

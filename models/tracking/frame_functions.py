@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from models.config import LearnerConfig
 from models.engines.interface import Engine, Function
 from models.learner.fusion import AdaptiveFusion
-from models.learner.mapping_network import apply_mapper, describe, token_color
-from models.learner.pixel_classifier import NameMasks
+from models.learner.mapping_network import apply_mapper, describe_tokens, token_color
+from models.learner.pixel_classifier import PixelClassifier
 from models.method.model import OflSam2
 from models.method.profile import Profile
 
 
-class DescribeFrame(nn.Module):
+class DescribeTokens(nn.Module):
     """What the mapping network and the naming see of a frame."""
 
     def __init__(self, grid: int, config: LearnerConfig) -> None:
@@ -32,7 +32,7 @@ class DescribeFrame(nn.Module):
         stride16: (1, D, h, w); image: (1, 3, S, S) normalised
         """
         color = token_color(image, self._grid)
-        return color, describe(stride16, color, self._config)
+        return color, describe_tokens(stride16, color, self._config)
 
 
 class MapAndFuse(nn.Module):
@@ -42,16 +42,16 @@ class MapAndFuse(nn.Module):
         super().__init__()
         self.fusion = fusion
 
-    def forward(self, attended: Tensor, described: Tensor, tau: Tensor) -> tuple[Tensor]:
+    def forward(self, attended: Tensor, token_features: Tensor, tau: Tensor) -> tuple[Tensor]:
         """E, (C, D, h, w). attended: E1, (C, D, h, w); described: (1, d, h, w); tau: (C, D, d)"""
-        return (self.fusion.forward(attended, apply_mapper(tau, described)),)
+        return (self.fusion.forward(attended, apply_mapper(tau, token_features)),)
 
 
 @dataclass(frozen=True)
 class FrameFunctions:
-    """describe: DescribeFrame; map_and_fuse: MapAndFuse; name: NameMasks, where pixels are named"""
+    """describe: DescribeTokens; map_and_fuse: MapAndFuse; name: PixelClassifier or None"""
 
-    describe: Function
+    describe_tokens: Function
     map_and_fuse: Function
     name: Function | None
 
@@ -65,11 +65,13 @@ class FrameFunctions:
         stride16, color = tau.new_zeros(1, width, grid, grid), tau.new_zeros(1, 6, grid, grid)
         image = tau.new_zeros(1, 3, config.image_size, config.image_size)
         attended = tau.new_zeros(rows, width, grid, grid)
-        described = tau.new_zeros(1, tau.shape[2], grid, grid)
+        token_features = tau.new_zeros(1, tau.shape[2], grid, grid)
         logits = tau.new_zeros(rows, 1, 4 * grid, 4 * grid)
-        describe = engine.compiled(DescribeFrame(grid, model.config.learner), stride16, image)
-        fuse = engine.compiled(MapAndFuse(model.fusion), attended, described, tau)
+        describe_tokens = engine.compiled(
+            DescribeTokens(grid, model.config.learner), stride16, image
+        )
+        fuse = engine.compiled(MapAndFuse(model.fusion), attended, token_features, tau)
         if not pixels or profile.naming is None:
-            return cls(describe, fuse, None)
-        naming = NameMasks(profile.naming)
-        return cls(describe, fuse, engine.compiled(naming, stride16, color, logits))
+            return cls(describe_tokens, fuse, None)
+        naming = PixelClassifier(profile.naming)
+        return cls(describe_tokens, fuse, engine.compiled(naming, stride16, color, logits))

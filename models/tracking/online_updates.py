@@ -21,12 +21,12 @@ from models.engines.interface import Engine, open_teacher
 from models.learner.lift import lifted
 from models.learner.mapping_network import token_weights
 from models.learner.online_learner import LearnerSnapshot, OnlineLearner
-from models.learner.round_robin import Turns
-from models.learner.snapshots import History
+from models.learner.round_robin import RoundRobin
+from models.learner.snapshots import Snapshots
 from models.learner.update_steps import Sample
 from models.method.model import Entries, own_target_in_stages
 from models.method.profile import Profile
-from models.tracking.ablation import Parts
+from models.tracking.ablation import Ablation
 from models.tracking.stream_state import LearntState, Pass, SavedState
 from models.types import Update
 
@@ -42,23 +42,25 @@ class _UnderWay:
 class OnlineUpdates:
     """Everything of one stream that its confident frames change."""
 
-    def __init__(self, engine: Engine, profile: Profile, parts: Parts, bank: MemoryBank) -> None:
+    def __init__(
+        self, engine: Engine, profile: Profile, ablation: Ablation, bank: MemoryBank
+    ) -> None:
         """bank: of the stream; its recent part is written here only"""
-        most = parts.learn_per_frame
+        most = ablation.learn_per_frame
         teacher = open_teacher(engine, profile.start, profile.learner, most)
         self.learner = OnlineLearner(profile.start, profile.learner, teacher)
         self._bank, self._lift = bank, profile.lift
-        self._turns = Turns(len(profile.classes), most)
-        self._instalments = parts.instalments
+        self._round_robin = RoundRobin(len(profile.classes), most)
+        self._instalments = ablation.instalments
         self._under_way: _UnderWay | None = None
-        self._history: History[SavedState] = History()
+        self._history: Snapshots[SavedState] = Snapshots()
 
     @property
     def nbytes(self) -> int:
         """Bytes of what was learnt and of both states it can go back to."""
         return 3 * (self._bank.nbytes + self.learner.nbytes)
 
-    def learn(
+    def update(
         self, engine: Engine, seen: Pass, wanting: list[bool], frame: int
     ) -> tuple[Update, ...]:
         """Give a frame's time to learning, not always to learning from that frame.
@@ -68,7 +70,7 @@ class OnlineUpdates:
         """
         updates = [Update.WAITING if wants else Update.REFUSED for wants in wanting]
         if self._under_way is None:
-            rows = self._turns.choose([row for row, wants in enumerate(wanting) if wants])
+            rows = self._round_robin.choose([row for row, wants in enumerate(wanting) if wants])
             if not rows:
                 return tuple(updates)
             self._under_way = _UnderWay(rows, self._stages(engine, seen, rows, frame))
@@ -81,12 +83,12 @@ class OnlineUpdates:
         """Give up the lesson under way, if there is one; nothing has changed by it."""
         self._under_way = None
 
-    def remember(self) -> LearntState:
+    def snapshot(self) -> LearntState:
         """Everything learnt. A lesson under way is dropped, so that both ways on are alike."""
         self.drop()
         return LearntState(self._state(), self._history.past)
 
-    def return_to(self, state: LearntState) -> None:
+    def restore(self, state: LearntState) -> None:
         """Go on from there."""
         self.drop()
         self._restore(state.now)
@@ -105,7 +107,7 @@ class OnlineUpdates:
         """Back to the profile, as at the beginning."""
         self.drop()
         self._forget()
-        self._turns.reset()
+        self._round_robin.reset()
         self._history.forget()
 
     def load(self, learner: LearnerSnapshot) -> None:
@@ -128,7 +130,7 @@ class OnlineUpdates:
     def _stages(self, engine: Engine, seen: Pass, rows: list[int], frame: int) -> Stages:
         """A lesson of these rows, to be gone on with after each `yield`."""
         places = torch.tensor(rows, device=engine.device)
-        entries, sample = yield from lesson_of(engine, seen, places, self._lift)
+        entries, sample = yield from update_sample(engine, seen, places, self._lift)
         lesson = self.learner.gather(places, sample)
         yield
         half = self.learner.begin(lesson)
@@ -139,7 +141,7 @@ class OnlineUpdates:
         self.learner.adopt(places, proposal)
         good = Entries(entries.memory[kept], entries.pointer[kept])
         self._bank.push(places[kept], good, frame)
-        engine.remember(self._bank.tensors(frame))
+        engine.memories_changed(self._bank.tensors(frame))
         if bool(kept.any()):
             self._history.accepted(self._state)
         return kept
@@ -156,7 +158,7 @@ class OnlineUpdates:
         self._bank.forget_recent()
 
 
-def lesson_of(
+def update_sample(
     engine: Engine, seen: Pass, rows: Tensor, lift: Tensor | None = None
 ) -> Generator[None, None, tuple[Entries, Sample]]:
     """What a frame with masks taken as true teaches, in stages: memory entries, a sample for T.
@@ -164,7 +166,7 @@ def lesson_of(
     rows: (n,) the rows taken as true
     lift: where the mapping network regresses memories, see models/learner/lift.py
     """
-    stride16, described, decoded = seen.features.stride16, seen.described, seen.decoded
+    stride16, token_features, decoded = seen.features.stride16, seen.token_features, seen.decoded
     logits, pointer = decoded.mask_logits[rows], decoded.pointer[rows]
     embedded = engine.embed_mask(logits)
     yield
@@ -177,7 +179,7 @@ def lesson_of(
         target = lifted(lift, memory)
     weight = token_weights((logits[:, 0] > 0).float(), engine.config.grid)
     yield
-    return entries, Sample(described.flatten(2), target.flatten(2), weight)
+    return entries, Sample(token_features.flatten(2), target.flatten(2), weight)
 
 
 def lesson_stages(layers: int) -> int:

@@ -1,7 +1,8 @@
 """How a frame becomes masks, and what its confident frames change: the interface of two ways.
 
-By rows (`by_rows.py`), as in OFL-SAM2: memory attention and mapping network, fused and decoded. By
-the parting head alone (`by_head.py`), where held-out frames found that the rows add nothing to it.
+The memory path (`memory_strategy.py`) is OFL-SAM2's: memory attention and mapping network, fused
+and decoded. The instance head alone (`head_strategy.py`) predicts where held-out frames found that
+the memory path adds nothing to it.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from models.engines.interface import Engine
 from models.learner.online_learner import LearnerState
 from models.types import Update
 
-Ahead = TypeVar("Ahead")
+Prepared = TypeVar("Prepared")
 
 
 @dataclass(frozen=True)
-class Answer:
+class Prediction:
     """The masks of C classes.
 
     mask_logits: (C, 1, 4h, 4w); object_logit: (C,) positive where the class is in the frame
@@ -37,18 +38,18 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class PreparedFrame(Generic[Ahead]):
+class PreparedFrame(Generic[Prepared]):
     """What of a step does not depend on the frames before: it may be done ahead, in any thread.
 
     size: (H, W) of the picture; ahead: what a way needs of it; took_ms: part of the step's time
     """
 
     size: tuple[int, int]
-    ahead: Ahead
+    ahead: Prepared
     took_ms: float
 
 
-class Answering(ABC, Generic[Ahead]):
+class Strategy(ABC, Generic[Prepared]):
     """A way of answering the frames of one stream, with everything that they change."""
 
     @property
@@ -57,15 +58,15 @@ class Answering(ABC, Generic[Ahead]):
         """Bytes of that with all its snapshots; constant."""
 
     @abstractmethod
-    def prepare(self, engine: Engine, image: Tensor) -> Ahead:
+    def prepare(self, engine: Engine, image: Tensor) -> Prepared:
         """What does not depend on the frames before. image: (1, 3, S, S) normalised"""
 
     @abstractmethod
-    def answer(self, engine: Engine, frame: PreparedFrame[Ahead], number: int) -> Answer:
+    def predict(self, engine: Engine, frame: PreparedFrame[Prepared], number: int) -> Prediction:
         """The next frame's masks. number: of the frame, from 0 after a reset"""
 
     @abstractmethod
-    def learn(self, engine: Engine, sure: list[bool], number: int) -> tuple[Update, ...]:
+    def update(self, engine: Engine, sure: list[bool], number: int) -> tuple[Update, ...]:
         """Give time to learning, after the frame last answered.
 
         sure: (C,) who may learn from it: their masks are confident; number: of that frame
@@ -92,9 +93,9 @@ class Answering(ABC, Generic[Ahead]):
         """Go on with what was learnt elsewhere."""
 
     @abstractmethod
-    def remember(self) -> Any:
+    def snapshot(self) -> Any:
         """Everything as it stands, to be gone on from more than once."""
 
     @abstractmethod
-    def return_to(self, state: Any) -> None:
+    def restore(self, state: Any) -> None:
         """Go on from there."""

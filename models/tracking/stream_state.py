@@ -9,7 +9,7 @@ from torch import Tensor
 
 from models.backbone.sam2 import DecodedMasks, ImageFeatures
 from models.learner.online_learner import LearnerSnapshot
-from models.learner.snapshots import Past
+from models.learner.snapshots import Kept
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Pass:
     """One frame through the network, by its rows."""
 
     features: ImageFeatures
-    described: Tensor
+    token_features: Tensor
     decoded: DecodedMasks
 
 
@@ -46,12 +46,12 @@ class LearntState:
     """What rows have learnt, and what they could go back to."""
 
     now: SavedState
-    past: Past[SavedState]
+    past: Kept[SavedState]
 
 
 @dataclass(frozen=True)
 class StreamState:
-    """Everything that the frames of a stream have changed. way: see Answering.remember"""
+    """Everything that the frames of a stream have changed. way: see Strategy.remember"""
 
-    way: Any
+    strategy: Any
     frame: int

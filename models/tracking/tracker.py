@@ -1,9 +1,9 @@
 """One stream's state: `step(image) -> Segmentation`, and freeze, rollback, reset.
 
-`step` is `look`, which answers, and `learn`, which a live caller does after handing the masks on.
+`step` is `segment`, which predicts, and `update`, which a live caller does once masks are out.
 
 How a frame becomes masks, and what it then teaches, is one of two ways (`answering.py`): by the
-rows of OFL-SAM2, or by the parting head alone, as the profile's held-out frames decided. Only a
+rows of OFL-SAM2, or by the instance head alone, as the profile's held-out frames decided. Only a
 class whose calibrated confidence reaches gamma teaches. An update that the way's guard objects to
 is undone. Step time and memory are constant.
 """
@@ -20,20 +20,20 @@ import torch
 from models.backbone.memory_bank import BankShape
 from models.engines.interface import Engine, EngineChoice, one_pool, open_engine
 from models.errors import ProfileError, StepError
-from models.instances.instance_classifier import InstanceNamer
-from models.instances.mask_follower import Follower
+from models.instances.instance_classifier import InstanceClassifier
+from models.instances.mask_follower import MaskFollower
 from models.learner.online_learner import LearnerState
 from models.method.checkpoint import LoadedWeights
 from models.method.model import OflSam2
 from models.method.profile import Profile, load_profile
 from models.method.weight_source import WeightSource
 from models.tensor_tree import module_on, placed
-from models.tracking.ablation import Parts
-from models.tracking.head_strategy import SURE_NAME, ByHead
-from models.tracking.memory_strategy import ByRows
-from models.tracking.postprocess import Finished, finish
-from models.tracking.prepared_frame import Ahead
-from models.tracking.strategy import Answering, PreparedFrame
+from models.tracking.ablation import Ablation
+from models.tracking.head_strategy import SURE_NAME, HeadStrategy
+from models.tracking.memory_strategy import MemoryStrategy
+from models.tracking.postprocess import Postprocessed, postprocess
+from models.tracking.prepared_frame import FramePreparer
+from models.tracking.strategy import PreparedFrame, Strategy
 from models.tracking.stream_state import Lesson, StreamState
 from models.types import ClassResult, ClassSpec, Segmentation, UInt8Array, Update
 
@@ -45,7 +45,7 @@ class Tracker:
         self,
         weights: LoadedWeights,
         profile: Profile,
-        parts: Parts | None = None,
+        ablation: Ablation | None = None,
         engine: EngineChoice | None = None,
     ) -> None:
         """engine: None is torch. Raises ProfileError, EngineError."""
@@ -58,21 +58,23 @@ class Tracker:
                 f"profile was fitted on weights {profile.backbone_sha256[:12]}, "
                 f"these are {weights.sha256[:12]}: fit it again"
             )
-        self._parts = parts or Parts()
+        self._ablation = ablation or Ablation()
         self._model = _with_profile(weights.model, profile)
-        self._gamma = profile.learner.gamma if self._parts.gamma is None else self._parts.gamma
+        self._gamma = (
+            profile.learner.gamma if self._ablation.gamma is None else self._ablation.gamma
+        )
         backbone = self._model.config.backbone
         shape = BankShape.of(len(profile.classes), profile.memory, backbone)
-        by_head = _by_head(self._model, profile, self._parts)
+        head_alone = _head_alone(self._model, profile, self._ablation)
         choice = engine or EngineChoice("torch")
-        self.engine: Engine = open_engine(choice, weights, shape, rows=not by_head)
+        self.engine: Engine = open_engine(choice, weights, shape, rows=not head_alone)
         device = self.engine.device
         self._profile = profile = placed(profile, device)
         self._model.fusion.to(device)
-        self.way: Answering[Any] = _way(self.engine, self._model, profile, self._parts)
-        self._ahead = Ahead(self.engine, self._model.backbone)
+        self.strategy: Strategy[Any] = _strategy(self.engine, self._model, profile, self._ablation)
+        self._ahead = FramePreparer(self.engine, self._model.backbone)
         self._lesson: Lesson | None = None
-        self._frozen = not self._parts.online
+        self._frozen = not self._ablation.online
         self._frame = 0
 
     @classmethod
@@ -97,9 +99,9 @@ class Tracker:
         if threads is not None:
             torch.set_num_threads(threads)
         loaded = load_profile(profile)
-        parts = Parts.for_video(online=online, gamma=gamma, learn_all=learn_all)
+        ablation = Ablation.for_video(online=online, gamma=gamma, learn_all=learn_all)
         found = (weights or WeightSource()).load(loaded.backbone)
-        return cls(found, loaded, parts, EngineChoice(engine))
+        return cls(found, loaded, ablation, EngineChoice(engine))
 
     @property
     def classes(self) -> tuple[ClassSpec, ...]:
@@ -119,68 +121,68 @@ class Tracker:
     @property
     def state_bytes(self) -> int:
         """Bytes of this stream's state with all its snapshots; constant, see docs/method.md."""
-        return self.way.nbytes
+        return self.strategy.nbytes
 
     def freeze(self, frozen: bool = True) -> None:
         """Stop learning (or go on); segmenting continues either way."""
         self._frozen = frozen
-        self.way.drop()
+        self.strategy.drop()
 
     def rollback(self) -> None:
         """Go back to the learner of 50 to 100 accepted lessons ago, or to the profile."""
-        self.way.roll_back()
+        self.strategy.roll_back()
 
     def save(self) -> LearnerState:
         """What was learnt, to be given to another tracker of the same profile."""
-        return self.way.save()
+        return self.strategy.save()
 
     def load(self, state: LearnerState) -> None:
         """Go on with what another tracker had learnt; its memories are not part of it."""
-        self.way.load(state)
+        self.strategy.load(state)
 
-    def remember(self) -> StreamState:
+    def snapshot(self) -> StreamState:
         """The stream as it stands, to be gone on from more than once: a volume has two halves."""
-        return StreamState(self.way.remember(), self._frame)
+        return StreamState(self.strategy.snapshot(), self._frame)
 
-    def return_to(self, state: StreamState) -> None:
+    def restore(self, state: StreamState) -> None:
         """Go on as if nothing had come since. The annotated frames stay those of the first frame.
 
         state: of this tracker, and not from before a `reset`
         """
         self._lesson = None
-        self.way.return_to(state.way)
+        self.strategy.restore(state.strategy)
         self._frame = state.frame
 
     def reset(self) -> None:
         """Forget the stream: the state is the profile's again."""
         self._lesson = None
-        self.way.reset()
+        self.strategy.reset()
         self._frame = 0
 
     def step(self, image_rgb: UInt8Array | PreparedFrame[Any]) -> Segmentation:
         """Segment the next frame and learn from it. image_rgb: (H, W, 3) uint8"""
-        answer = self.look(image_rgb)
+        prediction = self.segment(image_rgb)
         started = time.perf_counter()
         results = tuple(
             replace(result, update=update)
-            for result, update in zip(answer.results, self.learn(), strict=True)
+            for result, update in zip(prediction.results, self.update(), strict=True)
         )
-        step_ms = answer.step_ms + (time.perf_counter() - started) * 1e3
-        return Segmentation(answer.class_map, results, step_ms)
+        step_ms = prediction.step_ms + (time.perf_counter() - started) * 1e3
+        return Segmentation(prediction.class_map, results, step_ms)
 
     @torch.inference_mode()
     def prepare(self, image_rgb: UInt8Array) -> PreparedFrame[Any]:
-        """The part of `look` that may run ahead of it, in order or not. image_rgb: (H, W, 3)"""
+        """The part of `segment` that may run ahead of it, in order or not. image_rgb: (H, W, 3)"""
         started = time.perf_counter()
         with one_pool(self.engine):
-            ahead = self._ahead.prepare(self.engine, self.way, image_rgb)
+            ahead = self._ahead.prepare(self.engine, self.strategy, image_rgb)
         took_ms = (time.perf_counter() - started) * 1e3
         size = (image_rgb.shape[0], image_rgb.shape[1])
         return PreparedFrame(size, ahead, took_ms)
 
     @torch.inference_mode()
-    def look(self, image_rgb: UInt8Array | PreparedFrame[Any]) -> Segmentation:
-        """Segment the next frame; `learn` may follow. image_rgb: (H, W, 3) uint8
+    def segment(self, image_rgb: UInt8Array | PreparedFrame[Any]) -> Segmentation:
+        """Segment the next frame; `update` may follow. image_rgb: (H, W, 3) uint8
 
         Raises StepError: the network's answer is not a number, whatever was learnt.
         """
@@ -202,7 +204,7 @@ class Tracker:
         return Segmentation(found.class_map, results, step_ms)
 
     @torch.inference_mode()
-    def learn(self) -> tuple[Update, ...]:
+    def update(self) -> tuple[Update, ...]:
         """Learn from the frame last looked at, once; what its time brought, per class.
 
         In instalments that may be a stage of an earlier frame's lesson.
@@ -213,31 +215,31 @@ class Tracker:
         if lesson.undone:
             return (Update.ROLLED_BACK,) * len(self.classes)
         with one_pool(self.engine):
-            return self.way.learn(self.engine, lesson.sure, self._frame - 1)
+            return self.strategy.update(self.engine, lesson.sure, self._frame - 1)
 
-    def _sound_answer(self, frame: PreparedFrame[Any]) -> tuple[Finished, bool]:
+    def _sound_answer(self, frame: PreparedFrame[Any]) -> tuple[Postprocessed, bool]:
         """A frame's masks; whether what was learnt had to be undone for them.
 
         NaN in a mapping network or a memory would not show: attention swallows it, and what is
         left looks like a frame without instruments, in this and every later frame.
         """
-        found = self._answer(frame)
+        found = self._predict(frame)
         if found is not None:
             return found, False
         for undo in (self.rollback, self.reset):
             undo()
-            found = self._answer(frame)
+            found = self._predict(frame)
             if found is not None:
                 return found, True
         raise StepError("expected masks that are numbers, got others with the profile's own state")
 
-    def _answer(self, frame: PreparedFrame[Any]) -> Finished | None:
-        answer = self.way.answer(self.engine, frame, self._frame)
+    def _predict(self, frame: PreparedFrame[Any]) -> Postprocessed | None:
+        prediction = self.strategy.predict(self.engine, frame, self._frame)
         ids = [spec.class_id for spec in self.classes]
         there = self.engine.own_pictures
-        return finish(answer, self._profile.calibration, ids, frame.size, on_device=there)
+        return postprocess(prediction, self._profile.calibration, ids, frame.size, on_device=there)
 
-    def _results(self, found: Finished) -> tuple[ClassResult, ...]:
+    def _results(self, found: Postprocessed) -> tuple[ClassResult, ...]:
         each = zip(self.classes, found.present, found.confidence, found.area, strict=True)
         return tuple(
             ClassResult(spec.class_id, there and area > 0, sure, area, Update.PENDING)
@@ -245,31 +247,33 @@ class Tracker:
         )
 
 
-def _has_head(model: OflSam2, parts: Parts) -> bool:
-    wanted = parts.learner and parts.naming and parts.instances
-    return wanted and model.parting is not None
+def _has_head(model: OflSam2, ablation: Ablation) -> bool:
+    wanted = ablation.learner and ablation.naming and ablation.instances
+    return wanted and model.instance_head is not None
 
 
-def _by_head(model: OflSam2, profile: Profile, parts: Parts) -> bool:
-    """Are frames answered by the parting head alone?"""
-    references = profile.references if profile.foreground is None else None
-    return _has_head(model, parts) and references is not None and references.unaided
+def _head_alone(model: OflSam2, profile: Profile, ablation: Ablation) -> bool:
+    """Are frames answered by the instance head alone?"""
+    exemplars = profile.exemplars if profile.foreground is None else None
+    return _has_head(model, ablation) and exemplars is not None and exemplars.unaided
 
 
-def _way(engine: Engine, model: OflSam2, profile: Profile, parts: Parts) -> Answering[Any]:
-    namer: InstanceNamer | Follower | None = None
+def _strategy(
+    engine: Engine, model: OflSam2, profile: Profile, ablation: Ablation
+) -> Strategy[Any]:
+    labeler: InstanceClassifier | MaskFollower | None = None
     rows = len(profile.classes)
-    if model.parting is not None and _has_head(model, parts):
-        head = module_on(model.parting, engine.device)
+    if model.instance_head is not None and _has_head(model, ablation):
+        head = module_on(model.instance_head, engine.device)
         if profile.foreground is not None:
-            namer = Follower(head, rows, profile.foreground)
-        elif profile.references is not None:
-            namer = InstanceNamer(head, profile.references)
-    if isinstance(namer, InstanceNamer) and namer.references.unaided:
+            labeler = MaskFollower(head, rows, profile.foreground)
+        elif profile.exemplars is not None:
+            labeler = InstanceClassifier(head, profile.exemplars)
+    if isinstance(labeler, InstanceClassifier) and labeler.exemplars.unaided:
         guarded = bool(torch.isfinite(profile.start.tolerance).all())
-        blind = parts.gamma == 0  # everything teaches: the ablation
-        return ByHead(namer, rows, sure_name=0.0 if blind else SURE_NAME, guarded=guarded)
-    return ByRows(engine, model, profile, parts, namer)
+        blind = ablation.gamma == 0  # everything teaches: the ablation
+        return HeadStrategy(labeler, rows, sure_name=0.0 if blind else SURE_NAME, guarded=guarded)
+    return MemoryStrategy(engine, model, profile, ablation, labeler)
 
 
 def _with_profile(model: OflSam2, profile: Profile) -> OflSam2:

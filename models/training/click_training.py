@@ -1,4 +1,4 @@
-"""Trains the head for clicks on phantoms, on a frozen trunk and parting head, and adds it to them.
+"""Trains the head for clicks on phantoms, on a frozen trunk and instance head, and adds it to them.
 
 python -m models.training.click_training RUN/parted.safetensors RUN/nano.safetensors [STEPS]
 """
@@ -17,9 +17,9 @@ from tqdm import tqdm
 
 from models.instances.click_head import ClickHead
 from models.instances.clicks import Click, click_maps, next_click
-from models.instances.instance_head import PartedFrame
+from models.instances.instance_head import HeadOutput
 from models.method.checkpoint import add_head, load_embedded
-from models.training.head_frames import MIXED, FramePool, PartingFrames
+from models.training.head_frames import MIXED, FramePool, HeadFrames
 from models.training.rendered_frames import CLIPS, PER_CLIP
 
 STEPS, PROCEDURES, FRAMES, POOL, ROUNDS = 500, 4, 4, 200, 3
@@ -30,8 +30,8 @@ def train(start: Path, out: Path, steps: int = STEPS) -> None:
     """Train the head with simulated clicks and write the weights with it added."""
     torch.manual_seed(SEED)
     weights = load_embedded(start)
-    parting = weights.model.parting
-    if parting is None:
+    instance_head = weights.model.instance_head
+    if instance_head is None:
         raise SystemExit(f"expected weights with a parting head, {start.name} has none")
     head, rng = ClickHead(), np.random.default_rng(SEED)
     pool = FramePool(weights.model.backbone, POOL, SEED)
@@ -44,17 +44,17 @@ def train(start: Path, out: Path, steps: int = STEPS) -> None:
             group["lr"] = RATE * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * step / steps)))
         batch = pool.draw(PROCEDURES, min(FRAMES, CLIPS * PER_CLIP), varied=False)
         with torch.no_grad():
-            parted = parting(batch.features, batch.image)
-        loss = click_loss(head, parted, batch, rng)
+            head_output = instance_head(batch.features, batch.image)
+        loss = click_loss(head, head_output, batch, rng)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         bar.set_postfix(loss=f"{float(loss.detach()):.3f}")
-    add_head(start, "clicks", head, out)
+    add_head(start, "click_head", head, out)
 
 
 def click_loss(
-    head: ClickHead, parted: PartedFrame, batch: PartingFrames, rng: np.random.Generator
+    head: ClickHead, head_output: HeadOutput, batch: HeadFrames, rng: np.random.Generator
 ) -> Tensor:
     """One instrument of each frame, clicked on and corrected for some rounds. A scalar"""
     index, truth, clicks = _targets(batch, rng)
@@ -62,7 +62,9 @@ def click_loss(
     known = (batch.instance[index] != MIXED).float()[:, None]
     total = torch.zeros(())
     for _ in range(ROUNDS):
-        maps = torch.stack([click_maps(parted, i, c) for i, c in zip(index, clicks, strict=True)])
+        maps = torch.stack(
+            [click_maps(head_output, i, c) for i, c in zip(index, clicks, strict=True)]
+        )
         logits = head(maps)
         total = total + _masked_loss(logits, wanted, known)
         found = (logits.detach()[:, 0] > 0).numpy() & (known[:, 0] > 0).numpy()
@@ -74,7 +76,7 @@ def click_loss(
 
 
 def _targets(
-    batch: PartingFrames, rng: np.random.Generator
+    batch: HeadFrames, rng: np.random.Generator
 ) -> tuple[list[int], list[np.ndarray], list[list[Click]]]:
     index, truth, clicks = [], [], []
     for number, instance in enumerate(batch.instance.numpy()):

@@ -1,4 +1,4 @@
-"""Fits how the parting head describes regions: linear discriminants, then episodes.
+"""Fits how the instance head describes regions: linear discriminants, then episodes.
 
 An episode is a procedure: each region is named by its likeness to the true regions of the other
 clips, as a tracker names by those of annotated frames.
@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from models.backbone.sam2 import Backbone
-from models.instances.instance_head import DESCRIPTION, PartedFrame, PartingHead, RegionDescriber
-from models.instances.vote_grouping import part_votes
+from models.instances.instance_head import EMBEDDING, HeadOutput, InstanceHead, RegionEmbedder
+from models.instances.vote_grouping import group_votes
 from models.method.checkpoint import add_head, load_embedded
 from models.training.augmentation import recolored, reframed
-from models.training.head_frames import MIXED, PartingFrames, encoded
+from models.training.head_frames import MIXED, HeadFrames, encoded
 from models.training.rendered_frames import CLIPS, PER_CLIP, render_frames
 
 FIRST_SEED = 8_000_000
@@ -41,7 +41,7 @@ SHARPNESS = 8.0  # of a likeness, where training starts
 class Regions:
     """n regions of one procedure.
 
-    pooled: (n, POOLS * T), see PartingHead.pool; label: (n,) long, the kind; clip: (n,) long
+    pooled: (n, POOLS * T), see InstanceHead.pool; label: (n,) long, the kind; clip: (n,) long
     outlined: (n,) bool. Each instrument is there twice: in its true outline, and as the head parts
     it.
     """
@@ -53,7 +53,7 @@ class Regions:
 
 
 def gather(
-    head: PartingHead, backbone: Backbone, seed: int, rng: np.random.Generator
+    head: InstanceHead, backbone: Backbone, seed: int, rng: np.random.Generator
 ) -> list[Regions]:
     """Render one procedure and keep its regions; of some once more, reframed or recoloured."""
     rendered = render_frames(backbone.config.image_size, seed, rng)
@@ -65,20 +65,24 @@ def gather(
     return found
 
 
-def regions_of(head: PartingHead, frames: PartingFrames) -> Regions:
+def regions_of(head: InstanceHead, frames: HeadFrames) -> Regions:
     """The regions of a procedure's frames, PER_CLIP of each of CLIPS."""
     with torch.no_grad():
-        parted = head(frames.features, frames.image)
-        found = [_regions(head, parted, frames, i) for i in range(CLIPS * PER_CLIP)]
+        head_output = head(frames.features, frames.image)
+        found = [_regions(head, head_output, frames, i) for i in range(CLIPS * PER_CLIP)]
     return Regions(
         *(torch.cat(each) for each in zip(*(vars(f).values() for f in found), strict=True))
     )
 
 
-def _regions(head: PartingHead, parted: PartedFrame, frames: PartingFrames, index: int) -> Regions:
+def _regions(
+    head: InstanceHead, head_output: HeadOutput, frames: HeadFrames, index: int
+) -> Regions:
     instance = frames.instance[index].long()
     masks, labels, outlined = [], [], []
-    own = part_votes((parted.instrument[index, 0] > 0).numpy(), parted.vote[index].numpy())
+    own = group_votes(
+        (head_output.instrument[index, 0] > 0).numpy(), head_output.vote[index].numpy()
+    )
     truths = [instance == number for number in torch.unique(instance).tolist()]
     parts = [torch.from_numpy(own.label == number + 1) for number in range(len(own.centre))]
     for number, mask in enumerate(truths + parts):
@@ -88,9 +92,9 @@ def _regions(head: PartingHead, parted: PartedFrame, frames: PartingFrames, inde
             masks.append(F.avg_pool2d(mask.float()[None, None], 2)[0])
             labels.append(int(frames.kind[index, torch.bincount(ids).argmax()]))
             outlined.append(number < len(truths))
-    size = parted.texture.shape[-1]
+    size = head_output.texture.shape[-1]
     region = torch.cat([torch.zeros(0, size, size), *masks])
-    pooled = head.pool(parted.texture[index], parted.attention[index], region)
+    pooled = head.pool(head_output.texture[index], head_output.attention[index], region)
     clip = torch.full((len(labels),), index // PER_CLIP)
     return Regions(
         pooled,
@@ -100,14 +104,14 @@ def _regions(head: PartingHead, parted: PartedFrame, frames: PartingFrames, inde
     )
 
 
-def discriminants(held: list[Regions]) -> RegionDescriber:
+def discriminants(held: list[Regions]) -> RegionEmbedder:
     """Linear discriminants: what varies between the kinds of a procedure and not within a kind.
 
     Each is scaled by how much it tells (Fisher 1936, several classes); nothing bent is added yet.
     """
     pooled = torch.cat([one.pooled for one in held])
     kind = torch.cat([n * MIXED + one.label for n, one in enumerate(held)])
-    found = RegionDescriber(pooled.shape[1])
+    found = RegionEmbedder(pooled.shape[1])
     found.centre.copy_(pooled.mean(dim=0))
     found.scale.copy_(pooled.std(dim=0) + 1e-4)
     scaled = (pooled - found.centre) / found.scale
@@ -119,8 +123,8 @@ def discriminants(held: list[Regions]) -> RegionDescriber:
     scatter = within.T @ within / len(within) + SHRINKAGE * torch.eye(pooled.shape[1])
     whiten = torch.linalg.inv(torch.linalg.cholesky(scatter))
     value, vector = torch.linalg.eigh(whiten @ (between.T @ between / len(mean)) @ whiten.T)
-    strength = value[-DESCRIPTION:].clamp_min(0).sqrt()
-    found.straight.weight.data = (vector[:, -DESCRIPTION:] * strength).T @ whiten
+    strength = value[-EMBEDDING:].clamp_min(0).sqrt()
+    found.straight.weight.data = (vector[:, -EMBEDDING:] * strength).T @ whiten
     nn.init.zeros_(found.straight.bias)
     for weight in found.leave.parameters():
         nn.init.zeros_(weight)
@@ -134,13 +138,13 @@ def _group_means(value: Tensor, group: Tensor) -> Tensor:
 
 
 def train_in_episodes(
-    describer: RegionDescriber, held: list[Regions], steps: int = STEPS, seed: int = 0
+    embedder: RegionEmbedder, held: list[Regions], steps: int = STEPS, seed: int = 0
 ) -> None:
     """Go on from the discriminants, in place."""
     torch.manual_seed(seed)
     rng, log_sharpness = np.random.default_rng(seed), nn.Parameter(torch.tensor(SHARPNESS).log())
     optimizer = torch.optim.AdamW(
-        [*describer.parameters(), log_sharpness], lr=RATE, weight_decay=DECAY
+        [*embedder.parameters(), log_sharpness], lr=RATE, weight_decay=DECAY
     )
     for step in tqdm(range(steps), desc="describe", unit="step"):
         for group in optimizer.param_groups:
@@ -148,8 +152,8 @@ def train_in_episodes(
             group["lr"] = RATE * fade * min(1.0, (step + 1) / 20)
         chosen = rng.choice(len(held), size=min(EPISODES, len(held)), replace=False)
         episodes = [held[int(n)] for n in chosen]
-        noisy = [e.pooled + NOISE * describer.scale * torch.randn_like(e.pooled) for e in episodes]
-        seen = [describer(one, DROPPED) for one in noisy]
+        noisy = [e.pooled + NOISE * embedder.scale * torch.randn_like(e.pooled) for e in episodes]
+        seen = [embedder(one, DROPPED) for one in noisy]
         each = [episode_loss(*pair, log_sharpness) for pair in zip(seen, episodes, strict=True)]
         loss = torch.stack(each).mean()
         optimizer.zero_grad(set_to_none=True)
@@ -157,13 +161,13 @@ def train_in_episodes(
         optimizer.step()
 
 
-def episode_loss(described: Tensor, regions: Regions, log_sharpness: Tensor) -> Tensor:
+def episode_loss(embedding: Tensor, regions: Regions, log_sharpness: Tensor) -> Tensor:
     """Cross-entropy of naming every region by the true ones of other clips. A scalar
 
-    described: (n, DESCRIPTION) unit length
+    described: (n, EMBEDDING) unit length
     """
     known = regions.outlined
-    alike = (log_sharpness.exp() * described @ described[known].T).exp()  # (n, k)
+    alike = (log_sharpness.exp() * embedding @ embedding[known].T).exp()  # (n, k)
     apart = regions.clip[:, None] != regions.clip[known][None]
     kinds = torch.unique(regions.label[known])
     own = regions.label[known][:, None] == kinds[None]  # (k, K)
@@ -173,7 +177,7 @@ def episode_loss(described: Tensor, regions: Regions, log_sharpness: Tensor) -> 
     wanted = regions.label[:, None] == kinds[None]
     askable = (wanted & there).any(dim=1) & (there.sum(dim=1) > 1)
     if not bool(askable.any()):
-        return described.sum() * 0
+        return embedding.sum() * 0
     shares = (mean + 1e-9).log().masked_fill(~there, -30.0).log_softmax(dim=1)
     loss: Tensor = -shares[wanted & askable[:, None]].mean()
     return loss
@@ -182,15 +186,15 @@ def episode_loss(described: Tensor, regions: Regions, log_sharpness: Tensor) -> 
 def fit(start: Path, out: Path, procedures: int = PROCEDURES, steps: int = STEPS) -> None:
     """Render, fit, and write the weights with the descriptions found."""
     weights, rng = load_embedded(start), np.random.default_rng(5)
-    head = weights.model.parting
+    head = weights.model.instance_head
     if head is None:
         raise SystemExit(f"expected weights with a parting head, {start.name} has none")
     seeds = tqdm(range(FIRST_SEED, FIRST_SEED + procedures), desc="render", unit="procedure")
     backbone = weights.model.backbone
     held = [one for seed in seeds for one in gather(head, backbone, seed, rng)]
-    head.describer = discriminants(held)
-    train_in_episodes(head.describer, held, steps)
-    add_head(start, "parting", head, out)
+    head.embedder = discriminants(held)
+    train_in_episodes(head.embedder, held, steps)
+    add_head(start, "instance_head", head, out)
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def _frames(
     size: int,
     times: npt.NDArray[np.float64],
 ) -> Frames:
-    """Every other clip is a wide picture squeezed to the network's square, as real ones are."""
+    """Every other clip is a wide picture resized to the network's square, as real ones are."""
     square = (size, size)
     wide = (round(WIDE[0] * size / 256), round(WIDE[1] * size / 256))
     clip = procedure.clip(clip_index, size=wide if clip_index % 2 else square)

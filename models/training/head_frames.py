@@ -29,7 +29,7 @@ EMPTY = 0.5  # share of draws in which one frame gives way to one without an ins
 
 
 @dataclass(frozen=True)
-class PartingFrames:
+class HeadFrames:
     """F frames through the trunk.
 
     stride16, stride8, stride4: its features; image: (F, 3, S, S) normalised
@@ -55,7 +55,7 @@ class PartingFrames:
 
 
 @torch.no_grad()
-def encoded(backbone: Backbone, frames: RenderedFrames) -> PartingFrames:
+def encoded(backbone: Backbone, frames: RenderedFrames) -> HeadFrames:
     """Through the trunk."""
     normal = backbone.normalize(frames.image.float())
     with training_precision():
@@ -63,7 +63,7 @@ def encoded(backbone: Backbone, frames: RenderedFrames) -> PartingFrames:
     levels = (features.stride16.float(), features.stride8.float(), features.stride4.float())
     small, cover = _shrunk(np.asarray(frames.instance.numpy(), np.uint8))
     middle = frames.instance[:, 2::4, 2::4]
-    return PartingFrames(*levels, normal, small, middle, cover, frames.pose, frames.kind)
+    return HeadFrames(*levels, normal, small, middle, cover, frames.pose, frames.kind)
 
 
 def _shrunk(instance: UInt8Array) -> tuple[Tensor, Tensor]:
@@ -97,7 +97,7 @@ class FramePool:
                 self._empty.append(empty)
             self._next += 1
 
-    def draw(self, procedures: int, frames: int, *, varied: bool = True) -> PartingFrames:
+    def draw(self, procedures: int, frames: int, *, varied: bool = True) -> HeadFrames:
         """Some frames of each of some procedures, procedure by procedure.
 
         varied: some procedures in other colours and framings, some with a frame of another

@@ -1,4 +1,4 @@
-"""Trains the parting head on phantoms, on a frozen trunk, and adds it to the embedded weights.
+"""Trains the instance head on phantoms, on a frozen trunk, and adds it to the embedded weights.
 
 Weights that have one already are gone on from. What is written is a running mean of the steps.
 
@@ -19,12 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from models.instances.instance_head import PartedFrame, PartingHead
+from models.instances.instance_head import HeadOutput, InstanceHead
 from models.instances.vote_grouping import RADIUS
 from models.learner.losses import mask_loss, region_contrast
 from models.method.checkpoint import add_head, load_embedded
 from models.training.curve import draw_curve
-from models.training.head_frames import FramePool, PartingFrames
+from models.training.head_frames import FramePool, HeadFrames
 from models.training.precision import training_precision
 
 STEPS, PROCEDURES, FRAMES, POOL = 1600, 8, 4, 700
@@ -48,23 +48,23 @@ class _Terms:
     label: list[int] = field(default_factory=list)
 
 
-def parting_losses(head: PartingHead, batch: PartingFrames, frames: int) -> dict[str, Tensor]:
+def head_losses(head: InstanceHead, batch: HeadFrames, frames: int) -> dict[str, Tensor]:
     """Losses of a batch of procedures with `frames` frames each."""
     with training_precision():
         half = head(batch.features, batch.image)
-    parted = PartedFrame(*(value.float() for value in vars(half).values()))
+    head_output = HeadOutput(*(value.float() for value in vars(half).values()))
     terms = _Terms()
     for index in range(len(batch.image)):
-        _frame_terms(head, parted, batch, index, terms)
+        _frame_terms(head, head_output, batch, index, terms)
     terms.group = [index // frames for index in terms.group]
-    unit = head.describer(torch.stack(terms.pooled))
-    nothing = parted.vote.sum() * 0
+    unit = head.embedder(torch.stack(terms.pooled))
+    nothing = head_output.vote.sum() * 0
 
     def mean(values: list[Tensor]) -> Tensor:
         return torch.stack(values).mean() if values else nothing
 
     return {
-        "found": mask_loss(parted.instrument, batch.cover.float()[:, None]).mean(),
+        "found": mask_loss(head_output.instrument, batch.cover.float()[:, None]).mean(),
         "vote": mean(terms.vote),
         "pull": mean(terms.pull),
         "push": mean(terms.push),
@@ -76,10 +76,10 @@ def parting_losses(head: PartingHead, batch: PartingFrames, frames: int) -> dict
 
 
 def _frame_terms(
-    head: PartingHead, parted: PartedFrame, batch: PartingFrames, index: int, terms: _Terms
+    head: InstanceHead, head_output: HeadOutput, batch: HeadFrames, index: int, terms: _Terms
 ) -> None:
     instance = batch.middle[index].long()
-    votes = parted.vote[index].flatten(1)  # (VOTE, n)
+    votes = head_output.vote[index].flatten(1)  # (VOTE, n)
     means, owned = [], []
     for number in torch.unique(instance).tolist():
         inside = (instance == number).flatten()
@@ -93,7 +93,9 @@ def _frame_terms(
         away = (own - means[-1][:, None]).norm(dim=0)
         terms.pull.append((away - CLOSE).clamp_min(0).square().mean())
         region = F.avg_pool2d(inside.float().view(1, 1, *instance.shape), 2)[0]
-        terms.pooled.append(head.pool(parted.texture[index], parted.attention[index], region)[0])
+        terms.pooled.append(
+            head.pool(head_output.texture[index], head_output.attention[index], region)[0]
+        )
         terms.group.append(index)
         terms.label.append(int(batch.kind[index, number]))
     if len(means) > 1:
@@ -103,7 +105,7 @@ def _frame_terms(
 
 
 def _told_apart(means: Tensor, owned: list[Tensor]) -> Tensor:
-    """Cross entropy of whose each pixel is, by whose mean its vote is near, as `Follower` asks.
+    """Cross entropy of whose each pixel is, by whose mean its vote is near, as `MaskFollower` asks.
 
     means: (K, VOTE); owned: K times (VOTE, n); returns a scalar
     """
@@ -117,7 +119,7 @@ def train(start: Path, out: Path, steps: int = STEPS, seed: int = 0) -> None:
     """Train a head, write the weights with it added, and its curve beside them."""
     torch.manual_seed(seed)
     weights = load_embedded(start)
-    head = weights.model.parting or PartingHead(weights.model.config.backbone.model_width)
+    head = weights.model.instance_head or InstanceHead(weights.model.config.backbone.model_width)
     head.train().requires_grad_(True)
     mean, trained = copy.deepcopy(head), list(head.parameters())
     pool = FramePool(weights.model.backbone, POOL, seed)
@@ -129,7 +131,7 @@ def train(start: Path, out: Path, steps: int = STEPS, seed: int = 0) -> None:
         fade = 0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * step / steps))
         for group in optimizer.param_groups:
             group["lr"] = RATE * fade * min(1.0, (step + 1) / WARM_UP)
-        losses = parting_losses(head, pool.draw(PROCEDURES, FRAMES), FRAMES)
+        losses = head_losses(head, pool.draw(PROCEDURES, FRAMES), FRAMES)
         loss = torch.stack([WEIGHTS[key] * value for key, value in losses.items()]).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -138,13 +140,13 @@ def train(start: Path, out: Path, steps: int = STEPS, seed: int = 0) -> None:
         _approach(mean, head, min(MEMORY, (step + 1) / (step + 10)))
         history.append({key: float(value.detach()) for key, value in losses.items()})
         if (step + 1) % 100 == 0 or step + 1 == steps:
-            add_head(start, "parting", mean, out)
+            add_head(start, "instance_head", mean, out)
             out.with_suffix(".json").write_text(json.dumps(history))
             draw_curve(history, out.with_suffix(".png"))
 
 
 @torch.no_grad()
-def _approach(mean: PartingHead, head: PartingHead, memory: float) -> None:
+def _approach(mean: InstanceHead, head: InstanceHead, memory: float) -> None:
     for old, new in zip(mean.parameters(), head.parameters(), strict=True):
         old.lerp_(new, 1 - memory)
 

@@ -28,7 +28,7 @@ from models.learner.losses import mask_loss, quality_loss, region_contrast
 from models.learner.mapping_network import (
     Statistics,
     apply_mapper,
-    describe,
+    describe_tokens,
     ridge_solution,
     token_color,
     token_weights,
@@ -197,8 +197,8 @@ class Trainer:
         return loss
 
     def _contrast(self, stride16: Tensor, batch: ClipPairs) -> Tensor:
-        described = self.heads.description(stride16)
-        grid = described.shape[-1]
+        token_features = self.heads.description(stride16)
+        grid = token_features.shape[-1]
         vectors, groups, labels = [], [], []
         for index in range(len(batch.image)):
             for kind in torch.unique(batch.class_mask[index]).tolist():
@@ -206,11 +206,11 @@ class Trainer:
                 area = F.adaptive_avg_pool2d(cover[None], grid)
                 if kind == 0 or area.sum() < 1.0:
                     continue
-                vectors.append((described[index] * area).sum(dim=(1, 2)) / area.sum())
+                vectors.append((token_features[index] * area).sum(dim=(1, 2)) / area.sum())
                 groups.append(int(batch.group[index]))
                 labels.append(int(kind))
         if len(vectors) < 2:
-            nothing: Tensor = described.sum() * 0
+            nothing: Tensor = token_features.sum() * 0
             return nothing
         unit = F.normalize(torch.stack(vectors), dim=1)
         return region_contrast(unit, torch.tensor(groups), torch.tensor(labels), 0.1)
@@ -271,14 +271,14 @@ def follow_losses(model: OflSam2, ridge: Tensor, batch: Episode) -> tuple[Tensor
         encoded.stride16.float(), encoded.stride8.float(), encoded.stride4.float()
     )
     color = token_color(image, backbone.config.grid)
-    described = describe(features.stride16, color, model.config.learner)
+    token_features = describe_tokens(features.stride16, color, model.config.learner)
     rows = len(batch.support)
     usable, place = _usable(batch.support_valid)  # a followed row has one support, not three
     flat = features.rows(batch.support.flatten()[usable])
     entries = model.annotate(flat, batch.support_mask.flatten(0, 1)[usable, None])
     with training_precision():
         target = model.target(flat.stride16, entries).float()
-    tau = _ridge_rows(batch, described, target[place], ridge)
+    tau = _ridge_rows(batch, token_features, target[place], ridge)
     kept = place.gather(1, batch.memory)  # (R, K)
     support = Entries(entries.memory[kept], entries.pointer[kept])
     mode = torch.rand(rows)  # a quarter decodes memory alone, a quarter the mapping alone
@@ -289,7 +289,7 @@ def follow_losses(model: OflSam2, ridge: Tensor, batch: Episode) -> tuple[Tensor
         with training_precision():
             bank = _bank(support, recent, backbone.config)
             attended = backbone.attend_memory(frame.stride16, bank).float()
-        mapped = apply_mapper(tau, described[batch.query[:, q]])
+        mapped = apply_mapper(tau, token_features[batch.query[:, q]])
         fused = model.fusion(attended, mapped)
         pick = mode[:, None, None, None]
         conditioned = torch.where(pick < 0.25, attended, torch.where(pick < 0.5, mapped, fused))
@@ -311,10 +311,10 @@ def follow_losses(model: OflSam2, ridge: Tensor, batch: Episode) -> tuple[Tensor
     return loss, {"loss": float(loss.detach()), **report}
 
 
-def _ridge_rows(batch: Episode, described: Tensor, target: Tensor, ridge: Tensor) -> Tensor:
+def _ridge_rows(batch: Episode, token_features: Tensor, target: Tensor, ridge: Tensor) -> Tensor:
     weight = token_weights(batch.support_mask, target.shape[-1]) * batch.support_valid[..., None]
     statistics = Statistics.of(
-        described[batch.support].flatten(3),
+        token_features[batch.support].flatten(3),
         target.flatten(3),
         weight,
     )

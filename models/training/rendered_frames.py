@@ -90,7 +90,7 @@ def _warmed(image_rgb: UInt8Array, left: float) -> UInt8Array:
 
 
 def _clip(procedure: Procedure, index: int, size: int, rng: np.random.Generator) -> Clip:
-    """Every other clip is a wide picture squeezed to the square, as real ones are."""
+    """Every other clip is a wide picture resized to the square, as real ones are."""
     wide = (round(WIDE[0] * size / 256), round(WIDE[1] * size / 256))
     shift = Shift(at_s=float(rng.uniform(0, 8))) if rng.random() < SHIFTED else None
     return procedure.clip(index, size=wide if index % 2 else (size, size), shift=shift)

@@ -98,7 +98,7 @@ def forget(part: Path) -> None:
     _known_of(part).unlink(missing_ok=True)
 
 
-def finish(part: Path, target: Path) -> None:
+def postprocess(part: Path, target: Path) -> None:
     """The part is whole and good: give it its name, in one step."""
     part.replace(target)
     _known_of(part).unlink(missing_ok=True)

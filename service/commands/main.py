@@ -310,7 +310,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         print(f"{name}: never visible in the annotated frames, left out of the profile")
     if arguments.follow and not report.followed:
         print("the embedded head hardly finds these: memories alone follow them", file=sys.stderr)
-    if report.by_head:
+    if report.head_alone:
         print("masks by the parting head alone: memory and mapping network added nothing to it")
     print(f"{report.frames} of {report.annotated} annotated frames -> {arguments.out}")
     return 0

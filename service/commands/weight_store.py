@@ -10,7 +10,7 @@ from models.config import BACKBONES
 from models.errors import CheckpointError
 from models.method.checkpoint import load_official, sha256_of
 from models.method.weight_source import FOLDER, OFFICIAL_FILES, WeightFolder, WeightSource
-from service.commands.download import download, finish, forget, require_space
+from service.commands.download import download, forget, postprocess, require_space
 from service.errors import FetchError
 from service.settings import weight_folder
 
@@ -67,7 +67,7 @@ def fetch(request: FetchRequest) -> str:
     except CheckpointError:
         forget(part)  # going on from it would end the same way
         raise
-    finish(part, target)
+    postprocess(part, target)
     return digest
 
 

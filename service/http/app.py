@@ -10,8 +10,8 @@ from typing import Any
 from fastapi import FastAPI, Response
 from fastapi.staticfiles import StaticFiles
 
-from service.http.auth import Guard
-from service.http.error_handlers import say_refusals
+from service.http.auth import Auth
+from service.http.error_handlers import add_error_handlers
 from service.http.routes import router
 from service.http.routes.pages import NEVER_STALE, STATIC
 from service.live.sessions import Sessions
@@ -54,8 +54,8 @@ def create_app(
         redoc_url=None,
     )
     remote = settings.host not in LOOPBACK
-    app.add_middleware(Guard, any_host=remote, token=settings.token)
-    say_refusals(app)
+    app.add_middleware(Auth, any_host=remote, token=settings.token)
+    add_error_handlers(app)
     app.include_router(router)
     app.mount("/static", _Static(directory=STATIC), name="static")
     return app

@@ -28,7 +28,7 @@ BODY_S = 10.0  # for all of it
 READ_AND_FORGET = 4 * 1024 * 1024  # of a body that is too large, so that its sender reads why
 
 
-class Guard:
+class Auth:
     """ASGI middleware; `any_host` is for a service that is open to a network on purpose."""
 
     def __init__(self, app: ASGIApp, *, any_host: bool, token: str | None = None) -> None:

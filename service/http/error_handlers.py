@@ -33,7 +33,7 @@ TRY_AGAIN = {"Retry-After": "10"}  # seconds; goes with every 503
 LONGEST = 250  # characters
 
 
-def say_refusals(app: FastAPI) -> None:
+def add_error_handlers(app: FastAPI) -> None:
     """Let routes raise what they mean; here it becomes an answer."""
     for kind in CODES:
         app.add_exception_handler(kind, _say)

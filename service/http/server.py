@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from service.errors import ServiceError
 from service.http.app import create_app
 from service.live.badge import Badge
-from service.live.session_config import own_profile, plan_session
+from service.live.session_config import configure_session, own_profile
 from service.log import configure
 from service.settings import Settings
 
@@ -70,7 +70,7 @@ def serve(settings: Settings) -> None:
 def _first_lines(settings: Settings) -> tuple[str, ...]:
     """What to say on stdout; without the source's name where logs are collected."""
     profile = settings.profile or own_profile(settings.source)
-    plan = plan_session(settings.source, profile, loop=settings.loop)
+    plan = configure_session(settings.source, profile, loop=settings.loop)
     plan.open_source().close()  # a bad source is an error of the command, not of the server
     shown = {Badge.DEMO: "demo data", Badge.LIVE: "live"}.get(plan.badge, "a recording")
     address = f"Open http://{settings.host}:{{port}}"

@@ -10,7 +10,7 @@ from service.live.badge import BADGE_COLORS, Badge
 from streaming.frame import Frame
 from streaming.mark import draw_mark
 from streaming.overlay import draw_badge, draw_overlay
-from streaming.rendition import Shot
+from streaming.rendition import Picture
 
 WHITE = (240, 240, 240)
 
@@ -21,11 +21,11 @@ class Composer:
     def __init__(self, classes: Callable[[], tuple[ClassSpec, ...]], *, mark: bool) -> None:
         self._classes, self._mark = classes, mark
 
-    def untouched(self, frame: Frame) -> Shot:
+    def untouched(self, frame: Frame) -> Picture:
         """The frame as it came."""
         return self._shot(frame, lambda: frame.image_rgb.copy() if self._mark else frame.image_rgb)
 
-    def masked(self, frame: Frame, result: Segmentation) -> Shot:
+    def masked(self, frame: Frame, result: Segmentation) -> Picture:
         """The frame under its own masks."""
 
         def draw() -> UInt8Array:
@@ -35,7 +35,7 @@ class Composer:
 
         return self._shot(frame, draw)
 
-    def badged(self, frame: Frame, badge: Badge) -> Shot:
+    def badged(self, frame: Frame, badge: Badge) -> Picture:
         """The frame without masks, under a badge that says why."""
 
         def draw() -> UInt8Array:
@@ -45,10 +45,10 @@ class Composer:
 
         return self._shot(frame, draw)
 
-    def _shot(self, frame: Frame, draw: Callable[[], UInt8Array]) -> Shot:
+    def _shot(self, frame: Frame, draw: Callable[[], UInt8Array]) -> Picture:
         def marked() -> UInt8Array:
             image = draw()
             draw_mark(image, frame.index)
             return image
 
-        return Shot(marked if self._mark else draw, frame.captured_ns, frame.index)
+        return Picture(marked if self._mark else draw, frame.captured_ns, frame.index)

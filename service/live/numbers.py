@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Histogram
 
 from models.types import Segmentation
 from streaming.frame import Frame
-from streaming.rendition import Shot
+from streaming.rendition import Picture
 
 WINDOW = 250  # samples of a running statistic
 BUCKETS_S = (0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.2, 0.4, 0.8, 2.0)
@@ -47,7 +47,7 @@ class LiveNumbers:
         self.step_ms.append(result.step_ms)
         self._step_s.observe(result.step_ms / 1e3)
 
-    def note_sent(self, shot: Shot) -> None:
+    def note_sent(self, shot: Picture) -> None:
         """A picture with masks, or a badge in their place, went to the viewers."""
         self.sent.append(time.monotonic())
         self.frames_sent += 1
@@ -55,7 +55,7 @@ class LiveNumbers:
         self.latency_ms.append(latency_s * 1e3)
         self._send_s.observe(latency_s)
 
-    def note_sent_plain(self, shot: Shot) -> None:
+    def note_sent_plain(self, shot: Picture) -> None:
         """An untouched picture went to the viewers."""
         self.sent_plain.append(time.monotonic())
         latency_s = (time.monotonic_ns() - shot.captured_ns) / 1e9

@@ -36,7 +36,7 @@ from streaming.slot import LatestSlot, SlotClosedError
 from streaming.sources import Source
 from streaming.whip import InboundStream
 
-__all__ = ["Badge", "Session", "SessionPlan"]
+__all__ = ["Badge", "Session", "SessionConfig"]
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ SILENCE_S = 1.0  # without a frame for this long, a source counts as lost, a pic
 
 
 @dataclass(frozen=True)
-class SessionPlan:
+class SessionConfig:
     """What a session shows: how to open its source, its names, what it is when all is well.
 
     badge: LIVE, DEMO or RECORDING
@@ -67,7 +67,7 @@ class SessionPlan:
 class Session:
     """Owns the source's pump, the model process, the viewers and the numbers about them."""
 
-    def __init__(self, plan: SessionPlan, model: ModelProcess, settings: Settings) -> None:
+    def __init__(self, plan: SessionConfig, model: ModelProcess, settings: Settings) -> None:
         self._plan, self._model, self._settings = plan, model, settings
         self._incoming: LatestSlot[Frame] = LatestSlot()
         self._pump = Pump(plan.open_source, self._incoming)

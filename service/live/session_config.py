@@ -6,16 +6,16 @@ from pathlib import Path
 
 from models.phantom import DEMO_SEED
 from service.live.phantom_source import PhantomScenes, PhantomUrl
-from service.live.session import Badge, SessionPlan
+from service.live.session import Badge, SessionConfig
 from service.live.source_policy import SourcePolicy
 from streaming.network_stream import OPTIONS as STREAMS
 from streaming.sources import Source, open_source, split_url
 from streaming.whip import InboundStream
 
 
-def plan_session(
+def configure_session(
     source: str, profile: str, *, loop: bool = True, policy: SourcePolicy | None = None
-) -> SessionPlan:
+) -> SessionConfig:
     """The plan of a source; nothing is opened yet. Raises SourceError.
 
     policy: asked at each opening; None for the command line, which may open anything
@@ -24,10 +24,10 @@ def plan_session(
     if source.startswith("phantom:"):
         url = PhantomUrl.parse(source)
         scenes = PhantomScenes(url)
-        return SessionPlan(scenes.source, "phantom", shown_profile, Badge.DEMO, url.mark)
+        return SessionConfig(scenes.source, "phantom", shown_profile, Badge.DEMO, url.mark)
     if source.startswith("whip:"):
         inbound = InboundStream()
-        return SessionPlan(inbound.open, "inbound", shown_profile, Badge.LIVE, False, inbound)
+        return SessionConfig(inbound.open, "inbound", shown_profile, Badge.LIVE, False, inbound)
 
     def open_it() -> Source:
         return open_source(policy.admit(source) if policy else source, loop=loop)
@@ -35,7 +35,7 @@ def plan_session(
     parts = split_url(source)
     shown = Path(parts.path).name or "source"  # never the whole address: it may hold a password
     badge = Badge.LIVE if parts.scheme in STREAMS else Badge.RECORDING
-    return SessionPlan(open_it, shown, shown_profile, badge, False)
+    return SessionConfig(open_it, shown, shown_profile, badge, False)
 
 
 def own_profile(source: str) -> str:

@@ -17,8 +17,8 @@ from service.live.admission import why_refused
 from service.live.learner_history import SAMPLE_EVERY_S
 from service.live.live_session import LiveSession
 from service.live.profiles import profile_named
-from service.live.session import Session, SessionPlan
-from service.live.session_config import own_profile, plan_session
+from service.live.session import Session, SessionConfig
+from service.live.session_config import configure_session, own_profile
 from service.live.source_policy import SourcePolicy
 from service.log import SESSION, open_logging
 from service.model.process import ModelProcess, ModelTimes
@@ -97,7 +97,7 @@ class Sessions:
         """The session that the command line describes, whatever its source. Raises as `open`."""
         settings = self.settings
         profile = settings.profile or own_profile(settings.source)
-        plan = plan_session(settings.source, profile, loop=settings.loop)
+        plan = configure_session(settings.source, profile, loop=settings.loop)
         plan = replace(plan, record=settings.record is not None)
         return await self._open(MAIN, MAIN, plan, profile)
 
@@ -108,12 +108,12 @@ class Sessions:
         """
         wanted = profile or own_profile(source)
         chosen = await asyncio.to_thread(profile_named, wanted, self.settings)  # a slow folder
-        plan = await asyncio.to_thread(plan_session, source, chosen, policy=self._policy)
+        plan = await asyncio.to_thread(configure_session, source, chosen, policy=self._policy)
         session_id = secrets.token_hex(4)
         return await self._open(session_id, name or session_id, plan, chosen)
 
     async def _open(
-        self, session_id: str, name: str, plan: SessionPlan, profile: str
+        self, session_id: str, name: str, plan: SessionConfig, profile: str
     ) -> LiveSession:
         if self._closed or self.full:
             raise BusyError(f"each of the {self.settings.sessions} places for sessions is taken")
@@ -127,7 +127,7 @@ class Sessions:
         finally:
             SESSION.reset(named)
 
-    async def _start(self, session_id: str, plan: SessionPlan, profile: str) -> Session:
+    async def _start(self, session_id: str, plan: SessionConfig, profile: str) -> Session:
         opener = functools.partial(
             open_logging, self.settings.log, session_id, self._open_segmenter(profile)
         )

@@ -32,6 +32,6 @@ def open_warm_tracker(
         learn_all=learn_all,
     )
     for _ in range(2):
-        tracker.look(np.zeros(SHAPE, np.uint8))
+        tracker.segment(np.zeros(SHAPE, np.uint8))
     tracker.reset()
     return tracker

@@ -31,10 +31,10 @@ class LiveSegmenter(Protocol):
     def classes(self) -> tuple[ClassSpec, ...]:
         """Classes in the order of a segmentation's results."""
 
-    def look(self, image_rgb: UInt8Array) -> Segmentation:
+    def segment(self, image_rgb: UInt8Array) -> Segmentation:
         """Segment the next frame."""
 
-    def learn(self) -> tuple[Update, ...]:
+    def update(self) -> tuple[Update, ...]:
         """Learn from that frame; what became of it, per class."""
 
     def freeze(self, frozen: bool = True) -> None:
@@ -127,7 +127,7 @@ def run_model(pipe: Connection, open_segmenter: OpenSegmenter) -> None:
                 if memory is not None:
                     memory.close()
                 memory = SharedMemory(command.memory)
-            pipe.send(_look_at(memory, command.shape, segmenter))
+            pipe.send(_segment_shared(memory, command.shape, segmenter))
         except Exception as error:  # anything a model may raise must reach the supervisor
             if not raising:  # said once, not per frame
                 log.exception("model step failed")
@@ -135,7 +135,7 @@ def run_model(pipe: Connection, open_segmenter: OpenSegmenter) -> None:
             pipe.send(Raised(type(error).__name__))
             continue
         raising = False
-        pipe.send(learning.learn())
+        pipe.send(learning.update())
 
 
 class _Learning:
@@ -146,10 +146,10 @@ class _Learning:
         self._saved_at, self._news = 0.0, False
         self._failing = False
 
-    def learn(self) -> Learnt:
+    def update(self) -> Learnt:
         """Learn from the last frame."""
         try:
-            updates = self._segmenter.learn()
+            updates = self._segmenter.update()
             lesson = Learnt(updates, saved=self._copy(updates))
         except Exception as error:  # the masks are out; a learner that fails must not stop them
             if not self._failing:  # said once, not per frame
@@ -166,11 +166,11 @@ class _Learning:
         return self._segmenter.save()
 
 
-def _look_at(
+def _segment_shared(
     memory: SharedMemory, shape: tuple[int, int, int], segmenter: LiveSegmenter
 ) -> tuple[ClassResult, ...]:
     image = np.ndarray(shape, np.uint8, memory.buf).copy()
-    result = segmenter.look(image)
+    result = segmenter.segment(image)
     size = shape[0] * shape[1] * 3
     np.ndarray(shape[:2], np.uint8, memory.buf, size)[:] = result.class_map
     return result.results

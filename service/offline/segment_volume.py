@@ -38,10 +38,10 @@ class VolumeSegmenter(Protocol):
     def step(self, image_rgb: UInt8Array) -> Segmentation:
         """Segment the next slice."""
 
-    def remember(self) -> StreamState:
+    def snapshot(self) -> StreamState:
         """The stream as it stands."""
 
-    def return_to(self, state: StreamState) -> None:
+    def restore(self, state: StreamState) -> None:
         """Go on from there."""
 
 
@@ -89,9 +89,9 @@ def segment_slices(
     for number in first_run:
         yield number, segmenter.step(image_rgb(number))
         if after_first is None and second_run:
-            after_first = segmenter.remember()
+            after_first = segmenter.snapshot()
     if after_first is not None:
-        segmenter.return_to(after_first)
+        segmenter.restore(after_first)
     for number in second_run:
         yield number, segmenter.step(image_rgb(number))
 

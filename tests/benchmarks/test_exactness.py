@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.live.composed import look_in_browser
-from benchmarks.live.exactness import BROWSER_FPS, LOSS, look, signing_session
+from benchmarks.live.exactness import BROWSER_FPS, LOSS, segment, signing_session
 from benchmarks.quality.signed import (
     SigningModel,
     mask_in_picture,
@@ -22,7 +22,7 @@ FRAMES, PATIENCE_S = 150, 60
 @pytest.mark.parametrize("loss", [0.0, LOSS])
 async def test_a_burnt_in_mask_is_that_of_its_frame(loss: float) -> None:
     async with signing_session((240, 320)) as session:
-        looking = await look(session, "overlay", loss, FRAMES, PATIENCE_S)
+        looking = await segment(session, "overlay", loss, FRAMES, PATIENCE_S)
         assert session.status()["renditions"]["plain"]["encoded"] == 0, "nobody watched it"
     marks, masks = zip(*looking.pairs, strict=True)
     assert marks == masks
@@ -34,7 +34,7 @@ async def test_after_a_gap_no_picture_is_of_two_times(monkeypatch: pytest.Monkey
     """Every packet that is lost is given up, as where asking for it again takes too long."""
     monkeypatch.setattr("streaming.receiving.HELD", 0)
     async with signing_session((240, 320)) as session:
-        looking = await look(session, "overlay", 2 * LOSS, FRAMES // 2, PATIENCE_S)
+        looking = await segment(session, "overlay", 2 * LOSS, FRAMES // 2, PATIENCE_S)
     assert all(mark == mask for mark, mask in looking.pairs)
     assert looking.bare < 10, "hardly a picture that cannot be read"
 
@@ -42,7 +42,7 @@ async def test_after_a_gap_no_picture_is_of_two_times(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("loss", [0.0, LOSS])
 async def test_a_message_names_the_frame_it_belongs_to(loss: float) -> None:
     async with signing_session((240, 320)) as session:
-        looking = await look(session, "plain", loss, FRAMES, PATIENCE_S)
+        looking = await segment(session, "plain", loss, FRAMES, PATIENCE_S)
         status = session.status()
     marks, masks = zip(*looking.pairs, strict=True)
     assert marks == masks
@@ -55,7 +55,7 @@ def test_numbers_are_read_back_from_phantoms_under_their_masks() -> None:
     render = numbered_phantoms((240, 320))
     for number in (0, 1, 4711, 65535):
         image = render(number)
-        mask = SigningModel().look(image).class_map
+        mask = SigningModel().segment(image).class_map
         shown = draw_overlay(image, mask, {1: (0, 255, 0)})
         assert read_mark(shown) == number == number_of_mask(mask_in_picture(shown))
         assert number_of_mask(mask_in_picture(image)) is None, "nothing is read where nothing is"

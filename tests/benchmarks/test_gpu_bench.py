@@ -25,7 +25,7 @@ from models.backbone.memory_bank import BankShape
 from models.engines.interface import EngineChoice
 from models.method.checkpoint import LoadedWeights
 from models.method.profile import load_profile
-from models.tracking.ablation import Parts
+from models.tracking.ablation import Ablation
 from models.tracking.tracker import Tracker
 from models.types import UInt8Array
 from tests.support.captured_steps import Recording, Unwrapped, demo_frames
@@ -69,8 +69,8 @@ def test_the_gpu_table_has_stages_floors_peers_and_parity(
     """All of the command but what asks a GPU: the predictor's rounds and the two ceilings."""
     for name, value in (("FILLING", 3), ("WARM_UP", 1), ("STAGE_FRAMES", 2), ("PICTURES", 2)):
         monkeypatch.setattr(gpu, name, value)
-    parts = Parts(gamma=0.0, instances=False)
-    tracker = Tracker(weights, load_profile("phantom"), parts, EngineChoice("cuda_graph"))
+    ablation = Ablation(gamma=0.0, instances=False)
+    tracker = Tracker(weights, load_profile("phantom"), ablation, EngineChoice("cuda_graph"))
     run, frames = StepTimer(tracker, stages=False), demo_frames(101, 2)
     numbers = gpu._engine_numbers(run, frames, GpuConfig(frames=2), "cuda_graph")
     assert isinstance(run.tracker.engine, Recording), "the stages' clock is gone again"

@@ -53,7 +53,7 @@ def test_frames_that_were_never_seen_are_counted() -> None:
 def test_a_model_that_signs_is_read_back_from_mask_and_from_pixels() -> None:
     for number in (0, 1, 4711, 65535):
         image = numbered_picture(number, (240, 320))
-        mask = SigningModel().look(image).class_map
+        mask = SigningModel().segment(image).class_map
         assert number_of_mask(mask) == number
         drawn = draw_overlay(image, mask, {1: (0, 255, 0)})
         assert number_of_mask(mask_in_picture(drawn)) == number

@@ -30,7 +30,7 @@ from models.method.cache import forget_unused, writable
 from models.method.checkpoint import LoadedWeights
 from models.method.model import Entries, own_target
 from models.method.profile import load_profile
-from models.tracking.ablation import Parts
+from models.tracking.ablation import Ablation
 from models.tracking.tracker import Tracker
 from models.types import UInt8Array, Update
 from tests.support.captured_steps import Unwrapped, demo_frames
@@ -49,16 +49,16 @@ def shape_of(weights: LoadedWeights, rows: int) -> BankShape:
 @pytest.mark.parametrize(
     ("precision", "parts"),
     [
-        (None, Parts(gamma=0.5, instances=False)),
-        ("f32", replace(Parts.for_video(gamma=0.5), instances=False)),
-        (None, Parts.for_video(gamma=0.5)),
+        (None, Ablation(gamma=0.5, instances=False)),
+        ("f32", replace(Ablation.for_video(gamma=0.5), instances=False)),
+        (None, Ablation.for_video(gamma=0.5)),
     ],
 )
 def test_onnx_sees_and_learns_what_torch_does(
-    weights: LoadedWeights, precision: str | None, parts: Parts
+    weights: LoadedWeights, precision: str | None, ablation: Ablation
 ) -> None:
     """200 frames with updates on, and a gate low enough to fire: by its rows, by the head alone."""
-    found = measure_parity(weights, parts, EngineChoice("onnx", precision))
+    found = measure_parity(weights, ablation, EngineChoice("onnx", precision))
     assert found["frames"] == 200
     assert found["taught_frames"] >= 40, "agreement on frames that teach nothing would say little"
     assert found["mean_iou"] >= 0.99
@@ -86,7 +86,7 @@ def test_any_number_of_rows_learns_as_in_torch(weights: LoadedWeights, tmp_path:
 def test_the_parting_head_is_a_graph_where_weights_have_one(tmp_path: Path) -> None:
     small = export_weights("nano", 64)
     engine = OpenVinoEngine(small, shape_of(small, 1), "f32", tmp_path)
-    head, see = small.model.parting, engine.see_instruments
+    head, see = small.model.instance_head, engine.see_instruments
     assert head is not None
     assert see is not None
     with torch.inference_mode():
@@ -173,10 +173,10 @@ def test_what_gpu_engines_share_sees_and_learns_what_torch_does(
 ) -> None:
     import models.tracking.tracker as module
 
-    profile, parts = load_profile("phantom"), Parts(gamma=0.5, instances=instances)
-    oracle = Tracker(weights, profile, parts)
+    profile, ablation = load_profile("phantom"), Ablation(gamma=0.5, instances=instances)
+    oracle = Tracker(weights, profile, ablation)
     monkeypatch.setattr(module, "open_engine", lambda choice, *rest, **_: Unwrapped(*rest))
-    other = Tracker(weights, profile, parts)
+    other = Tracker(weights, profile, ablation)
     assert isinstance(other.engine, Unwrapped)
     decided = []
     for image in demo_frames(101, 12):
@@ -205,9 +205,9 @@ def test_a_lesson_as_a_graph_is_the_one_in_torch(rows: int) -> None:
     generator = torch.Generator().manual_seed(0)
 
     def sample(frames: int) -> Sample:
-        described = torch.randn(1, 30, 16 * frames, generator=generator)
+        embedding = torch.randn(1, 30, 16 * frames, generator=generator)
         target = torch.randn(rows, 8, 16 * frames, generator=generator)
-        return Sample(described, target, torch.rand(rows, 16 * frames, generator=generator))
+        return Sample(embedding, target, torch.rand(rows, 16 * frames, generator=generator))
 
     anchor, recent = (sample(9).statistics().normalized() for _ in range(2))
     each = torch.full((rows,), 0.3)
@@ -236,9 +236,9 @@ def test_a_lesson_as_a_graph_is_the_one_in_torch(rows: int) -> None:
 def test_frames_prepared_ahead_in_another_thread_end_the_same(
     weights: LoadedWeights, engine: str, instances: bool, one_thread: None
 ) -> None:
-    profile, parts = load_profile("phantom"), Parts(gamma=0.3, instances=instances)
-    plain = Tracker(weights, profile, parts, EngineChoice(engine))
-    ahead = Tracker(weights, profile, parts, EngineChoice(engine))
+    profile, ablation = load_profile("phantom"), Ablation(gamma=0.3, instances=instances)
+    plain = Tracker(weights, profile, ablation, EngineChoice(engine))
+    ahead = Tracker(weights, profile, ablation, EngineChoice(engine))
     frames = demo_frames(20, 6)
     with ThreadPoolExecutor(1) as pool:
         for image, prepared in zip(frames, pool.map(ahead.prepare, frames), strict=True):
@@ -249,15 +249,15 @@ def test_frames_prepared_ahead_in_another_thread_end_the_same(
 
 @pytest.mark.parametrize("instances", [False, True])
 def test_looking_then_learning_is_a_step(weights: LoadedWeights, instances: bool) -> None:
-    profile, parts = load_profile("phantom"), Parts(gamma=0.3, instances=instances)
-    whole, halves = Tracker(weights, profile, parts), Tracker(weights, profile, parts)
+    profile, ablation = load_profile("phantom"), Ablation(gamma=0.3, instances=instances)
+    whole, halves = Tracker(weights, profile, ablation), Tracker(weights, profile, ablation)
     learnt = []
     for image in demo_frames(20, 6):
-        expected, answer = whole.step(image), halves.look(image)
+        expected, answer = whole.step(image), halves.segment(image)
         assert {one.update for one in answer.results} == {Update.PENDING}
         assert np.array_equal(answer.class_map, expected.class_map)
-        assert halves.learn() == tuple(one.update for one in expected.results)
-        assert set(halves.learn()) == {Update.FROZEN}, "one frame teaches once"
+        assert halves.update() == tuple(one.update for one in expected.results)
+        assert set(halves.update()) == {Update.FROZEN}, "one frame teaches once"
         learnt += [one.update for one in expected.results]
     assert Update.ACCEPTED in learnt or Update.ROLLED_BACK in learnt
 

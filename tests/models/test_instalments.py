@@ -15,7 +15,7 @@ from models.config import NANO
 from models.learner.online_learner import OnlineLearner
 from models.method.checkpoint import LoadedWeights
 from models.method.profile import Calibration, load_profile
-from models.tracking.ablation import LEARN_PER_FRAME, Parts
+from models.tracking.ablation import LEARN_PER_FRAME, Ablation
 from models.tracking.online_updates import lesson_stages
 from models.tracking.tracker import Tracker
 from models.types import UInt8Array, Update
@@ -26,7 +26,7 @@ STAGES = lesson_stages(NANO.attention_layers)
 BEFORE = [PENDING] * (STAGES - 1)
 
 
-def sure_of_everything(weights: LoadedWeights, parts: Parts) -> Tracker:
+def sure_of_everything(weights: LoadedWeights, ablation: Ablation) -> Tracker:
     """Named pixel by pixel, so that every class is there, in every frame confident."""
     profile = load_profile("phantom")
     rows = len(profile.classes)
@@ -34,13 +34,13 @@ def sure_of_everything(weights: LoadedWeights, parts: Parts) -> Tracker:
     anything = torch.full((rows,), float("inf"))
     start = replace(profile.start, tolerance=anything, surprise=anything)
     ready = replace(profile, calibration=sure, start=start, object_offset=50.0)
-    return Tracker(weights, ready, replace(parts, instances=False, naming=False))
+    return Tracker(weights, ready, replace(ablation, instances=False, naming=False))
 
 
 @pytest.fixture
 def tracker(weights: LoadedWeights, one_thread: None) -> Tracker:
     """As live."""
-    return sure_of_everything(weights, Parts.for_video())
+    return sure_of_everything(weights, Ablation.for_video())
 
 
 def taught(tracker: Tracker, image: UInt8Array) -> Update:
@@ -60,15 +60,15 @@ def test_when_a_lesson_is_over_all_is_as_if_taught_at_once(
     weights: LoadedWeights, tracker: Tracker
 ) -> None:
     frames = clip_frames(STAGES, clip=101)
-    at_once = sure_of_everything(weights, Parts(learn_per_frame=LEARN_PER_FRAME))
-    fresh = sure_of_everything(weights, Parts())
+    at_once = sure_of_everything(weights, Ablation(learn_per_frame=LEARN_PER_FRAME))
+    fresh = sure_of_everything(weights, Ablation())
     assert taught(at_once, frames[0]) is ACCEPTED
     assert [taught(tracker, image) for image in frames[:-1]] == BEFORE
     assert same(tracker, fresh), "nothing changes before the lesson is over"
     assert taught(tracker, frames[-1]) is ACCEPTED
     assert same(tracker, at_once)
     assert not same(tracker, fresh)
-    memories = (one.remember().way.learnt.now.bank for one in (tracker, at_once))
+    memories = (one.snapshot().strategy.learnt.now.bank for one in (tracker, at_once))
     for found, wanted in zip(*memories, strict=True):
         torch.testing.assert_close(found, wanted)
 
@@ -94,16 +94,16 @@ def test_a_step_carries_one_stage_and_every_class_has_its_turn(
     accepted = set()
     for number, image in enumerate(clip_frames(4 * STAGES, clip=101)):
         done.clear()
-        tracker.look(image)
+        tracker.segment(image)
         assert not done
-        updates = tracker.learn()
+        updates = tracker.update()
         assert done == [stages[number % STAGES]]
         accepted |= {row for row, update in enumerate(updates) if update is ACCEPTED}
     assert accepted == set(range(len(tracker.classes)))
 
 
 def go_back(tracker: Tracker) -> None:
-    tracker.return_to(tracker.remember())
+    tracker.restore(tracker.snapshot())
 
 
 def freeze_and_thaw(tracker: Tracker) -> None:
@@ -119,7 +119,7 @@ def test_what_takes_the_learner_back_gives_up_the_lesson(
     assert [taught(tracker, image) for image in frames[: STAGES - 1]] == BEFORE
     give_up(tracker)
     assert [taught(tracker, image) for image in frames[STAGES - 1 : -1]] == BEFORE
-    assert same(tracker, sure_of_everything(weights, Parts()))
+    assert same(tracker, sure_of_everything(weights, Ablation()))
     assert taught(tracker, frames[-1]) is ACCEPTED
 
 
@@ -136,7 +136,7 @@ def test_a_frozen_learner_finishes_no_lesson(tracker: Tracker) -> None:
 def test_the_guard_undoes_what_is_not_a_number(
     weights: LoadedWeights, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = module.lesson_of
+    honest = module.update_sample
 
     def broken(*arguments: Any) -> Generator[None, None, object]:
         entries, sample = yield from honest(*arguments)
@@ -145,7 +145,7 @@ def test_the_guard_undoes_what_is_not_a_number(
     frames = clip_frames(2 * STAGES, clip=101)
     monkeypatch.setattr(module, "lesson_of", broken)
     assert [taught(tracker, one) for one in frames[:STAGES]] == [*BEFORE, ROLLED_BACK]
-    assert same(tracker, sure_of_everything(weights, Parts()))
+    assert same(tracker, sure_of_everything(weights, Ablation()))
     monkeypatch.setattr(module, "lesson_of", honest)
     assert [taught(tracker, one) for one in frames[STAGES:]] == [*BEFORE, ACCEPTED]
 

@@ -1,4 +1,4 @@
-"""Instruments told apart, followed and named: grouping, tracks, references, the parting head."""
+"""Instruments told apart, followed and named: grouping, tracks, references, the instance head."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from models.backbone.sam2 import DecodedMasks
 from models.errors import ModelError
 from models.instances.assignment import joint_shares
 from models.instances.clicks import Click, next_click, segment_clicks
-from models.instances.exemplars import References
-from models.instances.instance_classifier import InstanceNamer, frame_references, joined
-from models.instances.instance_head import DESCRIPTION, VOTE, PartedFrame
-from models.instances.small_regions import Specks
+from models.instances.exemplars import Exemplars
+from models.instances.instance_classifier import InstanceClassifier, frame_exemplars, joined
+from models.instances.instance_head import EMBEDDING, VOTE, HeadOutput
+from models.instances.small_regions import SmallRegions
 from models.instances.tracks import MAX_TRACKS, NOBODY, PATIENCE, Instances, InstanceTracks
-from models.instances.vote_grouping import MAX_INSTANCES, part_votes
+from models.instances.vote_grouping import MAX_INSTANCES, group_votes
 from models.method.checkpoint import EMBEDDED, LoadedWeights
 from models.phantom import Procedure
 from models.training import click_training
@@ -51,11 +51,15 @@ def crossing(size: int = 64) -> tuple[Picture, Picture]:
 def test_crossing_bars_part_and_a_bar_cut_in_two_is_one() -> None:
     owner, vote = crossing()
     noise = np.random.default_rng(0).normal(0, 0.02, vote.shape).astype(np.float32)
-    parted = part_votes(owner > 0, vote + noise)
-    assert len(parted.centre) == 2
-    left, right, upright = parted.label[32, 5], parted.label[32, 60], parted.label[5, 32]
+    head_output = group_votes(owner > 0, vote + noise)
+    assert len(head_output.centre) == 2
+    left, right, upright = (
+        head_output.label[32, 5],
+        head_output.label[32, 60],
+        head_output.label[5, 32],
+    )
     assert left == right != upright
-    assert (parted.label > 0).sum() == (owner > 0).sum()
+    assert (head_output.label > 0).sum() == (owner > 0).sum()
 
 
 def test_a_cell_or_two_that_vote_astray_are_no_piece_of_another_instrument() -> None:
@@ -64,13 +68,13 @@ def test_a_cell_or_two_that_vote_astray_are_no_piece_of_another_instrument() -> 
     vote[:, 5:7, 28] = elsewhere  # of the upright bar
     vote[:, 50, 33:34] = elsewhere
     vote[:, 56, 31:34] = elsewhere  # three are a piece
-    parted = part_votes(owner > 0, vote)
-    level, upright = parted.label[32, 5], parted.label[5, 32]
+    head_output = group_votes(owner > 0, vote)
+    level, upright = head_output.label[32, 5], head_output.label[5, 32]
     assert level != upright
-    assert (parted.label[:28, 28:36] == upright).all()
-    assert (parted.label[36:56, 28:36] == upright).all()
-    assert parted.label[56, 28:36].tolist() == [upright] * 3 + [level] * 3 + [upright] * 2
-    assert (parted.label[28:36, :28] == level).all()
+    assert (head_output.label[:28, 28:36] == upright).all()
+    assert (head_output.label[36:56, 28:36] == upright).all()
+    assert head_output.label[56, 28:36].tolist() == [upright] * 3 + [level] * 3 + [upright] * 2
+    assert (head_output.label[28:36, :28] == level).all()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 1.0])
@@ -78,10 +82,10 @@ def test_any_votes_give_a_bounded_number_of_instances(share: float) -> None:
     rng = np.random.default_rng(1)
     vote = rng.uniform(-3, 3, (VOTE, 64, 64)).astype(np.float32)
     instrument = rng.random((64, 64)) < share
-    parted = part_votes(instrument, vote)
-    assert len(parted.centre) <= MAX_INSTANCES
-    assert parted.label.max() == len(parted.centre)
-    assert not (parted.label[~instrument]).any()
+    head_output = group_votes(instrument, vote)
+    assert len(head_output.centre) <= MAX_INSTANCES
+    assert head_output.label.max() == len(head_output.centre)
+    assert not (head_output.label[~instrument]).any()
 
 
 def instances(centre: np.ndarray[tuple[int, int], np.dtype[np.float32]]) -> Instances:
@@ -113,21 +117,21 @@ def test_tracks_are_bounded_and_forgotten() -> None:
 
 def test_references_name_what_they_were_made_of(weights: LoadedWeights) -> None:
     """Regions of one procedure's frames, named by other frames of it: most get their own name."""
-    head, backbone = weights.model.parting, weights.model.backbone
+    head, backbone = weights.model.instance_head, weights.model.backbone
     assert head is not None
     procedure = Procedure(41_003)
-    each: list[References] = []
+    each: list[Exemplars] = []
     for clip in range(4):
         for t in (1.0, 5.0):
             frame = procedure.clip(clip).render(t)
             image = backbone.normalize(to_input(frame.image_rgb, 256))
             masks = np.stack([frame.class_mask == kind for kind in procedure.kinds])
             features = backbone.encode_image(image)
-            each.append(frame_references(head, features, image, torch.from_numpy(masks)))
+            each.append(frame_exemplars(head, features, image, torch.from_numpy(masks)))
     right, count = 0, 0
     for number, one in enumerate(each):
         others = joined([other for place, other in enumerate(each) if place != number], 0.0)
-        shares = others.log_shares(one.description, len(procedure.kinds))
+        shares = others.log_shares(one.embedding, len(procedure.kinds))
         assert torch.allclose(shares.exp().sum(dim=1), torch.ones(len(shares)), atol=1e-4)
         right += int((shares.argmax(dim=1) == one.row).sum())
         count += len(one.row)
@@ -138,23 +142,23 @@ def test_references_name_what_they_were_made_of(weights: LoadedWeights) -> None:
 def test_an_instrument_that_could_be_anything_is_drawn_without_a_name(
     weights: LoadedWeights,
 ) -> None:
-    """References that look the same, then one alike and the others not, then none alike."""
-    head, backbone = weights.model.parting, weights.model.backbone
+    """Exemplars that look the same, then one alike and the others not, then none alike."""
+    head, backbone = weights.model.instance_head, weights.model.backbone
     assert head is not None
     frame = Procedure(41_003).clip(0).render(1.0)
     image = backbone.normalize(to_input(frame.image_rgb, 256))
     features = backbone.encode_image(image)
     shown = torch.from_numpy(frame.class_mask > 0)[None]
-    own = frame_references(head, features, image, shown).description[:1]
+    own = frame_exemplars(head, features, image, shown).embedding[:1]
     nothing = torch.full((3, 1, 64, 64), -9.0)
     decoded = DecodedMasks(nothing, torch.ones(3), torch.ones(3), torch.zeros(3, 128))
 
     def drawn(first: torch.Tensor, others: torch.Tensor) -> list[bool]:
         """Is each class? And last, is what has no name?"""
-        described = torch.cat([first, others, others])
-        references = References(described, torch.arange(3), found_weight=1.0)
-        parted = head(features, image)
-        named = InstanceNamer(head, references).name(parted, decoded)
+        embedding = torch.cat([first, others, others])
+        exemplars = Exemplars(embedding, torch.arange(3), found_weight=1.0)
+        head_output = head(features, image)
+        named = InstanceClassifier(head, exemplars).name(head_output, decoded)
         assert named.unnamed is not None
         masks = torch.cat([named.rows.mask_logits[:, 0], named.unnamed]) > 0
         assert int(masks.sum()) == int(masks.any(dim=0).sum()), "a pixel is in one of them"
@@ -201,20 +205,20 @@ def test_descriptions_come_to_tell_kinds_apart_in_procedures_not_seen() -> None:
         label, clip = torch.arange(24) % 2 + 1, torch.arange(24) // 12
         sign = 2 * clip - 1
         other = sign * (2 * label - 3)
-        noise = 0.1 * torch.randn(24, DESCRIPTION, generator=rng)
-        pooled = noise + torch.stack([sign, other], dim=1).repeat(1, DESCRIPTION // 2)
+        noise = 0.1 * torch.randn(24, EMBEDDING, generator=rng)
+        pooled = noise + torch.stack([sign, other], dim=1).repeat(1, EMBEDDING // 2)
         return Regions(pooled, label, clip, torch.ones(24, dtype=torch.bool))
 
     train, unseen = [procedure() for _ in range(40)], [procedure() for _ in range(8)]
-    describer, sharpness = discriminants(train), torch.tensor(SHARPNESS).log()
+    embedder, sharpness = discriminants(train), torch.tensor(SHARPNESS).log()
 
     def loss() -> float:
         with torch.no_grad():
-            each = [episode_loss(describer(one.pooled), one, sharpness) for one in unseen]
+            each = [episode_loss(embedder(one.pooled), one, sharpness) for one in unseen]
         return float(torch.stack(each).mean())
 
     before = loss()
-    train_in_episodes(describer, train, steps=150)
+    train_in_episodes(embedder, train, steps=150)
     assert before > 0.6
     assert loss() < 0.3
 
@@ -281,34 +285,34 @@ def test_heads_are_trained_one_after_the_other(
     for module in (parting_training, click_training):
         monkeypatch.setattr(module, "PROCEDURES", 2)
     monkeypatch.setattr(parting_training, "WARM_UP", 1)  # smaller steps vanish in half precision
-    parted, described, clicked = (tmp_path / f"{n}.safetensors" for n in range(3))
-    parting_training.train(EMBEDDED, parted, steps=2)
-    description_fitting.fit(parted, described, procedures=3, steps=2)
-    click_training.train(described, clicked, steps=2)
+    head_output, embedding, clicked = (tmp_path / f"{n}.safetensors" for n in range(3))
+    parting_training.train(EMBEDDED, head_output, steps=2)
+    description_fitting.fit(head_output, embedding, procedures=3, steps=2)
+    click_training.train(embedding, clicked, steps=2)
     before, after = load_file(EMBEDDED), load_file(clicked)
     assert before.keys() == after.keys()
     heads = ("parting.", "clicks.")
     for key, value in before.items():
         assert torch.equal(value, after[key]) != key.startswith(heads) or value.numel() < 2
-    assert parted.with_suffix(".png").stat().st_size > 1000
+    assert head_output.with_suffix(".png").stat().st_size > 1000
 
 
 def test_a_small_region_that_is_nowhere_sure_is_no_instrument(weights: LoadedWeights) -> None:
     """A speck goes, the same with one sure pixel stays, so does a large one."""
-    head = weights.model.parting
+    head = weights.model.instance_head
     assert head is not None
     own = torch.full((64, 64), -8.0)
     own[4:8, 4:8] = 2.0
     own[4:8, 40:44] = 2.0
     own[5, 41] = 7.0
     own[30:50, 10:40] = 2.0
-    parted = PartedFrame(
+    head_output = HeadOutput(
         own[None, None], torch.zeros(1, VOTE, 64, 64), torch.zeros(0), torch.zeros(0)
     )
     nothing = torch.full((1, 1, 64, 64), -9.0)
     decoded = DecodedMasks(nothing, torch.ones(1), torch.ones(1), torch.zeros(1, 128))
-    references = References(torch.zeros(0, DESCRIPTION), torch.zeros(0).long(), found_weight=1.0)
-    named = InstanceNamer(head, references).name(parted, decoded).rows
+    exemplars = Exemplars(torch.zeros(0, EMBEDDING), torch.zeros(0).long(), found_weight=1.0)
+    named = InstanceClassifier(head, exemplars).name(head_output, decoded).rows
     shown = named.mask_logits[0, 0] > 0
     assert not shown[4:8, 4:8].any()
     assert shown[4:8, 40:44].all()
@@ -316,12 +320,12 @@ def test_a_small_region_that_is_nowhere_sure_is_no_instrument(weights: LoadedWei
 
 
 def test_what_was_seen_a_moment_ago_need_not_be_as_sure_to_stay() -> None:
-    specks = Specks()
+    small_regions = SmallRegions()
 
     def seen(logit: float, left: int = 4) -> bool:
         own = torch.full((64, 64), -8.0)
         own[4:8, left : left + 4] = logit
-        return bool((specks.taken_out(own, own) > 0).any())
+        return bool((small_regions.filtered(own, own) > 0).any())
 
     assert not seen(4.0), "nothing was there"
     assert seen(6.0)
@@ -333,27 +337,27 @@ def test_what_was_seen_a_moment_ago_need_not_be_as_sure_to_stay() -> None:
     assert seen(6.0)
     assert not seen(4.0, left=7), "beside it, a quarter of it where it was"
     assert seen(6.0)
-    specks.reset()
+    small_regions.reset()
     assert not seen(4.0), "another stream"
 
 
 def test_a_stream_gone_back_to_knows_where_its_instruments_were(weights: LoadedWeights) -> None:
-    head = weights.model.parting
+    head = weights.model.instance_head
     assert head is not None
-    namer = InstanceNamer(head, References(torch.zeros(0, DESCRIPTION), torch.zeros(0).long()))
+    labeler = InstanceClassifier(head, Exemplars(torch.zeros(0, EMBEDDING), torch.zeros(0).long()))
 
     def seen(logit: float) -> bool:
         own = torch.full((1, 1, 64, 64), -8.0)
         own[..., 4:8, 4:8] = logit
         none = torch.zeros(0)
-        answer, _ = namer.answer(PartedFrame(own, torch.zeros(1, VOTE, 64, 64), none, none), 1)
+        answer, _ = labeler.predict(HeadOutput(own, torch.zeros(1, VOTE, 64, 64), none, none), 1)
         return bool((answer.mask_logits > 0).any())
 
     assert seen(6.0)
-    state = namer.remember()
+    state = labeler.snapshot()
     assert not seen(-6.0)
     assert not seen(4.0)
-    namer.return_to(state)
+    labeler.restore(state)
     assert seen(4.0)
-    namer.reset()
+    labeler.reset()
     assert not seen(4.0)

@@ -54,7 +54,7 @@ def test_attention_is_torchs_whatever_happens_to_the_bank(tmp_path: Path) -> Non
     saved = bank.snapshot()
     for frame in range(1, 6):
         bank.push(torch.tensor([0, 2]), entries(2), frame)
-        engine.remember(bank.tensors(frame))
+        engine.memories_changed(bank.tensors(frame))
         agrees(frame + 1, bank)
     bank.restore(saved)
     agrees(7, bank)
@@ -77,14 +77,14 @@ def test_only_what_has_changed_is_placed_anew(known: bool) -> None:
 
     cache, bank = KeyCache(backbone, SHAPE, place), filled()
 
-    def look(frame: int) -> None:
+    def segment(frame: int) -> None:
         tensors = bank.tensors(frame)
         cache.of(tensors if known else replace(tensors, version=None))
 
     with torch.inference_mode():
-        look(0)
-        look(1)
+        segment(0)
+        segment(1)
         bank.push(torch.tensor([2]), entries(1), 1)
-        look(2)
-        look(3)
+        segment(2)
+        segment(3)
     assert placed == ([3, 1] if known else [3, 3, 3, 3])

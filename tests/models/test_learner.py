@@ -21,13 +21,13 @@ def world(seed: int) -> torch.Tensor:
 
 def frame(truth: torch.Tensor, seed: int) -> Sample:
     generator = torch.Generator().manual_seed(seed)
-    described = torch.randn(1, WIDTH, TOKENS, generator=generator)
+    token_features = torch.randn(1, WIDTH, TOKENS, generator=generator)
     noise = 0.1 * torch.randn(ROWS, OUT, TOKENS, generator=generator)
-    return Sample(described, truth @ described + noise, torch.ones(ROWS, TOKENS) / TOKENS)
+    return Sample(token_features, truth @ token_features + noise, torch.ones(ROWS, TOKENS) / TOKENS)
 
 
 def only(sample: Sample, rows: torch.Tensor) -> Sample:
-    return Sample(sample.described, sample.target[rows], sample.weight[rows])
+    return Sample(sample.token_features, sample.target[rows], sample.weight[rows])
 
 
 def learner(

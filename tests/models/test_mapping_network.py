@@ -13,7 +13,7 @@ from models.learner.mapping_network import (
     apply_mapper,
     descend,
     descend_convolution,
-    describe,
+    describe_tokens,
     mapping_loss,
     ridge_solution,
     token_weights,
@@ -24,10 +24,10 @@ ROWS, FRAMES, WIDTH, OUT, TOKENS = 2, 3, 12, 5, 16
 
 def problem(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    described = torch.randn(ROWS, FRAMES, WIDTH, TOKENS, generator=generator, dtype=dtype)
+    token_features = torch.randn(ROWS, FRAMES, WIDTH, TOKENS, generator=generator, dtype=dtype)
     target = torch.randn(ROWS, FRAMES, OUT, TOKENS, generator=generator, dtype=dtype)
     weight = torch.rand(ROWS, FRAMES, TOKENS, generator=generator, dtype=dtype)
-    return described, target, weight
+    return token_features, target, weight
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
@@ -65,10 +65,10 @@ def test_descent_goes_to_the_ridge_solution() -> None:
 
 
 def test_a_frame_can_be_left_out_by_subtraction() -> None:
-    described, target, weight = problem(torch.float64)
-    every = Statistics.of(described, target, weight)
-    last = Statistics.of(described[:, 2:], target[:, 2:], weight[:, 2:])
-    rest = Statistics.of(described[:, :2], target[:, :2], weight[:, :2])
+    token_features, target, weight = problem(torch.float64)
+    every = Statistics.of(token_features, target, weight)
+    last = Statistics.of(token_features[:, 2:], target[:, 2:], weight[:, 2:])
+    rest = Statistics.of(token_features[:, :2], target[:, :2], weight[:, :2])
     torch.testing.assert_close(
         ridge_solution(every.minus(last), 0.1), ridge_solution(rest, 0.1), atol=1e-9, rtol=1e-9
     )
@@ -78,14 +78,14 @@ def test_a_frame_can_be_left_out_by_subtraction() -> None:
 def test_kernels_see_their_neighbourhood(kernel: int) -> None:
     config = LearnerConfig(kernel=kernel, context=(5,), color=True)
     stride16, color = torch.randn(1, 8, 4, 4), torch.randn(1, 6, 4, 4)
-    described = describe(stride16, color, config)
+    token_features = describe_tokens(stride16, color, config)
     width = (8 * 2 + 6 * 2 + 1) * kernel**2
-    assert described.shape == (1, width, 4, 4)
+    assert token_features.shape == (1, width, 4, 4)
     tau = torch.randn(ROWS, OUT, width)
-    mapped = apply_mapper(tau, described)
+    mapped = apply_mapper(tau, token_features)
     assert mapped.shape == (ROWS, OUT, 4, 4)
     if kernel == 3:  # the same as a real convolution over the token's own description
-        single = describe(stride16, color, LearnerConfig(kernel=1, context=(5,), color=True))
+        single = describe_tokens(stride16, color, LearnerConfig(kernel=1, context=(5,), color=True))
         weight = tau.reshape(ROWS * OUT, -1, 3, 3)
         convolved = torch.nn.functional.conv2d(single, weight, padding=1)
         expected = convolved.reshape(ROWS, OUT, 4, 4)

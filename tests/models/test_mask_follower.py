@@ -16,8 +16,8 @@ from models.errors import DatasetError
 from models.fitting.annotated import AnnotatedFrames
 from models.fitting.fit import fit_frames
 from models.instances.foreground_fit import fit_foreground, foreground_shift
-from models.instances.instance_head import VOTE, PartedFrame
-from models.instances.mask_follower import PATIENCE, Follower
+from models.instances.instance_head import VOTE, HeadOutput
+from models.instances.mask_follower import PATIENCE, MaskFollower
 from models.method.checkpoint import LoadedWeights
 from models.method.profile import load_profile, save_profile
 from models.phantom import Procedure
@@ -32,8 +32,8 @@ class Scene:
     """Bars that vote for themselves; the rows' logits are what a test says they are."""
 
     def __init__(self, weights: LoadedWeights) -> None:
-        assert weights.model.parting is not None
-        self._follower = Follower(weights.model.parting, 2, torch.zeros(5))
+        assert weights.model.instance_head is not None
+        self._follower = MaskFollower(weights.model.instance_head, 2, torch.zeros(5))
 
     def step(self, where: dict[tuple[float, ...], Tensor], rows: Tensor) -> Tensor:
         """where: (H, W) bool by vote, later ones on top; rows: (2, H, W). The masks, bool."""
@@ -42,9 +42,9 @@ class Scene:
             vote[0, :4, mask] = torch.tensor(own)[:, None]
             found[0, 0, mask] = 8.0
         empty = torch.zeros(0)
-        parted = PartedFrame(found, vote, torch.zeros(1, 4, SIDE // 2, SIDE // 2), empty)
+        head_output = HeadOutput(found, vote, torch.zeros(1, 4, SIDE // 2, SIDE // 2), empty)
         decoded = DecodedMasks(rows[:, None], torch.ones(2), torch.ones(2), empty)
-        named = self._follower.name(parted, decoded).rows
+        named = self._follower.name(head_output, decoded).rows
         return named.gated()[:, 0] > 0
 
 
@@ -100,7 +100,7 @@ def test_what_the_head_misses_in_the_annotated_frame_it_finds_in_the_next_ones()
     """A shaft of a look that the head hardly believes, tissue that it takes for one, both moved."""
     rng = torch.Generator().manual_seed(0)
 
-    def seen(place: int) -> tuple[PartedFrame, Tensor, Tensor]:
+    def seen(place: int) -> tuple[HeadOutput, Tensor, Tensor]:
         shaft, missed = bar(level=True, place=place), bar(level=False, place=place)
         tissue = bar(level=True, place=place + 12) & ~missed
         logit = torch.full((SIDE, SIDE), -4.0).masked_fill(shaft, 4.0)
@@ -108,19 +108,19 @@ def test_what_the_head_misses_in_the_annotated_frame_it_finds_in_the_next_ones()
         looks = torch.stack([shaft, missed, tissue]).float()[None, :, ::2, ::2]
         looks = looks + 0.1 * torch.randn(looks.shape, generator=rng)
         empty = torch.zeros(0)
-        return PartedFrame(logit[None, None], empty, looks, empty), shaft | missed, tissue
+        return HeadOutput(logit[None, None], empty, looks, empty), shaft | missed, tissue
 
     first, truth, told = seen(4)
     weight = fit_foreground(first, truth, torch.ones_like(truth))
     untold = fit_foreground(first, truth, ~told)  # nobody says that it is tissue
     for place in (8, 12):
-        parted, truth, tissue = seen(place)
-        logit = parted.instrument[0, 0]
-        found = logit + foreground_shift(weight, parted.texture[0]) > 0
+        head_output, truth, tissue = seen(place)
+        logit = head_output.instrument[0, 0]
+        found = logit + foreground_shift(weight, head_output.texture[0]) > 0
         assert (logit > 0)[truth].float().mean() < 0.7
         assert found[truth].float().mean() > 0.9
         assert found[tissue].float().mean() < 0.3
-        kept = logit + foreground_shift(untold, parted.texture[0]) > 0
+        kept = logit + foreground_shift(untold, head_output.texture[0]) > 0
         assert kept[truth].float().mean() > 0.9
         assert kept[tissue].float().mean() > 0.7
 

@@ -21,13 +21,13 @@ from models.backbone.image_input import MAX_MAP_SIDE, class_map, resize_image
 from models.backbone.memory_attention import BankTensors, _Turn
 from models.backbone.memory_bank import BankShape, MemoryBank
 from models.engines.gpu.class_maps import (
-    decided_on_device,
-    enlarged_on_device,
+    class_shares,
+    decide_classes,
+    enlarge_classes,
     page_locked,
-    shares_on_device,
 )
 from models.engines.gpu.cuda_graph import Captured
-from models.engines.gpu.resize import squeeze_for
+from models.engines.gpu.resize import resize_for
 from models.engines.graphs import FULL
 from models.engines.interface import EngineChoice
 from models.method.checkpoint import LoadedWeights
@@ -35,10 +35,10 @@ from models.method.model import Entries
 from models.method.profile import Calibration, load_profile
 from models.phantom import DEMO_SEED, Procedure
 from models.tensor_tree import module_on, placed, tensors_in
-from models.tracking.ablation import Parts
-from models.tracking.frame_functions import DescribeFrame
-from models.tracking.postprocess import finish
-from models.tracking.strategy import Answer
+from models.tracking.ablation import Ablation
+from models.tracking.frame_functions import DescribeTokens
+from models.tracking.postprocess import postprocess
+from models.tracking.strategy import Prediction
 from models.tracking.tracker import Tracker
 from models.types import UNNAMED_ID, Update
 from tests.support.captured_steps import CPU, Recording, demo_frames, stand_in
@@ -51,9 +51,9 @@ def test_recorded_steps_see_and_learn_what_torch_does(
     """Until the bank is full and after, and when the picture's size changes on the way."""
     profile = load_profile("phantom")
     profile = replace(profile, memory=replace(profile.memory, recent=1))
-    parts = Parts(gamma=0.0, instances=instances)
-    oracle = Tracker(weights, profile, parts)
-    other = Tracker(weights, profile, parts, EngineChoice("cuda_graph"))
+    ablation = Ablation(gamma=0.0, instances=instances)
+    oracle = Tracker(weights, profile, ablation)
+    other = Tracker(weights, profile, ablation, EngineChoice("cuda_graph"))
     taught = []
     for image in (*demo_frames(101, 6), *demo_frames(101, 3, (288, 384)), *demo_frames(101, 3)):
         expected, found = oracle.step(image), other.step(image)
@@ -86,8 +86,8 @@ def test_a_recorded_step_keeps_nothing_of_pictures_of_many_sizes(
 def test_what_is_not_a_number_is_seen_on_the_device_too(
     weights: LoadedWeights, recording: None, one_thread: None
 ) -> None:
-    parts = Parts(gamma=0.5, instances=False)
-    tracker = Tracker(weights, load_profile("phantom"), parts, EngineChoice("cuda_graph"))
+    ablation = Ablation(gamma=0.5, instances=False)
+    tracker = Tracker(weights, load_profile("phantom"), ablation, EngineChoice("cuda_graph"))
     image = demo_frames(101, 1)[0]
     expected = tracker.step(image).class_map
     tracker.reset()
@@ -107,15 +107,15 @@ def test_a_frame_whose_description_is_not_a_number_teaches_nothing(
     one_thread: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    parts = Parts(gamma=0.0, instances=False)
-    tracker = Tracker(weights, load_profile("phantom"), parts, EngineChoice(engine))
-    image, answer = demo_frames(101, 1)[0], tracker.way.answer
+    ablation = Ablation(gamma=0.0, instances=False)
+    tracker = Tracker(weights, load_profile("phantom"), ablation, EngineChoice(engine))
+    image, answer = demo_frames(101, 1)[0], tracker.strategy.answer
 
-    def spoilt(*given: Any) -> Answer:
+    def spoilt(*given: Any) -> Prediction:
         return replace(answer(*given), evidence=torch.tensor([1.0, float("nan")]))
 
     with monkeypatch.context() as patch:
-        patch.setattr(tracker.way, "answer", spoilt)
+        patch.setattr(tracker.strategy, "answer", spoilt)
         results = tracker.step(image).results
     assert any(one.present for one in results), "its masks are shown"
     assert {one.update for one in results} == {Update.REFUSED}
@@ -130,7 +130,7 @@ def test_a_picture_resized_on_the_device_is_opencvs(height: int, width: int, siz
     scene = Procedure(DEMO_SEED).clip(30, size=(height, width))
     image = scene.render(0.0).image_rgb
     image.setflags(write=False)  # as a frame may come
-    squeeze = squeeze_for((height, width), size, CPU)
+    squeeze = resize_for((height, width), size, CPU)
     found = squeeze(page_locked(image))[0].permute(1, 2, 0).numpy()
     off = np.abs(found - resize_image(image, size).astype(np.float32))
     assert off.max() <= 1
@@ -144,13 +144,13 @@ def test_classes_drawn_on_the_device_are_opencvs(shape: tuple[int, int]) -> None
     logits = F.interpolate(coarse, 64, mode="bicubic")[0]
     ids = [3, 7, 9, 200]
     wanted = torch.tensor(ids, dtype=torch.uint8)
-    decided = decided_on_device(logits, wanted, shape, MAX_MAP_SIDE)
-    found = enlarged_on_device(decided, shape)
+    decided = decide_classes(logits, wanted, shape, MAX_MAP_SIDE)
+    found = enlarge_classes(decided, shape)
     expected = class_map(logits.numpy(), ids, shape)
     assert (found.numpy() == expected).mean() > 0.9999
     assert set(np.unique(expected)) == {0, *ids}
     shares = [float((found == one).float().mean()) for one in ids]
-    assert shares_on_device(decided, wanted, shape).tolist() == pytest.approx(shares, abs=1e-6)
+    assert class_shares(decided, wanted, shape).tolist() == pytest.approx(shares, abs=1e-6)
 
 
 def test_an_answer_is_finished_on_the_device_as_beside_it() -> None:
@@ -159,10 +159,10 @@ def test_an_answer_is_finished_on_the_device_as_beside_it() -> None:
     coarse = torch.randn(1, 3, 12, 12, generator=generator) - 0.3
     logits = F.interpolate(coarse, 64, mode="bicubic")[0]
     there = torch.tensor([1.0, -1.0])
-    answer = Answer(logits[:2, None], there, torch.tensor([0.7, 0.2]), logits[2:])
+    answer = Prediction(logits[:2, None], there, torch.tensor([0.7, 0.2]), logits[2:])
     calibration = Calibration(torch.ones(2), torch.zeros(2))
     each = [
-        finish(answer, calibration, [4, 9], (480, 640), on_device=on_device)
+        postprocess(answer, calibration, [4, 9], (480, 640), on_device=on_device)
         for on_device in (False, True)
     ]
     beside, on_it = each
@@ -214,7 +214,7 @@ def test_the_kernel_passes_over_empty_places(queries: int, gathered: int, masked
 def test_the_kernel_that_shrinks_a_picture_is_opencvs() -> None:
     image = Procedure(DEMO_SEED).clip(30, size=(480, 640)).render(0.0).image_rgb
     picture = page_locked(image).to("cuda")
-    found = squeeze_for((480, 640), 256, picture.device)(picture)[0].permute(1, 2, 0).cpu().numpy()
+    found = resize_for((480, 640), 256, picture.device)(picture)[0].permute(1, 2, 0).cpu().numpy()
     np.testing.assert_allclose(found, resize_image(image, 256), atol=1)
 
 
@@ -270,7 +270,7 @@ def test_walking_through_dataclasses_finds_every_tensor() -> None:
 
 def test_a_frame_described_is_the_same_in_any_thread_of_recorded_steps() -> None:
     """Copies go in and come out: what a caller keeps is not overwritten by the next call."""
-    function = DescribeFrame(4, load_profile("phantom").learner)
+    function = DescribeTokens(4, load_profile("phantom").learner)
     features, image = torch.randn(1, 128, 4, 4), torch.randn(1, 3, 64, 64)
     before = cuda_graph._capture
     cuda_graph._capture = stand_in

@@ -20,7 +20,7 @@ from models.fitting.fit import fit_frames, fit_profile
 from models.method.checkpoint import LoadedWeights
 from models.method.profile import EMBEDDED_NAMES, Profile, load_profile, save_profile
 from models.phantom import Procedure
-from models.tracking.ablation import Parts
+from models.tracking.ablation import Ablation
 from models.tracking.tracker import Tracker
 from models.types import BACKGROUND_ID, IGNORE_ID, ClassSpec, UInt8Array
 
@@ -83,7 +83,7 @@ def test_fitting_is_a_function_of_its_seed(
 def test_ignored_instruments_are_not_taught_as_background(weights: LoadedWeights) -> None:
     """One kind is annotated as instrument; the others are ignored, or called background.
 
-    Asked of other clips: any instrument. By the head, and by rows with pixels named.
+    Asked of other clips: any instrument. By the head, and by the memory path with pixels named.
     """
     procedure = Procedure(41_003)
     moments = [(clip, t) for clip in range(4) for t in (1.0, 3.0, 5.0)]
@@ -95,20 +95,20 @@ def test_ignored_instruments_are_not_taught_as_background(weights: LoadedWeights
         ids = np.where(truth > 0, others, BACKGROUND_ID)
         return np.where(truth == own, 1, ids).astype(np.uint8)
 
-    def reached(others: int, parts: Parts) -> float:
+    def reached(others: int, ablation: Ablation) -> float:
         pairs = [(f.image_rgb, annotated(f.class_mask, others)) for f in given]
         frames = AnnotatedFrames.of(pairs, [1], 256)
-        config = FitConfig(instances=parts.instances, progress=False)
+        config = FitConfig(instances=ablation.instances, progress=False)
         profile, _ = fit_frames(weights, (instrument,), frames, config)
-        tracker = Tracker(weights, profile, parts)
+        tracker = Tracker(weights, profile, ablation)
         found = [tracker.step(frame.image_rgb).class_map > 0 for frame in asked]
         pairs_of = zip(found, asked, strict=True)
         return float(np.mean([dsc(mask, frame.class_mask > 0) for mask, frame in pairs_of]))
 
-    for parts in (Parts(), Parts(instances=False)):
-        ignored, wrong = reached(IGNORE_ID, parts), reached(BACKGROUND_ID, parts)
+    for ablation in (Ablation(), Ablation(instances=False)):
+        ignored, wrong = reached(IGNORE_ID, ablation), reached(BACKGROUND_ID, ablation)
         assert ignored > wrong + 0.02
-    assert reached(IGNORE_ID, Parts()) > 0.8
+    assert reached(IGNORE_ID, Ablation()) > 0.8
 
 
 def test_no_masks_are_refused_invisible_classes_left_out_and_frames_are_not_endless(

@@ -15,7 +15,7 @@ from models.learner.online_learner import LearnerState
 from models.method.checkpoint import LoadedWeights
 from models.method.profile import Calibration, load_profile
 from models.phantom import DEMO_SEED, Procedure
-from models.tracking.ablation import Parts
+from models.tracking.ablation import Ablation
 from models.tracking.tracker import Tracker
 from models.types import UInt8Array, Update
 
@@ -30,7 +30,9 @@ def always_sure(weights: LoadedWeights, gamma: float = 0.8) -> Tracker:
     profile = load_profile("phantom")
     rows = len(profile.classes)
     sure = Calibration(torch.full((rows,), 0.01), torch.full((rows,), 8.0))
-    return Tracker(weights, replace(profile, calibration=sure), Parts(gamma=gamma, instances=False))
+    return Tracker(
+        weights, replace(profile, calibration=sure), Ablation(gamma=gamma, instances=False)
+    )
 
 
 def always_learning(weights: LoadedWeights) -> Tracker:
@@ -41,7 +43,7 @@ def always_learning(weights: LoadedWeights) -> Tracker:
     anything = torch.full((rows,), float("inf"))
     start = replace(profile.start, tolerance=anything, surprise=anything)
     learning = replace(profile, calibration=sure, start=start)
-    return Tracker(weights, learning, Parts(instances=False), EngineChoice())
+    return Tracker(weights, learning, Ablation(instances=False), EngineChoice())
 
 
 def test_finds_instruments_in_an_unseen_procedure(weights: LoadedWeights) -> None:
@@ -74,12 +76,12 @@ def test_a_stream_goes_on_twice_from_the_same_state(
     tracker, frames = always_learning(weights), clip_frames(6)
     for image in frames[:2]:
         tracker.step(image)
-    state = tracker.remember()
+    state = tracker.snapshot()
     first = [tracker.step(image) for image in frames[2:]]
     assert any(one.update is Update.ACCEPTED for result in first for one in result.results)
     for image in clip_frames(3, seed=5):
         tracker.step(image)
-    tracker.return_to(state)
+    tracker.restore(state)
     again = [tracker.step(image) for image in frames[2:]]
     for one, other in zip(first, again, strict=True):
         assert np.array_equal(one.class_map, other.class_map)
@@ -101,7 +103,7 @@ def test_gate_decides_who_learns(weights: LoadedWeights) -> None:
     learning = always_sure(weights)
     updates = [one.update for image in frames for one in learning.step(image).results]
     assert Update.ACCEPTED in updates
-    closed = Tracker(weights, load_profile("phantom"), Parts(gamma=1.0, instances=False))
+    closed = Tracker(weights, load_profile("phantom"), Ablation(gamma=1.0, instances=False))
     for image in frames:
         assert all(one.update is Update.REFUSED for one in closed.step(image).results)
 
@@ -110,7 +112,7 @@ def test_frozen_learns_nothing(weights: LoadedWeights, one_thread: None) -> None
     frames = clip_frames(8)
     frozen = always_sure(weights)
     frozen.freeze()
-    offline = Tracker(weights, load_profile("phantom"), Parts(online=False, instances=False))
+    offline = Tracker(weights, load_profile("phantom"), Ablation(online=False, instances=False))
     for image in frames:
         result = frozen.step(image)
         assert all(one.update is Update.FROZEN for one in result.results)
@@ -155,7 +157,7 @@ def test_a_poisoned_update_leaves_the_next_frame_as_good(
     for image in frames[:2]:
         clean.step(image)
         poisoned.step(image)
-    honest = module.lesson_of
+    honest = module.update_sample
 
     def inverted(*arguments: object) -> object:
         engine, seen, *rest = arguments

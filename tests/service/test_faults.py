@@ -19,7 +19,7 @@ from av import VideoFrame
 from benchmarks.live.remote_viewers import remote_viewers
 from benchmarks.live.viewer import AskAnswer, watching
 from service.live.badge import Badge
-from service.live.session import Session, SessionPlan
+from service.live.session import Session, SessionConfig
 from service.model.process import ModelProcess, ModelTimes
 from service.settings import Settings
 from streaming.frame import Frame
@@ -86,7 +86,9 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def session_of(plan: SessionPlan, settings: Settings | None = None) -> AsyncIterator[Session]:
+async def session_of(
+    plan: SessionConfig, settings: Settings | None = None
+) -> AsyncIterator[Session]:
     model = ModelProcess(FakeTracker, ModelTimes(start_s=60))
     session = Session(plan, model, settings or Settings())
     await session.start()
@@ -100,7 +102,7 @@ async def session_of(plan: SessionPlan, settings: Settings | None = None) -> Asy
 async def camera_session(record: Path | None = None) -> AsyncIterator[tuple[Session, Camera]]:
     camera = Camera()
     recorded = record is not None
-    plan = SessionPlan(camera.open, "camera", "none", Badge.LIVE, mark=True, record=recorded)
+    plan = SessionConfig(camera.open, "camera", "none", Badge.LIVE, mark=True, record=recorded)
     async with session_of(plan, Settings(record=record)) as session:
         yield session, camera
 
@@ -148,7 +150,7 @@ async def test_a_recording_that_ends_says_so_and_a_camera_that_ends_is_lost() ->
 async def test_a_camera_that_is_gone_before_its_first_frame_is_lost() -> None:
     camera = Camera()
     camera.ended.set()
-    plan = SessionPlan(camera.open, "camera", "none", Badge.LIVE, mark=True)
+    plan = SessionConfig(camera.open, "camera", "none", Badge.LIVE, mark=True)
     async with session_of(plan) as session:
         await until(lambda: session.badge() is Badge.LOST)
         camera.ended.clear()
@@ -236,7 +238,7 @@ def corrupt(payload: bytes) -> bytes:
 
 async def test_corrupt_packets_of_a_publisher_end_nothing() -> None:
     inbound = InboundStream()
-    plan = SessionPlan(inbound.open, "whip", "none", Badge.LIVE, mark=False, inbound=inbound)
+    plan = SessionConfig(inbound.open, "whip", "none", Badge.LIVE, mark=False, inbound=inbound)
     async with session_of(plan) as session, publishing(inbound.answer) as track:
 
         async def publish(frames: int) -> None:

@@ -30,12 +30,12 @@ class Pupil(FakeTracker):
     lessons: int = 0
     fatal: bool = False  # whatever was learnt kills the next process
 
-    def look(self, image_rgb: UInt8Array) -> Segmentation:
-        result = super().look(image_rgb)
+    def segment(self, image_rgb: UInt8Array) -> Segmentation:
+        result = super().segment(image_rgb)
         first, *others = result.results
         return replace(result, results=(replace(first, confidence=self.lessons / 100), *others))
 
-    def learn(self) -> tuple[Update, ...]:
+    def update(self) -> tuple[Update, ...]:
         self.lessons += 1
         return (Update.ACCEPTED, Update.REFUSED)
 

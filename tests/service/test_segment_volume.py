@@ -34,7 +34,7 @@ class CountingTracker(FakeTracker):
 
     def step(self, image_rgb: UInt8Array) -> Segmentation:
         """Count, and be interrupted where the script says so."""
-        result = self.look(image_rgb)
+        result = self.segment(image_rgb)
         if self.steps == self.stop_at:
             raise KeyboardInterrupt
         painted = np.full(image_rgb.shape[:2], self.steps, np.uint8)

@@ -27,7 +27,7 @@ from service.model.process import ModelProcess
 from service.settings import Settings
 from streaming.mark import read_mark
 from streaming.peers import OfferError, Peers
-from streaming.rendition import Rendition, Shot
+from streaming.rendition import Picture, Rendition
 from tests.support.clips import picture, write_clip
 from tests.support.fakes import FakeTracker, open_named_after_the_wait_policy
 from tests.support.live_service import post_json, serving
@@ -182,7 +182,7 @@ async def test_a_camera_and_a_microphone_that_a_viewer_offers_are_not_decoded() 
         while number < 20 or not watched.done():
             assert asyncio.get_running_loop().time() < end
             camera.show()
-            rendition.show(Shot(lambda: picture(0, (64, 96)), 40_000_000 * number, number))
+            rendition.show(Picture(lambda: picture(0, (64, 96)), 40_000_000 * number, number))
             number += 1
             await asyncio.sleep(0.04)
         await watched

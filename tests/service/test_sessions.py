@@ -121,9 +121,9 @@ async def test_profiles_are_listed() -> None:
 
 async def test_the_description_tells_of_every_route_and_asks_no_other_host() -> None:
     async with serving(app_with()) as server:
-        described = (await ask("GET", f"{server.url}/openapi.json")).json
-        assert {"/api/sessions", "/api/sessions/{session_id}/offer"} <= set(described["paths"])
-        opening = described["paths"]["/api/sessions"]["post"]["responses"]
+        embedding = (await ask("GET", f"{server.url}/openapi.json")).json
+        assert {"/api/sessions", "/api/sessions/{session_id}/offer"} <= set(embedding["paths"])
+        opening = embedding["paths"]["/api/sessions"]["post"]["responses"]
         assert {"201", "400", "403", "422", "503"} <= set(opening)
         for page in ("/docs", "/redoc"):
             assert (await ask("GET", server.url + page)).code == 404
@@ -194,7 +194,7 @@ async def test_ready_means_warm_and_a_place_free() -> None:
 
 def test_the_warm_tracker_has_forgotten_its_warm_up(one_thread: None) -> None:
     image = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)
-    warm = open_warm_tracker("phantom", engine="torch").look(image)
-    fresh = Tracker.open("phantom", engine="torch").look(image)
+    warm = open_warm_tracker("phantom", engine="torch").segment(image)
+    fresh = Tracker.open("phantom", engine="torch").segment(image)
     assert np.array_equal(warm.class_map, fresh.class_map)
     assert warm.results == fresh.results

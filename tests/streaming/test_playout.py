@@ -13,7 +13,7 @@ from aiortc.rtp import RtpPacket, unpack_header_extensions
 from streaming.frame import UInt8Array
 from streaming.peers import Peers
 from streaming.playout import URI
-from streaming.rendition import Rendition, Shot
+from streaming.rendition import Picture, Rendition
 from tests.support.clips import picture
 
 PATIENCE_S = 20
@@ -53,7 +53,7 @@ async def test_every_packet_says_that_it_is_to_be_shown_at_once(number: int | No
         end = asyncio.get_running_loop().time() + PATIENCE_S
         while len(packets) < 3:
             assert asyncio.get_running_loop().time() < end
-            rendition.show(Shot(raw(len(packets)), 40_000_000 * len(packets), len(packets)))
+            rendition.show(Picture(raw(len(packets)), 40_000_000 * len(packets), len(packets)))
             await asyncio.sleep(0.04)
     finally:
         await viewer.close()

@@ -16,7 +16,7 @@ import pytest
 from models.types import UInt8Array
 from streaming.encoding import CLOCK, Encoded, Vp8Encoder, bitrate, i420_planes, rtp_stamp
 from streaming.mark import draw_mark, read_mark
-from streaming.rendition import WAITING, Rendition, Shot
+from streaming.rendition import WAITING, Picture, Rendition
 from streaming.slot import SlotClosedError
 
 PATIENCE_S = 20
@@ -32,14 +32,14 @@ def picture(number: int, size: tuple[int, int] = (96, 256)) -> UInt8Array:
 class Stage:
     """A rendition and what it reports."""
 
-    sent: list[Shot] = field(default_factory=list)
+    sent: list[Picture] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.rendition = Rendition("test", self._note)
         self.number = 0
         self._done = asyncio.Event()
 
-    def _note(self, shot: Shot) -> None:
+    def _note(self, shot: Picture) -> None:
         self.sent.append(shot)
         self._done.set()
 
@@ -48,7 +48,7 @@ class Stage:
         self.number += 1
         number = self.number
         captured_ns = 10**15 + number * 40_000_000
-        self.rendition.show(Shot(draw or (lambda: picture(number)), captured_ns, number))
+        self.rendition.show(Picture(draw or (lambda: picture(number)), captured_ns, number))
         return number
 
     async def show_and_wait(self, draw: Callable[[], UInt8Array] | None = None) -> None:

@@ -13,7 +13,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection
 from aiortc.jitterbuffer import JitterBuffer
 from aiortc.rtp import RtpPacket
 
-from service.live.session import Badge, Session, SessionPlan
+from service.live.session import Badge, Session, SessionConfig
 from service.model.process import ModelProcess, ModelTimes
 from service.settings import Settings
 from streaming.frame import Frame
@@ -158,7 +158,7 @@ async def test_an_offer_that_never_connects_gives_its_place_back() -> None:
 
 async def test_viewers_see_that_the_publisher_left() -> None:
     inbound = InboundStream()
-    plan = SessionPlan(inbound.open, "whip", "none", Badge.LIVE, mark=False, inbound=inbound)
+    plan = SessionConfig(inbound.open, "whip", "none", Badge.LIVE, mark=False, inbound=inbound)
     model = ModelProcess(functools.partial(FakeTracker), ModelTimes(start_s=60))
     session = Session(plan, model, Settings())
     await session.start()

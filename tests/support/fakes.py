@@ -38,7 +38,7 @@ class FakeTracker:
         """Nothing can be done ahead."""
         return image_rgb
 
-    def look(self, image_rgb: UInt8Array) -> Segmentation:
+    def segment(self, image_rgb: UInt8Array) -> Segmentation:
         """Everything brighter than 150 is class 1."""
         self.steps += 1
         if self.steps in self.raise_at:
@@ -58,7 +58,7 @@ class FakeTracker:
         )
         return Segmentation(found, results, self.step_s * 1e3)
 
-    def learn(self) -> tuple[Update, ...]:
+    def update(self) -> tuple[Update, ...]:
         """Refuse, or fail as the script says."""
         if self.steps in self.learner_raises_at:
             raise RuntimeError("scripted failure of the learner")
@@ -66,7 +66,7 @@ class FakeTracker:
 
     def step(self, image_rgb: UInt8Array) -> Segmentation:
         """As look: this tracker never learns anything."""
-        return self.look(image_rgb)
+        return self.segment(image_rgb)
 
     def freeze(self, frozen: bool = True) -> None:
         """Remember it."""
@@ -79,11 +79,11 @@ class FakeTracker:
         """Start counting again."""
         self.steps = 0
 
-    def remember(self) -> int:
+    def snapshot(self) -> int:
         """How many steps there were."""
         return self.steps
 
-    def return_to(self, state: int) -> None:
+    def restore(self, state: int) -> None:
         """Count on from there."""
         self.steps = state
 

@@ -22,7 +22,7 @@ BEGIN, END = 4, 7  # of the lessons that are poisoned
 
 def poisoned_lessons() -> Tracker:
     """Some frames teach what is not a number; the learner is to refuse it."""
-    honest, numbers = models.tracking.online_updates.lesson_of, itertools.count(1)
+    honest, numbers = models.tracking.online_updates.update_sample, itertools.count(1)
 
     def lesson(*arguments: object) -> Generator[None, None, tuple[object, Sample]]:
         entries, fresh = yield from honest(*arguments)  # type: ignore[arg-type]
@@ -44,11 +44,11 @@ class Spoilt:
     def __getattr__(self, name: str) -> object:
         return getattr(self._tracker, name)
 
-    def learn(self) -> tuple[Update, ...]:
+    def update(self) -> tuple[Update, ...]:
         """Learn, and be spoilt."""
-        updates = self._tracker.learn()
+        updates = self._tracker.update()
         self._lessons += 1
         if self._lessons == BEGIN:
-            learner = self._tracker.way.updates.learner
+            learner = self._tracker.strategy.updates.learner
             learner.tau = torch.full_like(learner.tau, NAN)
         return updates

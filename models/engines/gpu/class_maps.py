@@ -25,7 +25,7 @@ def page_locked(image_rgb: UInt8Array) -> Tensor:
     return picture.pin_memory() if torch.cuda.is_available() else picture
 
 
-def decided_on_device(
+def decide_classes(
     mask_logits: Tensor, class_ids: Tensor, shape: tuple[int, int], most: int
 ) -> Tensor:
     """The winning class of each pixel, 0 where no logit is positive; as `class_map` decides.
@@ -40,8 +40,8 @@ def decided_on_device(
     return winner
 
 
-def enlarged_on_device(decided: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Each pixel of the picture takes the nearest one. decided: by `decided_on_device`"""
+def enlarge_classes(decided: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Each pixel of the picture takes the nearest one. decided: by `decide_classes`"""
     for axis, side in enumerate(shape):
         if decided.shape[axis] != side:
             repeated = _repeated(side, decided.shape[axis], decided.device)
@@ -49,7 +49,7 @@ def enlarged_on_device(decided: Tensor, shape: tuple[int, int]) -> Tensor:
     return decided
 
 
-def shares_on_device(decided: Tensor, class_ids: Tensor, shape: tuple[int, int]) -> Tensor:
+def class_shares(decided: Tensor, class_ids: Tensor, shape: tuple[int, int]) -> Tensor:
     """The share of the picture's pixels that each class has once it is enlarged, (C,)."""
     down, across = (
         _repeated(side, small, decided.device).times

@@ -33,7 +33,7 @@ from models.engines.graphs import (
     Graph,
     any_rows,
     graph_of_full,
-    graphs_anew,
+    graphs_without_keys,
 )
 from models.engines.interface import Found, Function, Step
 from models.errors import EngineError
@@ -72,7 +72,7 @@ class CudaGraphEngine(GpuFunctions):
         self._fine = shape.backbone.name in FINE
         if not self._fine:
             half_weights(model)
-        found = graphs_anew(model, shape)
+        found = graphs_without_keys(model, shape)
         found[FULL] = graph_of_full(model.backbone, found["attend_memory"])
         self._captured: dict[tuple[str, int], Captured[tuple[Tensor, ...]]] = {}
         wanted = [

@@ -14,7 +14,7 @@ from models.backbone.sam2 import DecodedMasks, ImageFeatures, enlarged
 from models.config import BackboneConfig
 from models.engines.graphs import OWN, PARTING
 from models.engines.interface import Found, Function, Step
-from models.instances.instance_head import PartedFrame
+from models.instances.instance_head import HeadOutput
 
 
 class GpuFunctions(ABC):
@@ -48,7 +48,7 @@ class GpuFunctions(ABC):
         first = given[:1] if number == 0 else given
         return self._run(f"{OWN}{number}", len(memory), first, memory, pointer)[0]
 
-    def remember(self, bank: BankTensors) -> None:  # noqa: B027 - nothing to do here
+    def memories_changed(self, bank: BankTensors) -> None:  # noqa: B027 - nothing to do here
         """See Engine: nothing is kept here."""
 
     def compiled(self, function: nn.Module, *_: Tensor) -> Function:
@@ -73,8 +73,8 @@ class GpuFunctions(ABC):
         """See Backbone.fuse_memory; features of one frame."""
         return self._run("fuse_memory", len(embedded), features[:1], embedded, present)[0]
 
-    def see_instruments(self, image: Tensor) -> tuple[ImageFeatures, PartedFrame]:
+    def see_instruments(self, image: Tensor) -> tuple[ImageFeatures, HeadOutput]:
         """See Engine; of weights that have the head."""
         features = self.encode_image(image)
         levels = (features.stride16, features.stride8, features.stride4)
-        return features, PartedFrame(*self._run(PARTING, self._rows, *levels, image))
+        return features, HeadOutput(*self._run(PARTING, self._rows, *levels, image))

@@ -31,7 +31,7 @@ class Taps:
 
 
 @dataclass(frozen=True)
-class Squeeze:
+class Resize:
     """Pictures of one size to a square: (H, W, 3) uint8 -> (1, 3, S, S) float, whole numbers.
 
     down, across: of rows and columns; shrinks: by area, else linearly
@@ -76,11 +76,11 @@ class Squeeze:
 
 
 @functools.lru_cache(maxsize=KEPT_SQUEEZES)
-def squeeze_for(shape: tuple[int, int], size: int, device: torch.device) -> Squeeze:
+def resize_for(shape: tuple[int, int], size: int, device: torch.device) -> Resize:
     """Of pictures of this shape, (H, W), to squares of this size."""
     shrinks = min(shape) >= size
     down, across = ((_covered if shrinks else _neighbours)(side, size).on(device) for side in shape)
-    return Squeeze(down, across, shrinks)
+    return Resize(down, across, shrinks)
 
 
 def _covered(length: int, size: int) -> Taps:

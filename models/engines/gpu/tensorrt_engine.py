@@ -19,7 +19,7 @@ from torch import Tensor
 
 from models.backbone.memory_bank import BankShape
 from models.engines.gpu.functions import GpuFunctions
-from models.engines.graphs import PER_ROW, graphs_anew
+from models.engines.graphs import PER_ROW, graphs_without_keys
 from models.engines.onnx_files import export_graph
 from models.errors import EngineError
 from models.method.cache import cache_root, forget_unused, mark_used
@@ -52,7 +52,7 @@ def build_engines(weights: LoadedWeights, shape: BankShape, cache: Path | None =
     folder.mkdir(parents=True, exist_ok=True)
     mark_used(folder)
     forget_unused(folder.parent, re.compile(rf"{PLANS}[0-9a-f]{{24}}"))
-    for name, graph in graphs_anew(weights.model, shape).items():
+    for name, graph in graphs_without_keys(weights.model, shape).items():
         plan = folder / f"{name}.plan"
         if plan.is_file():
             continue
@@ -101,7 +101,7 @@ class TensorRtEngine(GpuFunctions):
         folder = build_engines(weights, shape, cache)
         runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
         super().__init__(shape.backbone, shape.rows, torch.device("cuda"))
-        names = graphs_anew(weights.model, shape)
+        names = graphs_without_keys(weights.model, shape)
         self._plan = {
             name: _Plan(trt, runtime, folder / f"{name}.plan", tuple(graph.inputs), graph.outputs)
             for name, graph in names.items()

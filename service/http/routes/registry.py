@@ -28,7 +28,7 @@ async def _named(
     return live
 
 
-Named = Annotated[LiveSession, Depends(_named)]
+Labeled = Annotated[LiveSession, Depends(_named)]
 
 
 def problems(*codes: int) -> dict[int | str, dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from service.http.routes.registry import Named, Registry, problems
+from service.http.routes.registry import Labeled, Registry, problems
 from service.http.schemas import (
     Action,
     Answer,
@@ -65,19 +65,19 @@ async def open_session(registry: Registry, body: NewSession, response: Response)
 
 
 @router.get("/sessions/{session_id}", response_model=SessionStatus, responses=problems(404))
-async def status(named: Named) -> Any:
+async def status(named: Labeled) -> Any:
     """What is shown, how fast, and what the learner did."""
     return named.status()
 
 
 @router.delete("/sessions/{session_id}", status_code=204, responses=problems(404))
-async def close_session(registry: Registry, named: Named) -> None:
+async def close_session(registry: Registry, named: Labeled) -> None:
     """Close a session; its viewers are told."""
     await registry.remove(named.id)
 
 
 @router.post("/sessions/{session_id}/offer", responses=problems(400, 404, 422, 503))
-async def offer(named: Named, body: Offer, response: Response) -> Answer:
+async def offer(named: Labeled, body: Offer, response: Response) -> Answer:
     """Answer a WebRTC offer that wants to receive video; Location is the connection's address."""
     answer = await named.watch(body.sdp, body.view, body.replaces)
     response.headers["Location"] = f"/whep/{named.id}/{answer.id}"
@@ -85,7 +85,7 @@ async def offer(named: Named, body: Offer, response: Response) -> Answer:
 
 
 @router.post("/sessions/{session_id}/learner/{action}", responses=problems(404, 422, 503))
-async def learner(named: Named, action: Action) -> Done:
+async def learner(named: Labeled, action: Action) -> Done:
     """Control the online learner."""
     await named.session.learner(action)
     return Done(done=action)
@@ -96,7 +96,7 @@ async def learner(named: Named, action: Action) -> Done:
     response_model=RecordingStatus,
     responses=problems(403, 404, 409, 422),
 )
-async def record(named: Named, action: RecordingAction) -> Any:
+async def record(named: Labeled, action: RecordingAction) -> Any:
     """Start or stop recording video and masks; only where the service has a folder for it."""
     if action == "start":
         named.session.record()

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
 from service.errors import UnknownSessionError
-from service.http.routes.registry import Named, Registry, problems
+from service.http.routes.registry import Labeled, Registry, problems
 from service.http.schemas import LARGEST_OFFER, View
 from streaming.peers import Answer
 
@@ -73,26 +73,26 @@ def _ended(there_was_one: bool) -> Response:
 
 @router.post("/whep/{session_id}", **IN_AND_OUT)
 async def play(
-    request: Request, registry: Registry, named: Named, sdp: Sdp, view: View = "overlay"
+    request: Request, registry: Registry, named: Labeled, sdp: Sdp, view: View = "overlay"
 ) -> Response:
     """Play a session; `plain` is the picture without masks drawn on it."""
     return _created(request, registry, await named.watch(sdp, view))
 
 
 @router.delete("/whep/{session_id}/{connection_id}", responses=problems(404))
-async def stop_playing(named: Named, connection_id: str) -> Response:
+async def stop_playing(named: Labeled, connection_id: str) -> Response:
     """End a viewer's connection."""
     return _ended(await named.session.peers.hang_up(connection_id))
 
 
 @router.post("/whip/{session_id}", **IN_AND_OUT)
-async def publish(request: Request, registry: Registry, named: Named, sdp: Sdp) -> Response:
+async def publish(request: Request, registry: Registry, named: Labeled, sdp: Sdp) -> Response:
     """Publish into a session whose source is whip://."""
     return _created(request, registry, await named.publish(sdp))
 
 
 @router.delete("/whip/{session_id}/{connection_id}", responses=problems(404))
-async def stop_publishing(named: Named, connection_id: str) -> Response:
+async def stop_publishing(named: Labeled, connection_id: str) -> Response:
     """End a publisher's connection."""
     inbound = named.session.inbound
     return _ended(inbound is not None and await inbound.hang_up(connection_id))
@@ -100,14 +100,14 @@ async def stop_publishing(named: Named, connection_id: str) -> Response:
 
 @router.options("/whip/{session_id}", include_in_schema=False)
 @router.options("/whep/{session_id}", include_in_schema=False)
-async def offered(named: Named, registry: Registry) -> Response:
+async def offered(named: Labeled, registry: Registry) -> Response:
     """What may be done here. No other origin is named: pages from elsewhere are refused."""
     return Response(status_code=204, headers={"Allow": OFFERED, **TAKES_SDP, **_relay(registry)})
 
 
 @router.options("/whip/{session_id}/{connection_id}", include_in_schema=False)
 @router.options("/whep/{session_id}/{connection_id}", include_in_schema=False)
-async def connected(named: Named, connection_id: str) -> Response:
+async def connected(named: Labeled, connection_id: str) -> Response:
     """What may be done with a connection."""
     return Response(status_code=204, headers={"Allow": CONNECTED})
 
