@@ -2,7 +2,7 @@
 
 State per class: the mapping network's weights, statistics of recent confident frames, and of
 frames that a person corrected. The annotated samples keep at least `support_weight` beside recent
-frames; a lesson has half of the whole. Memory is constant: no frame is stored.
+frames; a lesson weighs as much as both. Memory is constant: no frame is stored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from models.learner.mapping_network import (
 from models.tensor_tree import mapped, tensors_in
 from models.types import LearnerState
 
-LESSON_SHARE = 0.5  # of the total weight, however many lessons there are
+LESSON_WEIGHT = 1.0  # of a lesson, beside all that was annotated and followed
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,11 @@ class LearnerSnapshot:
 class OnlineLearner:
     """Mapping networks of C classes and how they follow the stream."""
 
-    def __init__(self, start: LearnerStart, config: LearnerConfig) -> None:
-        self._start, self._config = start, config
+    def __init__(
+        self, start: LearnerStart, config: LearnerConfig, lesson_weight: float = LESSON_WEIGHT
+    ) -> None:
+        """lesson_weight: of a lesson of weight one, beside all that was annotated and followed"""
+        self._start, self._config, self._lesson_weight = start, config, lesson_weight
         self._limit = mapping_loss(start.tau, start.anchor) * (1 + start.tolerance)
         self.tau = start.tau.clone()
         self._recent = mapped(start.anchor, torch.zeros_like)
@@ -141,8 +144,8 @@ class OnlineLearner:
         own = 1 - self._config.support_weight
         followed = anchor.scaled(1 - own * recent.weight)
         followed = followed.plus(recent.scaled(torch.full_like(recent.weight, own)))
-        share = LESSON_SHARE * (taught.weight > 0)
-        return followed.scaled(1 - share).plus(taught.normalized().scaled(share))
+        whole = followed.plus(taught.scaled(torch.full_like(taught.weight, self._lesson_weight)))
+        return whole.normalized()
 
     def _adopt(self, classes: Tensor, kept: Tensor, tau: Tensor, recent: Statistics) -> None:
         good = _place(classes[kept])

@@ -8,6 +8,8 @@ what it is worth.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,6 +29,7 @@ from models.tracking.strategy import LessonMasks
 
 RIDGE = 0.1
 GAIN = 12.0  # of T's indicators, beside the exemplars' log shares
+LESSON_WEIGHT = 0.15  # of a region, beside all annotated ones
 NONE = 0.5  # of a region that is said to be nothing: from which it is one
 
 
@@ -38,7 +41,8 @@ class TaughtNames:
         anchor = _sample(classifier.exemplars, classes).statistics()
         open_ = torch.full((1,), float("inf"), device=anchor.gram.device)
         self._start = ridge_solution(anchor, RIDGE)
-        self.learner = OnlineLearner(LearnerStart(self._start, anchor, RIDGE, open_, open_), config)
+        start = LearnerStart(self._start, anchor, RIDGE, open_, open_)
+        self.learner = OnlineLearner(start, config, LESSON_WEIGHT)
 
     def teach(self, head_output: HeadOutput, lesson: LessonMasks) -> None:
         """Learn the names of a frame's regions, and which of its regions are nothing."""
@@ -48,7 +52,8 @@ class TaughtNames:
         row = torch.cat([named.row, torch.full((len(nothing),), self._classes)])
         if len(row):
             embedding = torch.cat([named.embedding, nothing])
-            self.learner.teach(_sample(Exemplars(embedding, row), self._classes))
+            sample = _sample(Exemplars(embedding, row), self._classes)
+            self.learner.teach(replace(sample, weight=torch.ones_like(sample.weight)))
         self.apply()
 
     def apply(self) -> None:
