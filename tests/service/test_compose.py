@@ -75,9 +75,14 @@ def test_durations_and_restarts_are_ones_that_compose_reads(services: Services) 
         assert service["restart"] == "unless-stopped"
 
 
-def filled_in(text: str) -> str:
-    """With every ${NAME:-default} at its default, as compose does without an environment."""
-    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
+def filled_in(text: str, **environment: str) -> str:
+    """As compose does with ${NAME:-where it is not set} and ${NAME:+where it is}."""
+
+    def value(found: re.Match[str]) -> str:
+        given = environment.get(found[1], "")
+        return given or found[3] if found[2] == "-" else given and found[3]
+
+    return re.sub(r"\$\{(\w+):([-+])([^}]*)\}", value, text)
 
 
 OURS = pytest.mark.parametrize("name", ["trocar", "trocar-gpu"])
@@ -134,9 +139,38 @@ def test_frames_of_every_session_have_room_in_shared_memory(services: Services, 
 
 
 def test_what_is_not_asked_for_does_not_start(services: Services) -> None:
+    """The services with and without a GPU share a port, so no command starts both unasked."""
     profiles = {name: service.get("profiles", []) for name, service in services.items()}
     optional = {"trocar-gpu": ["gpu"], "rtsp": ["rtsp"], "turn": ["turn"]}
-    assert profiles == {"trocar": [], **optional}
+    assert profiles == {"trocar": ["cpu"], **optional}
+
+
+@OURS
+def test_one_variable_records_into_the_only_folder_that_can_be_written(
+    services: Services, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The path within the image is the mount's; without the variable nothing is recorded."""
+    service = services[name]
+    mounted = [filled_in(one, TROCAR_RECORD="./kept") for one in service["volumes"]]
+    assert "./kept:/record" in mounted
+    writable = {one for one in mounted if not one.endswith(":ro")}
+    assert writable - {"./kept:/record", "compiled:/home/trocar/compiled"} == set()
+    assert service["read_only"] is True
+    said = service["environment"]["TROCAR_RECORD"]
+    assert filled_in(said, TROCAR_RECORD="./kept") == "/record"
+    for value, recorded in (
+        (str(tmp_path / "record"), tmp_path / "record"),
+        (filled_in(said), None),
+    ):
+        monkeypatch.setenv("TROCAR_RECORD", value)
+        assert Settings.from_environment().record == recorded
+
+
+def test_volumes_without_a_folder_are_declared(content: Any) -> None:
+    for service in content["services"].values():
+        for volume in map(filled_in, service.get("volumes", [])):
+            source = volume.split(":")[0]
+            assert source.startswith(("./", "/")) or source in content["volumes"], volume
 
 
 def test_only_the_gpu_profile_reserves_a_device(services: Services) -> None:
