@@ -2,6 +2,6 @@
 
 import sys
 
-# `import openvino` tells Google Analytics of itself where this package is installed, and it comes with
-# OpenVINO. To OpenVINO as we import it, it is not there.
+# It comes with OpenVINO, and with it `import openvino` sends an event to Google Analytics. To
+# OpenVINO as we import it, it is not there.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
