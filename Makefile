@@ -5,21 +5,36 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCE ?= phantom://
 PORT ?= 8000
-STAMP := $(VENV)/installed
+
+# Torch's build, `cpu` (200 MB to download) or `cuda` (3 GB): the machine's, unless it is said.
+GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
+TORCH ?= $(if $(GPU),cuda,cpu)
+ifeq ($(filter cpu cuda,$(TORCH)),)
+$(error expected TORCH=cpu or TORCH=cuda, got TORCH=$(TORCH))
+endif
+# What is there sorts above PyPI's. Where it is not reached PyPI's build is taken, after 30 s at most.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+TORCH_FROM := $(if $(filter cpu,$(TORCH)),--extra-index-url $(TORCH_INDEX) --retries 1 --timeout 15)
+PINS := requirements/constraints.txt
+STAMP := $(VENV)/installed-$(TORCH)
+
 CHROMIUM := $(or $(TROCAR_CHROMIUM),$(shell command -v chromium || command -v chromium-browser || command -v google-chrome))
 
 .PHONY: install demo test lint tools clean
 
 install: $(STAMP)
 
-$(STAMP): pyproject.toml requirements/constraints.txt requirements/sam2.txt requirements/openvino.txt
+# Without a stamp of its own, a build of torch is not the one that lies there.
+$(STAMP): pyproject.toml $(PINS) requirements/dev.txt requirements/sam2.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install -q pip==26.3 setuptools==84.2.1 wheel==0.48.0
-	$(PIP) install -q torch==2.13.0 -c requirements/constraints.txt
-	$(PIP) install -q --no-build-isolation -e '.[dev]' -c requirements/constraints.txt
+	$(PIP) install -q pip setuptools -c $(PINS)
+	test -e $@ || $(PIP) uninstall -qqy torch
+	$(PIP) install -q torch -c $(PINS) --no-deps $(TORCH_FROM)
+	$(PIP) install -q torch -c $(PINS)
+	$(PIP) install -q --no-deps -r $(PINS) -r requirements/dev.txt
 	SAM2_BUILD_CUDA=0 $(PIP) install -q --no-deps --no-build-isolation --require-hashes -r requirements/sam2.txt
-	$(PIP) install -q --no-deps -r requirements/openvino.txt
-	touch $@
+	$(PIP) install -q --no-deps --no-build-isolation -e .
+	rm -f $(VENV)/installed* && touch $@
 
 demo: install
 	$(BIN)/trocar serve --source '$(SOURCE)' --port $(PORT)
@@ -50,4 +65,4 @@ tools:
 	fi
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache *.egg-info

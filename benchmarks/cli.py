@@ -39,8 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     kinds = parser.add_subparsers(metavar="COMMAND")
     for add in (
         _add_accuracy, _add_embedded, _add_lessons, _add_stages, _add_peers, _add_scale,
-        _add_streaming,
-        _add_loopback, _add_exactness, _add_steady, _add_soak,
+        _add_streaming, _add_loopback, _add_in_browser, _add_exactness, _add_steady, _add_soak,
         _add_gpu, _add_volumes, _add_report,
     ):  # fmt: skip
         add(kinds)
@@ -136,6 +135,14 @@ def _add_loopback(kinds: Kinds) -> None:  # type: ignore[valid-type]
     parser.add_argument("--seconds", type=count, default=20, help="of each phase")
     parser.add_argument("--size", type=_marked, default=(480, 640), help="WIDTHxHEIGHT")
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="of the network")
+    _add_result(parser)
+
+
+def _add_in_browser(kinds: Kinds) -> None:  # type: ignore[valid-type]
+    parser = _command(kinds, "in-browser", "capture to pixels shown in Chromium", _in_browser)
+    parser.add_argument("--seconds", type=count, default=30, help="of each view")
+    parser.add_argument("--fps", type=count, default=25)
+    parser.add_argument("--chromium", default="chromium", help="its program")
     _add_result(parser)
 
 
@@ -267,6 +274,18 @@ def _loopback(arguments: argparse.Namespace) -> int:
         note=arguments.note,
     )
     return run_loopback(config, arguments.json)
+
+
+def _in_browser(arguments: argparse.Namespace) -> int:
+    from benchmarks.live.in_browser import InBrowserConfig, run_in_browser
+
+    config = InBrowserConfig(
+        seconds=arguments.seconds,
+        fps=arguments.fps,
+        chromium=arguments.chromium,
+        note=arguments.note,
+    )
+    return run_in_browser(config, arguments.json)
 
 
 def _exactness(arguments: argparse.Namespace) -> int:

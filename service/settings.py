@@ -60,12 +60,15 @@ class Settings:
     def from_environment(cls, **given: object) -> Settings:
         """Settings from the command line; token and relay from TROCAR_TOKEN and TROCAR_TURN_*.
 
+        TROCAR_RECORD is the folder for recordings where the command line names none.
         Raises UsageError: an address beyond this machine without a token, a short token, no folder.
         """
         token = os.environ.get("TROCAR_TOKEN") or None
         turn = os.environ.get("TROCAR_TURN_URL", "")
         relay = Relay(turn, os.environ.get("TROCAR_TURN_SECRET", "")) if turn else None
         settings = replace(cls(), token=token, relay=relay, **given)  # type: ignore[arg-type]
+        if settings.record is None and (record := os.environ.get("TROCAR_RECORD")):
+            settings = replace(settings, record=Path(record))
         if token is not None and len(token) < SHORTEST_TOKEN:
             raise UsageError(
                 f"expected a TROCAR_TOKEN of at least {SHORTEST_TOKEN} characters, got {len(token)}"

@@ -21,26 +21,21 @@ NEVER = {
     "service": {"torch", "sam2"},
     "benchmarks": set(),
 }
-# The command line reaches the benchmarks when one is asked for, from inside the command.
-LAZY = {("service/commands/main.py", "benchmarks")}
 
 
-def _imports(path: Path) -> Iterator[tuple[str, int]]:
+def _imports(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from ((alias.name.split(".")[0], node.col_offset) for alias in node.names)
+            yield from (alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module.split(".")[0], node.col_offset
+            yield node.module.split(".")[0]
 
 
 @pytest.mark.parametrize("package", ALLOWED)
 def test_packages_import_only_in_the_directions_of_the_house(package: str) -> None:
     for path in (ROOT / package).rglob("*.py"):
         name = path.relative_to(ROOT).as_posix()
-        for imported, column in _imports(path):
-            if (name, imported) in LAZY:
-                assert column > 0, f"{name} imports {imported} at the top"
-                continue
+        for imported in _imports(path):
             assert imported not in set(ALLOWED) - ALLOWED[package], f"{name} imports {imported}"
             assert imported not in NEVER[package], f"{name} imports {imported}"
 

@@ -1,13 +1,12 @@
 """From a frame's capture to its pixels in headless Chromium, on the display page itself.
 
-`python -m benchmarks.live.in_browser OUT.json`. The page plays as it would anywhere; beside it, a
-few lines read the frame's number from what the page shows, the moment it shows it. The page's clock
-is set against ours by the quickest of many questions for the time.
+The page plays as it would anywhere; beside it, a few lines read the frame's number from what the
+page shows, the moment it shows it. The page's clock is set against ours by the quickest of many
+questions for the time.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import time
 from dataclasses import asdict, dataclass
@@ -153,29 +152,16 @@ async def _clock(page: Page) -> tuple[float, float]:
     return offset_ms, doubt_ms
 
 
-def main() -> None:
+def run_in_browser(config: InBrowserConfig, out: Path) -> int:
     """Measure, print, write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--seconds", type=float, default=InBrowserConfig.seconds)
-    parser.add_argument("--fps", type=int, default=InBrowserConfig.fps)
-    parser.add_argument("--chromium", default=InBrowserConfig.chromium)
-    parser.add_argument("--note", default="", help="what else was running")
-    given = parser.parse_args()
     let_threads_sleep()
-    config = InBrowserConfig(
-        seconds=given.seconds, fps=given.fps, chromium=given.chromium, note=given.note
-    )
     content = asyncio.run(measure(config))
     print(in_browser_table(content))
-    write_result(content, given.out)
+    write_result(content, out)
+    return 0
 
 
 def in_browser_table(content: dict[str, Any]) -> str:
     """For a person."""
     lines = latency_lines("capture to pixels", {view: content[view] for view in VIEWS})
     return "\n".join([*lines, f"updates: {content['updates']}"])
-
-
-if __name__ == "__main__":
-    main()

@@ -35,5 +35,6 @@ def open_engine(
     if missing and choice.name == "auto":
         return weights.model.backbone
     if missing:
-        raise EngineError(f"engine onnx: expected the package openvino, {missing}")
+        package = "expected the package openvino (pip install 'trocar[openvino]')"
+        raise EngineError(f"engine onnx: {package}, {missing}")
     return OpenVinoEngine(weights, shape, choice.precision, rows=rows)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from service.commands.arguments import capacity, count, frame_rate, port, seed, share, size
 from service.commands.data import CHOICE_HELP, add_data
 from service.commands.export import add_export
+from service.commands.packages import load_command, missing_package
 from service.commands.volume_arguments import add_cutting, data_to_fit, only_for_volumes, window_of
 from service.commands.weights import BACKBONES as OFFICIAL
 from service.commands.weights import CHECKPOINT_HELP, add_weights
@@ -54,6 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         reason = error.strerror or str(error) or type(error).__name__
         print(f"trocar: error: {where}{reason}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if (line := missing_package(error)) is None:
+            raise
+        print(f"trocar: error: {line}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("trocar: interrupted; what was written so far is complete and valid", file=sys.stderr)
@@ -175,13 +181,13 @@ def _add_phantom(commands: Commands) -> None:  # type: ignore[valid-type]
 
 
 def _add_bench(commands: Commands) -> None:  # type: ignore[valid-type]
-    """Its own options are read in benchmarks/cli.py, which only this command imports."""
+    """Its own options are read in benchmarks/cli.py, which only this command loads."""
     parser = commands.add_parser("bench", help="measure", add_help=False)  # type: ignore[attr-defined]
     parser.set_defaults(command=_bench)
 
 
 def _add_paper(commands: Commands) -> None:  # type: ignore[valid-type]
-    """Its own options are read in benchmarks/paper/cli.py, which only this command imports."""
+    """Its own options are read in benchmarks/paper/cli.py, which only this command loads."""
     about = "the paper's protocol on a data set: comparators, ablations, a report"
     parser = commands.add_parser("paper", help=about, add_help=False)  # type: ignore[attr-defined]
     parser.set_defaults(command=_paper)
@@ -339,15 +345,11 @@ def _phantom(arguments: argparse.Namespace) -> int:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    from benchmarks.cli import main as bench
-
-    return bench(arguments.rest)
+    return load_command("bench")(arguments.rest)
 
 
 def _paper(arguments: argparse.Namespace) -> int:
-    from benchmarks.paper.cli import main as paper
-
-    return paper(arguments.rest)
+    return load_command("paper")(arguments.rest)
 
 
 def _pretrain(arguments: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import threading
+from importlib.util import find_spec
 
 import uvicorn
 from fastapi import FastAPI
@@ -24,6 +25,10 @@ DRAIN_S = 1  # for requests under way; then sessions are closed, and have CLOSE_
 STOP_S = 4.8  # and then it ends, whatever a driver or a decoder is doing
 TERMINATED = 143
 MOST_CONNECTIONS = 512  # of HTTP; past them the answer is 503
+NO_OPENVINO = (
+    "OpenVINO is not installed: the network runs on torch, and a frame takes about twice as long; "
+    "pip install 'trocar[openvino]'"
+)  # measured: stages_instances.json and stages_instances_avx2.json in benchmarks/results
 
 
 class _Server(uvicorn.Server):
@@ -55,6 +60,8 @@ def serve(settings: Settings) -> None:
     """Serve until interrupted. Raises SourceError, ProfileError, ServiceError before it starts."""
     configure(settings.log)
     lines = _first_lines(settings)
+    if settings.engine == "auto" and find_spec("openvino") is None:
+        log.warning(NO_OPENVINO)
     app = create_app(settings)
     server = _Server(_config(app, settings), lines)
     # A start that fails is raised below, as one line; uvicorn would print its traceback first.

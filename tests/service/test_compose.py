@@ -75,9 +75,14 @@ def test_durations_and_restarts_are_ones_that_compose_reads(services: Services) 
         assert service["restart"] == "unless-stopped"
 
 
-def filled_in(text: str) -> str:
-    """With every ${NAME:-default} at its default, as compose does without an environment."""
-    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
+def filled_in(text: str, **environment: str) -> str:
+    """As compose does with ${NAME:-where it is not set} and ${NAME:+where it is}."""
+
+    def value(found: re.Match[str]) -> str:
+        given = environment.get(found[1], "")
+        return given or found[3] if found[2] == "-" else given and found[3]
+
+    return re.sub(r"\$\{(\w+):([-+])([^}]*)\}", value, text)
 
 
 OURS = pytest.mark.parametrize("name", ["trocar", "trocar-gpu"])
@@ -88,8 +93,10 @@ def test_paths_exist(services: Services, name: str) -> None:
     build = services[name]["build"]
     dockerfile = ROOT / build["context"] / build["dockerfile"]
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile.read_text(), re.MULTILINE)
-    for path in " ".join(copied).split():
+    sent = re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+    for path in (part for line in copied for part in line.split()):
         assert (ROOT / path).exists(), f"the image copies {path}"
+        assert path.split("/")[0] in sent, f"Docker is not sent {path}"
     declared = re.findall(r"^ARG (\w+)", dockerfile.read_text(), re.MULTILINE)
     assert set(build.get("args", {})) <= set(declared)
 
@@ -132,9 +139,38 @@ def test_frames_of_every_session_have_room_in_shared_memory(services: Services, 
 
 
 def test_what_is_not_asked_for_does_not_start(services: Services) -> None:
+    """The services with and without a GPU share a port, so no command starts both unasked."""
     profiles = {name: service.get("profiles", []) for name, service in services.items()}
     optional = {"trocar-gpu": ["gpu"], "rtsp": ["rtsp"], "turn": ["turn"]}
-    assert profiles == {"trocar": [], **optional}
+    assert profiles == {"trocar": ["cpu"], **optional}
+
+
+@OURS
+def test_one_variable_records_into_the_only_folder_that_can_be_written(
+    services: Services, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The path within the image is the mount's; without the variable nothing is recorded."""
+    service = services[name]
+    mounted = [filled_in(one, TROCAR_RECORD="./kept") for one in service["volumes"]]
+    assert "./kept:/record" in mounted
+    writable = {one for one in mounted if not one.endswith(":ro")}
+    assert writable - {"./kept:/record", "compiled:/home/trocar/compiled"} == set()
+    assert service["read_only"] is True
+    said = service["environment"]["TROCAR_RECORD"]
+    assert filled_in(said, TROCAR_RECORD="./kept") == "/record"
+    for value, recorded in (
+        (str(tmp_path / "record"), tmp_path / "record"),
+        (filled_in(said), None),
+    ):
+        monkeypatch.setenv("TROCAR_RECORD", value)
+        assert Settings.from_environment().record == recorded
+
+
+def test_volumes_without_a_folder_are_declared(content: Any) -> None:
+    for service in content["services"].values():
+        for volume in map(filled_in, service.get("volumes", [])):
+            source = volume.split(":")[0]
+            assert source.startswith(("./", "/")) or source in content["volumes"], volume
 
 
 def test_only_the_gpu_profile_reserves_a_device(services: Services) -> None:
@@ -179,5 +215,18 @@ def test_images_and_installed_versions_are_pinned(services: Services) -> None:
         (ROOT / "Makefile").read_text(),
         (ROOT / "service/Dockerfile").read_text(),
     )
-    for pin in re.findall(r"(?:pip|setuptools|wheel|torch)==[\d.]+", makefile):
-        assert pin in dockerfile, f"{pin} is what make install takes"
+    assert "==" not in makefile, "versions are said in requirements/"
+    assert not re.search(r"install .*==", dockerfile), "versions are said in requirements/"
+    for recipe in (makefile.replace("$(PINS)", "requirements/constraints.txt"), dockerfile):
+        for source in ("-c requirements/constraints.txt", "-r requirements/constraints.txt"):
+            assert source in recipe
+        assert "--require-hashes" in recipe
+
+
+def test_the_image_installs_what_it_needs_before_it_copies_the_code() -> None:
+    """So that a change of the code keeps the layer with a gigabyte of packages."""
+    dockerfile = (ROOT / "service/Dockerfile").read_text()
+    needs, code = dockerfile.index("-r requirements/sam2.txt"), dockerfile.index("COPY models")
+    assert dockerfile.index("-r requirements/constraints.txt") < needs < code
+    assert not re.search(r"^COPY .*pyproject", dockerfile[:needs], re.MULTILINE)
+    assert re.search(r"pip install --no-deps .* \.$", dockerfile[code:], re.MULTILINE)
