@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from service.errors import UsageError
-from service.http.relay import Relay
-from service.offline.output_folder import prepare_output
+from service.output_folder import prepare_output
+from service.relay import Relay
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 SHORTEST_TOKEN = 16

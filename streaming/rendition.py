@@ -81,6 +81,15 @@ class Watcher:
         self._ready.set()
 
 
+@dataclass(frozen=True)
+class RenditionStatus:
+    """Viewers now; pictures encoded since the session was opened, keyframes among them."""
+
+    viewers: int
+    encoded: int
+    keyframes: int
+
+
 class Rendition:
     """Encodes shots, newest first, while somebody watches.
 
@@ -139,13 +148,9 @@ class Rendition:
         """The next picture, or one soon after it, becomes a keyframe: one for all who ask."""
         self._keyframe_wanted = True
 
-    def numbers(self) -> dict[str, int]:
-        """For the status."""
-        return {
-            "viewers": len(self._watchers),
-            "encoded": self.encoded,
-            "keyframes": self.keyframes,
-        }
+    def status(self) -> RenditionStatus:
+        """Who watches, and what was encoded so far."""
+        return RenditionStatus(len(self._watchers), self.encoded, self.keyframes)
 
     async def close(self) -> None:
         """Close every viewer's place and stop; may be called twice."""

@@ -100,7 +100,7 @@ async def measure(config: InBrowserConfig) -> dict[str, Any]:
     pictures = loopback_pictures(loop)
     async with loopback_session(pictures, loop) as (session, source):
         views = {name: await _one(session, name, source, config) for name in VIEWS}
-        updates = session.status()["updates"]
+        updates = session.status().updates
     return result(
         "in-browser",
         asdict(config),
@@ -132,7 +132,7 @@ async def _one(
     sent = float(np.median(session.capture_to_send_ms(begin, plain=composed)))
     return distribution(times) | {
         "stages_ms": stages_ms(noted, captured_ms, sent),
-        "step_ms": status["step_ms"],
+        "step_ms": asdict(status.step_ms),
         "unreadable": unreadable,
         "clock_doubt_ms": round(doubt_ms, 2),
         "badge": told[0],

@@ -30,7 +30,7 @@ def add_export(commands: Any) -> None:
 
 def _export(arguments: argparse.Namespace) -> int:
     from models.engines.export import export, export_weights
-    from service.commands.weight_store import weight_source
+    from service.model.weights import weight_source
 
     source = weight_source(arguments.checkpoint)
     weights = export_weights(arguments.backbone, arguments.size, source)
@@ -50,7 +50,7 @@ def _export(arguments: argparse.Namespace) -> int:
 def _build_engine(arguments: argparse.Namespace) -> int:
     from models.engines.export import export_weights, shape_of
     from models.engines.gpu.tensorrt_engine import build_engines
-    from service.commands.weight_store import weight_source
+    from service.model.weights import weight_source
 
     source = weight_source(arguments.checkpoint)
     weights = export_weights(arguments.backbone, arguments.size, source)

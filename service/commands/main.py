@@ -230,7 +230,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 def _segment(arguments: argparse.Namespace) -> int:
     from models.tracking.tracker import Tracker
     from models.volumes.files import is_volume
-    from service.commands.weight_store import weight_source
+    from service.model.weights import weight_source
     from service.offline.segment import SegmentRequest, model_threads, segment
 
     volume = is_volume(arguments.input)  # a slice is not a frame later: every class learns
@@ -288,7 +288,7 @@ def _segment_volume(
 
 def _fit(arguments: argparse.Namespace) -> int:
     from models.fitting.fit import fit_profile
-    from service.commands.weight_store import weight_source
+    from service.model.weights import weight_source
 
     weights = weight_source(arguments.checkpoint).load(arguments.backbone)
     report = fit_profile(
@@ -320,8 +320,8 @@ def _phantom(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from models.datasets.phantom_folder import PhantomFolderConfig, write_phantom
-    from service.offline.output_folder import prepare_output
     from service.offline.phantom_video import PhantomVideos
+    from service.output_folder import prepare_output
 
     prepare_output(arguments.out, force=arguments.force)
     config = PhantomFolderConfig(

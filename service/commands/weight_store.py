@@ -9,10 +9,9 @@ from pathlib import Path
 from models.config import BACKBONES
 from models.errors import CheckpointError
 from models.method.checkpoint import load_official, sha256_of
-from models.method.weight_source import FOLDER, OFFICIAL_FILES, WeightFolder, WeightSource
+from models.method.weight_source import OFFICIAL_FILES, WeightFolder
 from service.commands.download import download, forget, postprocess, require_space
 from service.errors import FetchError
-from service.settings import weight_folder
 
 ADDRESS = "https://dl.fbaipublicfiles.com/segment_anything_2/092824/"  # as sam2 at 2b90b9f has it
 
@@ -32,16 +31,6 @@ class FetchRequest:
     address: str = ADDRESS
     sha256: str | None = None
     progress: bool = True
-
-
-def given_folder(path: Path | None) -> WeightFolder:
-    """The folder of an option, else of TROCAR_WEIGHTS, else the usual one."""
-    return WeightFolder(path or weight_folder() or FOLDER)
-
-
-def weight_source(checkpoint: Path | None = None) -> WeightSource:
-    """Weights for a command that runs a backbone."""
-    return WeightSource(given_folder(None), checkpoint)
 
 
 def fetch(request: FetchRequest) -> str:

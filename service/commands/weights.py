@@ -33,7 +33,8 @@ def add_weights(commands: Commands) -> None:  # type: ignore[valid-type]
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
-    from service.commands.weight_store import ADDRESS, FetchRequest, fetch, given_folder
+    from service.commands.weight_store import ADDRESS, FetchRequest, fetch
+    from service.model.weights import given_folder
 
     folder, address = given_folder(arguments.to), arguments.address or ADDRESS
     backbone = arguments.backbone
@@ -44,7 +45,8 @@ def _fetch(arguments: argparse.Namespace) -> int:
 
 def _list(arguments: argparse.Namespace) -> int:
     """0 when every file that is there is as pinned, else 1."""
-    from service.commands.weight_store import given_folder, listed
+    from service.commands.weight_store import listed
+    from service.model.weights import given_folder
 
     folder = given_folder(arguments.to)
     rows = listed(folder)

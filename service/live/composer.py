@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from models.types import ClassSpec, Segmentation, UInt8Array
-from service.live.appearance import named_style, palette_of
+from service.appearance import named_style, palette_of
 from service.live.badge import BADGE_COLORS, Badge
 from streaming.frame import Frame
 from streaming.mark import draw_mark

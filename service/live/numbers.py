@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import Histogram
 
 from models.types import Segmentation
 from streaming.frame import Frame
@@ -22,14 +22,13 @@ class LiveNumbers:
     """Written by the session alone, on its event loop."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        stages = Histogram(
+        self.stage_seconds = Histogram(
             "trocar_stage_seconds", "model: from a frame to its masks; others: from its capture",
-            ["stage"], buckets=BUCKETS_S, registry=self.registry,
+            ["stage"], buckets=BUCKETS_S, registry=None,
         )  # fmt: skip
-        self._step_s = stages.labels("model")
-        self._send_s = stages.labels("capture_to_send")
-        self._send_plain_s = stages.labels("capture_to_send_plain")
+        self._step_s = self.stage_seconds.labels("model")
+        self._send_s = self.stage_seconds.labels("capture_to_send")
+        self._send_plain_s = self.stage_seconds.labels("capture_to_send_plain")
         self.frames_sent = 0
         self.sent: deque[float] = deque(maxlen=WINDOW)  # monotonic seconds
         self.sent_plain: deque[float] = deque(maxlen=WINDOW)
@@ -39,7 +38,6 @@ class LiveNumbers:
         self.late = 0
         self.masked = 0
         self.plain = 0
-        self.failures = 0
         self.broken = 0
 
     def note_step(self, result: Segmentation) -> None:
@@ -104,11 +102,3 @@ def silent_s(times: deque[float]) -> float:
         return time.monotonic() - times[-1]
     except IndexError:
         return 0.0
-
-
-def quantiles(samples: deque[float]) -> dict[str, float]:
-    """Median and 95th percentile, for the status."""
-    if not samples:
-        return {"p50": 0.0, "p95": 0.0}
-    p50, p95 = np.percentile(samples, [50, 95])
-    return {"p50": round(float(p50), 1), "p95": round(float(p95), 1)}

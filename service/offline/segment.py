@@ -26,10 +26,10 @@ from tqdm import tqdm
 
 from models.datasets.image_files import list_images, read_image
 from models.types import ClassSpec, Segmentation, UInt8Array
+from service.appearance import named_style, palette_of
 from service.errors import UsageError
-from service.live.appearance import named_style, palette_of
-from service.offline.output_folder import prepare_output
 from service.offline.results import Tally, class_lines, reason_of
+from service.output_folder import prepare_output
 from streaming.frame import Frame
 from streaming.image_folder import ImageFolder
 from streaming.overlay import draw_overlay

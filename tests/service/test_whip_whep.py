@@ -17,7 +17,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from fastapi import FastAPI
 
 from service.errors import UsageError
-from service.http.relay import Relay
+from service.relay import Relay
 from service.settings import Settings
 from streaming.mark import read_mark
 from streaming.negotiation import Answer

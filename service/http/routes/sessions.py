@@ -18,11 +18,11 @@ from service.http.schemas import (
     Offer,
     ProfileList,
     RecordingAction,
-    RecordingStatus,
     SessionList,
-    SessionStatus,
 )
+from service.live.live_session import LiveStatus
 from service.live.profiles import known_profiles
+from service.live.status import RecordingStatus
 
 router = APIRouter(prefix="/api")
 
@@ -54,18 +54,17 @@ async def list_sessions(registry: Registry) -> Any:
 @router.post(
     "/sessions",
     status_code=201,
-    response_model=SessionStatus,
     responses=problems(400, 403, 422, 503),
 )
-async def open_session(registry: Registry, body: NewSession, response: Response) -> Any:
+async def open_session(registry: Registry, body: NewSession, response: Response) -> LiveStatus:
     """Open a session; the answer comes when it runs, with its address in Location."""
     live = await registry.open(body.source, body.profile, body.name)
     response.headers["Location"] = f"/api/sessions/{live.id}"
     return live.status()
 
 
-@router.get("/sessions/{session_id}", response_model=SessionStatus, responses=problems(404))
-async def status(named: Labeled) -> Any:
+@router.get("/sessions/{session_id}", responses=problems(404))
+async def status(named: Labeled) -> LiveStatus:
     """What is shown, how fast, and what the learner did."""
     return named.status()
 
@@ -93,13 +92,12 @@ async def learner(named: Labeled, action: Action) -> Done:
 
 @router.post(
     "/sessions/{session_id}/recording/{action}",
-    response_model=RecordingStatus,
     responses=problems(403, 404, 409, 422),
 )
-async def record(named: Labeled, action: RecordingAction) -> Any:
+async def record(named: Labeled, action: RecordingAction) -> RecordingStatus:
     """Start or stop recording video and masks; only where the service has a folder for it."""
     if action == "start":
         named.session.record()
     else:
         await named.session.stop_recording()
-    return named.session.status()["recording"]
+    return named.session.status().recording
