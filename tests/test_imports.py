@@ -160,3 +160,9 @@ def test_weights_are_never_unpickled_with_code() -> None:
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
                     assert "weights_only=True" in ast.unparse(node), path
+
+
+def test_no_test_helper_bears_the_name_of_a_module_of_ours() -> None:
+    ours = {name.split(".")[-1] for name in modules()}
+    helpers = {path.stem for path in (ROOT / "tests/support").glob("*.py")} - {"__init__"}
+    assert not ours & helpers

@@ -4,6 +4,24 @@ from __future__ import annotations
 
 import argparse
 
+from models.config import EMBEDDED_PROFILES
+
+ENGINES = ("auto", "torch", "onnx", "cuda_graph", "tensorrt")  # as in models.engines
+CHECKPOINT_HELP = "weights of the backbone; else what `trocar weights fetch` brought"
+LEARN_ALL_HELP = "every class learns from every frame at once, not one at a time in instalments"
+PROFILE_HELP = f"{', '.join(EMBEDDED_PROFILES)}, or a file that `trocar fit` wrote"
+
+
+def add_tracker(parser: argparse.ArgumentParser, profile: str | None) -> None:
+    """What a command is told that opens a tracker. profile: the usual one"""
+    parser.add_argument("--profile", default=profile, help=PROFILE_HELP)
+    parser.add_argument(
+        "--no-online", dest="online", action="store_false", help="no online updates"
+    )
+    parser.add_argument("--gamma", type=share, default=None, help="confidence that teaches")
+    parser.add_argument("--learn-all", action="store_true", help=LEARN_ALL_HELP)
+    parser.add_argument("--engine", choices=ENGINES, default="auto", help="how the network runs")
+
 
 def count(text: str) -> int:
     """A whole number from 1."""

@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
-from service.commands.arguments import classes
-from service.commands.weights import CHECKPOINT_HELP
+from service.commands.arguments import CHECKPOINT_HELP, classes
 
 EXPORT_ERROR = 1e-3  # largest difference from torch, over the largest value, that is accepted
 
 
-def add_export(commands: Any) -> None:
+def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The commands `export` and `build-engine`."""
     parser = commands.add_parser("export", help="the network as ONNX files")
     parser.add_argument("-o", "--out", type=Path, required=True, help="output folder")

@@ -1,4 +1,4 @@
-"""Options for volumes, and what `trocar fit` is given; models are imported when they are needed."""
+"""Options for volumes; models are imported when they are needed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from models.datasets.sequences import Dataset
     from models.volumes import Window
 
 
@@ -40,33 +39,3 @@ def only_for_volumes(arguments: argparse.Namespace, *options: str) -> None:
                 f"--{option.replace('_', '-')} is for volumes (.nii, .nii.gz, .mhd, .mha), "
                 "this is none"
             )
-
-
-def data_to_fit(arguments: argparse.Namespace) -> Dataset:
-    """What `trocar fit` is given: volumes and their labels, or a data set in one of the layouts.
-
-    A folder with imagesTr and labelsTr needs no --dataset nifti.
-    """
-    from models.datasets.nifti_folder import is_nifti_folder, open_volumes
-    from models.datasets.registry import open_dataset, parse_choices
-    from models.volumes.files import is_volume
-    from service.errors import UsageError
-
-    first, *more = arguments.data
-    if is_volume(first):
-        window, axis = window_of(arguments), arguments.slice_axis
-        return open_volumes(arguments.data, arguments.labels or (), window=window, axis=axis)
-    if more:
-        raise UsageError(f"expected one data set, or volumes with --labels, got {more[0]} too")
-    only_for_volumes(arguments, "labels")
-    choices = parse_choices(arguments.choice)
-    name = arguments.dataset
-    if name == "folder" and is_nifti_folder(first):
-        name = "nifti"
-    if name != "nifti":
-        only_for_volumes(arguments, "window", "slice_axis")
-    if arguments.window is not None:
-        choices["window"] = ":".join(map(str, arguments.window))
-    if arguments.slice_axis is not None:
-        choices["axis"] = arguments.slice_axis
-    return open_dataset(name, first, **choices)

@@ -5,21 +5,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from models.config import BACKBONES, NANO
 from service.commands.arguments import sha256
 
-BACKBONES = ("tiny", "small", "base_plus", "large")  # as in models.method.weight_source
-
-Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
-
-CHECKPOINT_HELP = "weights of the backbone; else what `trocar weights fetch` brought"
+OFFICIAL = tuple(name for name in BACKBONES if name != NANO.name)
 
 
-def add_weights(commands: Commands) -> None:  # type: ignore[valid-type]
+def add_weights(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The command and its options."""
-    parser = commands.add_parser("weights", help="official SAM2.1 checkpoints: fetch, list")  # type: ignore[attr-defined]
+    parser = commands.add_parser("weights", help="official SAM2.1 checkpoints: fetch, list")
     kinds = parser.add_subparsers(required=True, metavar="COMMAND")
     bring = kinds.add_parser("fetch", help="download one, or take it from a file; verified, pinned")
-    bring.add_argument("backbone", choices=BACKBONES)
+    bring.add_argument("backbone", choices=OFFICIAL)
     bring.add_argument("--from", dest="file", type=Path, metavar="FILE", help="not the network")
     bring.add_argument("--address", metavar="URL", help="folder of a mirror; default: Meta's")
     bring.add_argument("--sha256", type=sha256, help="what it must have; else the first is pinned")

@@ -47,7 +47,7 @@ class Offer(Asked):
     replaces: Annotated[str, Field(max_length=64)] | None = None
 
 
-class Answer(BaseModel):
+class OfferAnswer(BaseModel):
     """Ours."""
 
     sdp: str

@@ -9,7 +9,7 @@ from service.errors import BusyError, NotInboundError
 from service.live.learner_history import LearnerHistory, LearnerSample
 from service.live.session import Session
 from service.live.status import SessionStatus
-from streaming.peers import Answer
+from streaming.peers import SdpAnswer
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class LiveSession:
             learner_history=self._history.samples(),
         )
 
-    async def watch(self, sdp: str, view: str, replaces: str | None = None) -> Answer:
+    async def watch(self, sdp: str, view: str, replaces: str | None = None) -> SdpAnswer:
         """Admit a viewer. replaces: see Peers.answer. Raises BusyError, OfferError."""
         if not self.session.peers.has_room(replaces):
             raise BusyError("every viewer's place is taken")
@@ -58,7 +58,7 @@ class LiveSession:
         log.info("viewer admitted")
         return answer
 
-    async def publish(self, sdp: str) -> Answer:
+    async def publish(self, sdp: str) -> SdpAnswer:
         """Admit a publisher. Raises NotInboundError, OfferError."""
         if self.session.inbound is None:
             raise NotInboundError("expected a session whose source is whip://, this one's is not")

@@ -10,12 +10,12 @@ from fastapi import APIRouter, Response
 from service.http.routes.registry import Labeled, Registry, problems
 from service.http.schemas import (
     Action,
-    Answer,
     Done,
     IceServer,
     IceServers,
     NewSession,
     Offer,
+    OfferAnswer,
     ProfileList,
     RecordingAction,
     SessionList,
@@ -76,11 +76,11 @@ async def close_session(registry: Registry, named: Labeled) -> None:
 
 
 @router.post("/sessions/{session_id}/offer", responses=problems(400, 404, 422, 503))
-async def offer(named: Labeled, body: Offer, response: Response) -> Answer:
+async def offer(named: Labeled, body: Offer, response: Response) -> OfferAnswer:
     """Answer a WebRTC offer that wants to receive video; Location is the connection's address."""
     answer = await named.watch(body.sdp, body.view, body.replaces)
     response.headers["Location"] = f"/whep/{named.id}/{answer.id}"
-    return Answer(sdp=answer.sdp)
+    return OfferAnswer(sdp=answer.sdp)
 
 
 @router.post("/sessions/{session_id}/learner/{action}", responses=problems(404, 422, 503))
