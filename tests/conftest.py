@@ -64,8 +64,8 @@ def captured_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     open_engine = tracker_module.open_engine
 
     def chosen(choice: Any, *rest: Any, **keys: Any) -> Any:
-        return (
-            open_engine(choice, *rest, **keys) if choice.name == "torch" else CapturedSteps(*rest)
-        )
+        if choice.name == "torch":
+            return open_engine(choice, *rest, **keys)
+        return CapturedSteps(*rest)
 
     monkeypatch.setattr(tracker_module, "open_engine", chosen)

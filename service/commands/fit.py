@@ -9,9 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.config import BACKBONES
-from service.commands.arguments import CHECKPOINT_HELP, count, seed
+from service.commands.arguments import (
+    CHECKPOINT_HELP,
+    add_cutting,
+    count,
+    only_for_volumes,
+    seed,
+    window_of,
+)
 from service.commands.data import CHOICE_HELP
-from service.commands.volume_arguments import add_cutting, only_for_volumes, window_of
 
 if TYPE_CHECKING:
     from models.datasets.sequences import Dataset

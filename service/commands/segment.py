@@ -8,8 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from service.commands.arguments import CHECKPOINT_HELP, add_tracker
-from service.commands.volume_arguments import add_cutting, only_for_volumes, window_of
+from service.commands.arguments import (
+    CHECKPOINT_HELP,
+    add_cutting,
+    add_tracker,
+    only_for_volumes,
+    window_of,
+)
 
 if TYPE_CHECKING:
     from models.tracking.tracker import Tracker

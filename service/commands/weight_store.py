@@ -10,7 +10,7 @@ from models.config import BACKBONES
 from models.errors import CheckpointError
 from models.method.checkpoint import load_official, sha256_of
 from models.method.weight_source import OFFICIAL_FILES, WeightFolder
-from service.commands.download import download, forget, postprocess, require_space
+from service.commands.download import download, finish, forget, require_space
 from service.errors import FetchError
 
 ADDRESS = "https://dl.fbaipublicfiles.com/segment_anything_2/092824/"  # as sam2 at 2b90b9f has it
@@ -56,7 +56,7 @@ def fetch(request: FetchRequest) -> str:
     except CheckpointError:
         forget(part)  # going on from it would end the same way
         raise
-    postprocess(part, target)
+    finish(part, target)
     return digest
 
 
