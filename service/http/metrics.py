@@ -56,7 +56,7 @@ def exposition(sessions: Sessions) -> bytes:
 
 def _metrics_of(session: Session) -> Iterable[Metric]:
     status = session.status()
-    yield from session.stage_seconds.collect()
+    yield from session.numbers.stage_seconds.collect()
     outcomes = {
         "masked": status.frames_masked,
         "plain": status.frames_shown_plain,

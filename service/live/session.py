@@ -12,8 +12,6 @@ import logging
 from collections.abc import Callable
 from fractions import Fraction
 
-from prometheus_client import Histogram
-
 from models.types import Segmentation
 from service.live.admission import Pace
 from service.live.badge import AT_MODEL_RATE, Badge
@@ -57,15 +55,14 @@ class Session:
         self._pump = Pump(plan.open_source, self._incoming)
         self._to_model: LatestSlot[Frame] = LatestSlot()
         self._composer = Composer(lambda: model.classes, mark=plan.mark)
-        self._numbers = LiveNumbers()
-        self._overlay = Rendition("overlay", self._numbers.note_sent)
-        self._plain = Rendition("plain", self._numbers.note_sent_plain)
+        self.numbers = LiveNumbers()
+        self._overlay = Rendition("overlay", self.numbers.note_sent)
+        self._plain = Rendition("plain", self.numbers.note_sent_plain)
         self.peers = Peers({"overlay": self._overlay, "plain": self._plain}, settings.viewers)
         self._tasks: list[asyncio.Task[None]] = []
         self._pending: asyncio.Task[Segmentation] | None = None
         self._recording = Recording(settings.record)
-        self._interval_s = 0.04
-        self._interval = FrameInterval(self._interval_s)
+        self._interval = FrameInterval(0.04)
         self._frame_failing = False
         self._last: Segmentation | None = None
         self._badge = Badge.STARTING
@@ -76,8 +73,7 @@ class Session:
         admit: told the source's frame rate before the model is started; raises to end the start
         """
         source = await asyncio.to_thread(self._plan.open_source)  # others' pictures go on
-        self._interval_s = float(1 / source.fps)
-        self._interval = FrameInterval(self._interval_s)
+        self._interval = FrameInterval(float(1 / source.fps))
         try:
             admit(float(source.fps))
             await self._model.start()
@@ -91,11 +87,6 @@ class Session:
             asyncio.create_task(self._take_frames(), name="frames"),
             asyncio.create_task(self._run(), name="session"),
         ]
-
-    @property
-    def full(self) -> bool:
-        """No further viewer is admitted."""
-        return self.peers.full
 
     @property
     def inbound(self) -> InboundStream | None:
@@ -133,7 +124,7 @@ class Session:
 
     def record(self) -> None:
         """Record from now on. Raises RecordingForbiddenError, RecordingStateError."""
-        self._recording.start(Fraction(1 / self._interval_s))
+        self._recording.start(Fraction(1 / self._interval.interval_s))
 
     async def stop_recording(self) -> None:
         """Finish the files. Raises RecordingStateError."""
@@ -152,7 +143,6 @@ class Session:
                 return
             if self._plan.badge is Badge.LIVE:  # what a camera states is a guess
                 self._interval.note(frame)
-                self._interval_s = self._interval.interval_s
             self._plain.show(self._composer.untouched(frame))
             self._recording.frame(frame)
             self._to_model.put(frame)
@@ -167,7 +157,7 @@ class Session:
                 await self._handle(frame)
                 self._frame_failing = False
             except Exception:  # one frame that cannot be shown must not end the picture
-                self._numbers.broken += 1
+                self.numbers.broken += 1
                 if not self._frame_failing:
                     log.exception("a frame could not be shown")
                 self._frame_failing = True
@@ -184,7 +174,7 @@ class Session:
         self._pending = asyncio.create_task(self._model.step(frame.image_rgb), name="step")
         done, _ = await asyncio.wait({self._pending}, timeout=self._deadline_s())
         if not done:
-            self._numbers.late += 1
+            self.numbers.late += 1
             self._pending.add_done_callback(self._collect)
             self._show_plain(self._to_model.take() or frame, Badge.LATE)
             return
@@ -195,7 +185,7 @@ class Session:
             return
         self._take_result(result)
         self._badge = self._live_badge()
-        self._numbers.masked += 1
+        self.numbers.masked += 1
         self._overlay.show(self._composer.masked(frame, result))
         self._recording.mask(frame, result.class_map)
         await self._send_masks(frame, result)
@@ -207,21 +197,21 @@ class Session:
 
     def _take_result(self, result: Segmentation) -> None:
         self._last = result
-        self._numbers.note_step(result)
+        self.numbers.note_step(result)
 
     def _deadline_s(self) -> float:
         """Two frame intervals; twice the model's own pace where it is slower than the video."""
-        allowed = self._settings.deadline_intervals * self._interval_s
-        usual = self._numbers.usual_step_s()
+        allowed = self._settings.deadline_intervals * self._interval.interval_s
+        usual = self.numbers.usual_step_s()
         return min(LONGEST_DEADLINE_S, max(allowed, 2 * usual)) if usual else LONGEST_DEADLINE_S
 
     def _live_badge(self) -> Badge:
-        slow = self._numbers.usual_step_s() > self._interval_s
+        slow = self.numbers.usual_step_s() > self._interval.interval_s
         return AT_MODEL_RATE[self._plan.badge] if slow else self._plan.badge
 
     def _show_plain(self, frame: Frame, badge: Badge) -> None:
         self._badge = badge
-        self._numbers.plain += 1
+        self.numbers.plain += 1
         self._overlay.show(self._composer.badged(frame, badge))
 
     async def _send_masks(self, frame: Frame, result: Segmentation) -> None:
@@ -234,11 +224,11 @@ class Session:
     def pace(self) -> Pace:
         """What it asks of the model now."""
         ended = self._pump.state is PumpState.ENDED
-        return Pace(self._numbers.usual_step_s(), 0.0 if ended else 1 / self._interval_s)
+        return Pace(self.numbers.usual_step_s(), 0.0 if ended else 1 / self._interval.interval_s)
 
     def badge(self) -> Badge:
         """What the viewer sees now, the source's silence included."""
-        patience_s = max(SILENCE_S, 5 * self._interval_s)
+        patience_s = max(SILENCE_S, 5 * self._interval.interval_s)
         if self._pump.state is PumpState.ENDED:
             return Badge.ENDED
         silent = silent_s(self._pump.arrivals) > patience_s
@@ -247,29 +237,20 @@ class Session:
             return Badge.LOST
         if self._badge is not Badge.STARTING and (silent or lost):
             return Badge.LOST
-        if silent_s(self._numbers.sent) > patience_s:
+        if silent_s(self.numbers.sent) > patience_s:
             return Badge.STALE
-        if self._plain.watched and silent_s(self._numbers.sent_plain) > patience_s:
+        if self._plain.watched and silent_s(self.numbers.sent_plain) > patience_s:
             return Badge.STALE
         return self._badge
 
-    def capture_to_send_ms(self, since_ns: int, *, plain: bool) -> list[float]:
-        """See LiveNumbers."""
-        return self._numbers.capture_to_send_ms(since_ns, plain=plain)
-
-    @property
-    def stage_seconds(self) -> Histogram:
-        """How long the stages of a frame took, see LiveNumbers."""
-        return self._numbers.stage_seconds
-
     def status(self) -> SessionStatus:
         """Numbers for the page and for monitoring."""
-        numbers, model = self._numbers, self._model.process
+        numbers, model = self.numbers, self._model.process
         return SessionStatus(
             badge=self.badge(),
             source=self._plan.shown_source,
             profile=self._plan.shown_profile,
-            source_fps=round(1 / self._interval_s, 3),
+            source_fps=round(1 / self._interval.interval_s, 3),
             viewers=len(self.peers),
             source_state=self._pump.state.value,
             demo=self._plan.badge is Badge.DEMO,
@@ -304,7 +285,7 @@ class Session:
         return FramesDropped(
             lost_on_the_way=inbound.lost if inbound else 0,
             newer_frame_came=replaced + (inbound.replaced if inbound else 0),
-            model_late=self._numbers.late,
+            model_late=self.numbers.late,
             encoder_behind=sum(one.replaced for one in pictures),
-            could_not_be_shown=self._numbers.broken + sum(one.failed for one in pictures),
+            could_not_be_shown=self.numbers.broken + sum(one.failed for one in pictures),
         )

@@ -83,7 +83,7 @@ class Sessions:
         """
         if not all(live.session.ready for live in self):
             return "the model is not answering"
-        if self.full and all(live.session.full for live in self):
+        if self.full and all(live.session.peers.full for live in self):
             return "every place is taken"
         return None
 
