@@ -31,7 +31,7 @@ def poisoned_lessons() -> Tracker:
         return entries, fresh
 
     # This process is the model's, and ends.
-    patch("models.tracking.online_updates.lesson_of", lesson).start()
+    patch("models.tracking.online_updates.update_sample", lesson).start()
     return always_learning(load_embedded())
 
 
