@@ -129,7 +129,8 @@ async def _one(
     captured_ms = {n % WRAP: at / 1e6 for n, at in source.captured_ns.items() if at > begin}
     noted, status = Noted(**kept, offset_ms=offset_ms), session.status()
     times, unreadable = latencies_ms(noted, captured_ms)
-    sent = float(np.median(session.numbers.capture_to_send_ms(begin, plain=composed)))
+    pictures = session.numbers.plain if composed else session.numbers.overlay
+    sent = float(np.median(pictures.capture_to_send_ms(begin)))
     return distribution(times) | {
         "stages_ms": stages_ms(noted, captured_ms, sent),
         "step_ms": asdict(status.step_ms),

@@ -102,7 +102,6 @@ class Listed:
     """One backbone. problem: None where the file is there and is the pinned one"""
 
     backbone: str
-    path: Path
     size: int = 0
     sha256: str | None = None
     problem: str | None = None
@@ -116,11 +115,11 @@ def listed(folder: WeightFolder) -> list[Listed]:
 def _listed(folder: WeightFolder, backbone: str) -> Listed:
     path, pinned = folder.file(backbone), folder.pinned(backbone)
     if not path.is_file():
-        return Listed(backbone, path)
-    size, digest = path.stat().st_size, sha256_of(path)
+        return Listed(backbone)
+    digest = sha256_of(path)
     problem = None
     if pinned is None:
         problem = f"not pinned: verify it with `trocar weights fetch {backbone}`"
     elif digest != pinned:
         problem = f"expected SHA-256 {pinned}: remove it and fetch it again"
-    return Listed(backbone, path, size, digest, problem)
+    return Listed(backbone, path.stat().st_size, digest, problem)

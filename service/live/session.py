@@ -56,8 +56,8 @@ class Session:
         self._to_model: LatestSlot[Frame] = LatestSlot()
         self._composer = Composer(lambda: model.classes, mark=plan.mark)
         self.numbers = LiveNumbers()
-        self._overlay = Rendition("overlay", self.numbers.note_sent)
-        self._plain = Rendition("plain", self.numbers.note_sent_plain)
+        self._overlay = Rendition("overlay", self.numbers.overlay.note)
+        self._plain = Rendition("plain", self.numbers.plain.note)
         self.peers = Peers({"overlay": self._overlay, "plain": self._plain}, settings.viewers)
         self._tasks: list[asyncio.Task[None]] = []
         self._pending: asyncio.Task[Segmentation] | None = None
@@ -211,7 +211,7 @@ class Session:
 
     def _show_plain(self, frame: Frame, badge: Badge) -> None:
         self._badge = badge
-        self.numbers.plain += 1
+        self.numbers.shown_plain += 1
         self._overlay.show(self._composer.badged(frame, badge))
 
     async def _send_masks(self, frame: Frame, result: Segmentation) -> None:
@@ -237,9 +237,9 @@ class Session:
             return Badge.LOST
         if self._badge is not Badge.STARTING and (silent or lost):
             return Badge.LOST
-        if silent_s(self.numbers.sent) > patience_s:
+        if silent_s(self.numbers.overlay.times) > patience_s:
             return Badge.STALE
-        if self._plain.watched and silent_s(self.numbers.sent_plain) > patience_s:
+        if self._plain.watched and silent_s(self.numbers.plain.times) > patience_s:
             return Badge.STALE
         return self._badge
 
@@ -255,15 +255,15 @@ class Session:
             source_state=self._pump.state.value,
             demo=self._plan.badge is Badge.DEMO,
             fps_in=round(rate(list(self._pump.arrivals)), 1),
-            fps_out=round(rate(numbers.sent), 1),
+            fps_out=round(rate(numbers.overlay.times), 1),
             step_ms=Quantiles.of(numbers.step_ms),
-            capture_to_send_ms=Quantiles.of(numbers.latency_ms),
+            capture_to_send_ms=Quantiles.of(numbers.overlay.latency_ms),
             deadline_ms=round(self._deadline_s() * 1e3, 1),
             frames_dropped=self._frames_dropped(),
             frames_in=self._pump.frames,
-            frames_sent=numbers.frames_sent,
+            frames_sent=numbers.overlay.count,
             frames_masked=numbers.masked,
-            frames_shown_plain=numbers.plain,
+            frames_shown_plain=numbers.shown_plain,
             source_losses=self._pump.losses,
             updates=dict(model.updates),
             learner_failures=model.learner_failures,
@@ -274,7 +274,7 @@ class Session:
             classes=class_statuses(model.classes, self._last, model.last_updates),
             unnamed=UnnamedStatus.of(self._last),
             draw_and_encode_ms=Quantiles.of(self._overlay.work_ms),
-            plain_capture_to_send_ms=Quantiles.of(numbers.plain_latency_ms),
+            plain_capture_to_send_ms=Quantiles.of(numbers.plain.latency_ms),
             renditions={one.name: one.status() for one in (self._overlay, self._plain)},
             masks_skipped=self.peers.masks_skipped,
         )
