@@ -38,7 +38,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.set_defaults(command=_tour)
     kinds = parser.add_subparsers(metavar="COMMAND")
     for add in (
-        _add_accuracy, _add_embedded, _add_stages, _add_peers, _add_scale, _add_streaming,
+        _add_accuracy, _add_embedded, _add_lessons, _add_stages, _add_peers, _add_scale,
+        _add_streaming,
         _add_loopback, _add_exactness, _add_steady, _add_soak,
         _add_gpu, _add_volumes, _add_report,
     ):  # fmt: skip
@@ -200,6 +201,18 @@ def _accuracy(arguments: argparse.Namespace) -> int:
     from benchmarks.quality.accuracy import run_folder
 
     return run_folder(arguments.data, arguments.shots, arguments.seeds, arguments.json)
+
+
+def _add_lessons(kinds: Kinds) -> None:  # type: ignore[valid-type]
+    parser = _command(kinds, "lessons", "what a frame that a person corrects is worth", _lessons)
+    parser.add_argument("--procedures", type=count, default=20)
+    parser.add_argument("--json", type=_result_file, help="also write the result here")
+
+
+def _lessons(arguments: argparse.Namespace) -> int:
+    from benchmarks.quality.lessons import run_lessons
+
+    return run_lessons(arguments.procedures, arguments.json)
 
 
 def _embedded(arguments: argparse.Namespace) -> int:

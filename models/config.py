@@ -80,25 +80,21 @@ EMBEDDED_PROFILES = ("instrument", "phantom")  # those that come with the packag
 class LearnerConfig:
     """Choices of the online few-shot learner (OFL-SAM2, arXiv 2512.24861); see docs/method.md.
 
-    target: what the mapping network regresses: "attended", the memory-attention output, or
-      "memory", the memory itself, lifted to the same width (models/learner/lift.py)
     kernel: side of the mapping network's one convolution, 1 or 3
     context: window sides, in tokens, whose average is appended to a token's feature
     color: append mean and spread of the RGB values under a token
     ridge: weight of the squared norm in the mapping network's objective
-    fit_iterations, online_iterations: steepest-descent steps when fitting, per confident frame
+    online_iterations: steepest-descent steps per confident frame
     gamma: confidence from which a frame updates memory bank and mapping network
     decay: share of the recent statistics that a confident frame replaces
     support_weight: least share of the total weight that the annotated samples keep
     tolerance: relative rise of the support loss that the guard lets pass
     """
 
-    target: str = "attended"
     kernel: int = 1
     context: tuple[int, ...] = (5, 13)
     color: bool = True
     ridge: float = 1e-3
-    fit_iterations: int = 10
     online_iterations: int = 5
     gamma: float = 0.8
     decay: float = 0.1

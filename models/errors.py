@@ -6,7 +6,8 @@ ModelError
 ├── DatasetError      a data set folder is not what its layout promises
 │   └── VolumeError   a file is no volume of finite voxels in three dimensions
 ├── EngineError       an engine cannot run here
-└── StepError         a frame's answer is not a number
+├── LessonError       what a person teaches does not belong to the frame or the profile
+└── StepError         a frame's prediction is not a number
 """
 
 
@@ -34,5 +35,9 @@ class EngineError(ModelError):
     """An engine cannot run here."""
 
 
+class LessonError(ModelError):
+    """What a person teaches does not belong to the frame or the profile."""
+
+
 class StepError(ModelError):
-    """A frame's answer is not a number, whatever was learnt from the frames before."""
+    """A frame's prediction is not a number, whatever was learnt from the frames before."""

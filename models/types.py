@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 UInt8Array = npt.NDArray[np.uint8]
+LearnerState = tuple[npt.NDArray[np.float32], ...]  # what a stream learnt, as plain arrays
 
 BACKGROUND_ID = 0
 IGNORE_ID = 255

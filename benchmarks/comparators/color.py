@@ -12,8 +12,8 @@ from torch import Tensor
 
 from benchmarks.comparators.dense import DensePredictor, labels_of
 from benchmarks.comparators.interface import FitSettings, Predictor
+from models.backbone.token_color import token_color, window_mean
 from models.fitting.annotated import AnnotatedFrames
-from models.learner.mapping_network import token_color, window_mean
 from models.method.checkpoint import LoadedWeights
 from models.types import ClassSpec
 

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from benchmarks.comparators.interface import FitSettings
 from models.backbone.image_input import class_map, resize_mask, to_input
-from models.backbone.memory_bank import BankShape, MemoryBank
+from models.backbone.memory_bank import BankShape, Entries, MemoryBank
 from models.backbone.sam2 import ImageFeatures
 from models.config import MemoryConfig
 from models.fitting.annotated import AnnotatedFrames
 from models.method.checkpoint import LoadedWeights
-from models.method.model import Entries, OflSam2
+from models.method.model import OflSam2
 from models.types import ClassSpec, UInt8Array
 
 

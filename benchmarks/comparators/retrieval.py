@@ -14,14 +14,14 @@ from torch import Tensor
 from benchmarks.comparators.interface import FitSettings
 from benchmarks.comparators.support_memory import answer, choose_offset, without
 from models.backbone.image_input import class_map, to_input
-from models.backbone.memory_bank import BankShape, MemoryBank
+from models.backbone.memory_bank import BankShape, Entries, MemoryBank
 from models.backbone.sam2 import DecodedMasks
 from models.config import MemoryConfig
 from models.fitting.annotated import AnnotatedFrames
 from models.fitting.encoded import encode_frames, frame_features
-from models.fitting.held_out import HeldOut
+from models.fitting.validation import HeldOut
 from models.method.checkpoint import LoadedWeights
-from models.method.model import Entries, OflSam2
+from models.method.model import OflSam2
 from models.types import ClassSpec, UInt8Array
 
 SIMILAR = 3  # FATE-SAM's number

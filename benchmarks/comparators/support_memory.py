@@ -17,11 +17,12 @@ from benchmarks.comparators.interface import FitSettings
 from models.backbone.image_input import class_map, to_input
 from models.backbone.memory_attention import BankTensors
 from models.backbone.memory_bank import BankShape, MemoryBank
+from models.backbone.prediction import Prediction
 from models.backbone.sam2 import DecodedMasks, ImageFeatures
 from models.config import FitConfig, MemoryConfig
 from models.fitting.annotated import AnnotatedFrames
 from models.fitting.encoded import EncodedFrames, encode_frames, frame_features
-from models.fitting.held_out import (
+from models.fitting.validation import (
     OBJECT_OFFSETS,
     HeldOut,
     exclusive_dsc,
@@ -124,7 +125,7 @@ def choose_offset(encoded: EncodedFrames, ask: Ask, seed: int) -> float:
     def score(offset: float) -> float:
         found = [
             exclusive_dsc(
-                where_counted(one.shifted(offset), encoded.counted[frame]),
+                where_counted(Prediction.of(one.shifted(offset)), encoded.counted[frame]),
                 encoded.mask[:, frame].float(),
             ).mean()
             for frame, one in decoded.items()

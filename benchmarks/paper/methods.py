@@ -116,7 +116,6 @@ ABLATIONS: dict[str, Method] = {
     "iterations_1": _iterations(1),
     "iterations_3": _iterations(3),
     "iterations_10": _iterations(10),
-    "target_memory": _learner("target: the memory, lifted", LearnerConfig(target="memory")),
     "kernel_1_no_context": _learner("kernel 1, no windows", LearnerConfig(context=())),
     "kernel_3_no_context": _learner("kernel 3, no windows", LearnerConfig(kernel=3, context=())),
 }

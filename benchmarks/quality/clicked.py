@@ -9,8 +9,9 @@ import numpy as np
 
 from benchmarks.quality.metrics import Spread, iou
 from benchmarks.quality.naming_rate import visible_instances
-from models.instances.clicks import next_click, segment_clicks
+from models.instances.clicks import next_click
 from models.method.checkpoint import load_embedded
+from models.method.prompts import segment_clicks
 from models.phantom import Procedure
 from models.training.click_training import random_click
 

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.speed.subject import Subject
 from models.backbone.memory_bank import BankShape
 from models.config import LearnerConfig, MemoryConfig
-from models.engines.graphs import PARTING, SEE, any_rows, graphs
+from models.engines.graphs import HEAD, SEE, any_rows, graphs
 from models.method.checkpoint import LoadedWeights
 
 SIDE = 1536  # of the matrices, large enough to be bound by arithmetic
@@ -38,8 +38,8 @@ def step_operations(
 ) -> dict[str, float]:
     """Floating point operations of a step's stages; those of the graphs that it ran are counted."""
     shape = BankShape.of(subject.classes, MemoryConfig(), subject.config)
-    parts = {"encode_image": SEE, PARTING: SEE} if SEE in stages else {}
-    ran = {*stages, PARTING} if subject.instances else {*stages}  # torch has no stage for the head
+    parts = {"encode_image": SEE, HEAD: SEE} if SEE in stages else {}
+    ran = {*stages, HEAD} if subject.instances else {*stages}  # torch has no stage for the head
     counted: dict[str, float] = defaultdict(float)
     for name, graph in graphs(weights.model, shape).items():
         stage = parts.get(name, name)

@@ -30,7 +30,6 @@ from models.backbone.memory_bank import BankShape
 from models.config import MemoryConfig
 from models.errors import EngineError
 from models.method.checkpoint import LoadedWeights
-from models.tracking.memory_strategy import MemoryStrategy
 from models.types import UInt8Array
 
 WARM_UP = 20
@@ -102,11 +101,11 @@ def _measure_size(
     trackers: dict[str, StepTimer] = {}
     for name in config.engines:
         try:
-            run = StepTimer(subject.tracker(name, weights), stages=False)
+            run = StepTimer(subject.tracker(name, weights))
         except EngineError as error:
             engines[name] = {"missing": str(error)}
             continue
-        engines[name] = _engine_numbers(run, frames, config, name)
+        engines[name] = _engine_numbers(run, subject, weights, frames, config)
         engines[name]["stages"] |= _with_floors(subject, weights, reached, engines[name])
         trackers[name] = run
     side = subject.config.image_size
@@ -115,22 +114,23 @@ def _measure_size(
 
 
 def _engine_numbers(
-    run: StepTimer, frames: list[UInt8Array], config: GpuConfig, name: str
+    run: StepTimer,
+    subject: Subject,
+    weights: LoadedWeights,
+    frames: list[UInt8Array],
+    config: GpuConfig,
 ) -> dict[str, Any]:
     """Steps of 1080p frames while memories fill, when they are full, and stage by stage."""
-    engine, way = run.tracker.engine, run.tracker.strategy
-    assert isinstance(way, MemoryStrategy)  # official weights have no instance head
-    size, functions = engine.config.image_size, way.functions
+    engine = run.tracker.engine
     filling = []
-    for number in tqdm(range(FILLING + config.frames), desc=f"{name}, {size} px"):
+    for number in tqdm(range(FILLING + config.frames), desc=f"{engine.config.image_size} px"):
         taken = run.step(frames[number % len(frames)], counts=number >= FILLING)
         if WARM_UP <= number < FILLING:
             filling.append(taken)
     numbers = run.numbers() | {"filling_step_ms": distribution(filling)}
-    apart = StepTimer(run.tracker)
+    apart = StepTimer(subject.tracker(engine, weights, timed=True))
     for number in range(WARM_UP + STAGE_FRAMES):
         apart.step(frames[number % len(frames)], counts=number >= WARM_UP)
-    run.tracker.engine, way.functions = engine, functions
     return numbers | {"stages": apart.numbers()["stages"]}
 
 

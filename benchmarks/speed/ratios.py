@@ -38,10 +38,10 @@ def short_ratios() -> dict[str, float]:
     plain = Subject()
     weights = plain.weights()
     runs = {
-        "onnx": StepTimer(plain.tracker("auto", weights)),
-        "torch": StepTimer(plain.tracker("torch", weights)),
-        "one": StepTimer(replace(plain, classes=1).tracker("auto", weights)),
-        "still": StepTimer(replace(plain, learning=False).tracker("auto", weights)),
+        "onnx": StepTimer(plain.tracker("auto", weights, timed=True)),
+        "torch": StepTimer(plain.tracker("torch", weights, timed=True)),
+        "one": StepTimer(replace(plain, classes=1).tracker("auto", weights, timed=True)),
+        "still": StepTimer(replace(plain, learning=False).tracker("auto", weights, timed=True)),
     }
     frames = pictures((256, 256), WARM_STEPS + FRAMES)
     for number, image in enumerate(frames):

@@ -56,7 +56,10 @@ def run_scale(config: ScaleConfig, out: Path) -> int:
 
 def measure_axis(axis: str, points: dict[str, Subject], config: ScaleConfig) -> dict[str, Any]:
     """Distributions of the points' steps. points: by their label, the first is the unit"""
-    runs = {label: StepTimer(subject.tracker(config.engine)) for label, subject in points.items()}
+    runs = {
+        label: StepTimer(subject.tracker(config.engine, timed=True))
+        for label, subject in points.items()
+    }
     return _in_turn(axis, runs, config)
 
 

@@ -32,7 +32,7 @@ def measure_soak(frames: int, engine: str, note: str = "") -> dict[str, Any]:
 
     One class at a time learns, in instalments, as in a live stream.
     """
-    run, images = StepTimer(Subject().tracker(engine)), pictures()
+    run, images = StepTimer(Subject().tracker(engine, timed=True)), pictures()
     tenth = max(1, frames // 10)
     steps: list[float] = []
     resident: list[float] = []

@@ -45,7 +45,10 @@ def run_stages(config: StagesConfig, out: Path) -> int:
 def measure_stages(config: StagesConfig) -> dict[str, Any]:
     """The result file's content."""
     weights = config.subject.weights()
-    runs = {name: StepTimer(config.subject.tracker(name, weights)) for name in config.engines}
+    runs = {
+        name: StepTimer(config.subject.tracker(name, weights, timed=True))
+        for name in config.engines
+    }
     frames = pictures(config.size)
     bar = tqdm(total=config.warm_up + config.frames, unit="frame", desc="stages")
     for first in range(0, bar.total, BLOCK):

@@ -10,20 +10,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.speed.timing import TimedEngine
+from models.backbone.memory_bank import Entries
 from models.config import BACKBONES, BackboneConfig, LearnerConfig, MemoryConfig
 from models.engines.export import export_weights
-from models.engines.interface import EngineChoice
+from models.engines.interface import Engine, EngineChoice
 from models.errors import ProfileError
 from models.instances.exemplars import Exemplars
 from models.learner.mapping_network import Statistics
 from models.learner.online_learner import LearnerStart
 from models.method.checkpoint import LoadedWeights
-from models.method.model import Entries
 from models.method.profile import Calibration, Profile, SupportSet, load_profile
 from models.phantom import DEMO_SEED, Procedure
-from models.tracking.ablation import LEARN_PER_FRAME, Ablation
-from models.tracking.online_updates import lesson_stages
-from models.tracking.tracker import Tracker
+from models.tracking.ablation import UPDATE_EVERY, Ablation
+from models.tracking.tracker import Tracker, open_engine_for
 from models.types import ClassSpec, UInt8Array
 
 
@@ -31,7 +31,7 @@ from models.types import ClassSpec, UInt8Array
 class Subject:
     """image_size: of the network, None is the backbone's own; learning: updates are on
 
-    learn_all: as published, not as a live stream does, see Parts.for_video
+    learn_all: as published, not as a live stream does, see Ablation.for_video
     instances: named by the instance head alone, as the embedded profiles are; else pixel by pixel,
       by the rows of OFL-SAM2 with their memory and mapping network
     """
@@ -68,8 +68,7 @@ class Subject:
         """Mapping networks that learn in a step, on average."""
         if not self.learning or self.instances:
             return 0
-        stages = lesson_stages(self.config.attention_layers)
-        return self.classes if self.learn_all else LEARN_PER_FRAME / stages
+        return self.classes if self.learn_all else 1 / UPDATE_EVERY
 
     def settings(self) -> dict[str, Any]:
         """For the result file."""
@@ -79,13 +78,20 @@ class Subject:
         """Ours for NANO, at any size; random ones for the official backbones."""
         return export_weights(self.backbone, self.image_size)
 
-    def tracker(self, engine: str, weights: LoadedWeights | None = None) -> Tracker:
-        """Sure of every class (or of none), with a guard that believes everything finite."""
+    def tracker(
+        self, engine: str | Engine, weights: LoadedWeights | None = None, *, timed: bool = False
+    ) -> Tracker:
+        """Sure of every class (or of none), with a guard that believes everything finite.
+
+        timed: its functions, one by one; on a GPU waiting for each slows the whole
+        """
         weights = weights or self.weights()
-        choice = EngineChoice(engine)
         video = Ablation.for_video(online=self.learning, learn_all=self.learn_all)
         ablation = replace(video, instances=self.instances)
-        return Tracker(weights, self._profile(weights), ablation, choice)
+        profile = self._profile(weights)
+        if isinstance(engine, str):
+            engine = open_engine_for(weights, profile, ablation, EngineChoice(engine))
+        return Tracker(weights, profile, ablation, TimedEngine(engine) if timed else engine)
 
     def _profile(self, weights: LoadedWeights) -> Profile:
         own = weights.model.config.backbone
@@ -136,7 +142,7 @@ def random_profile(weights: LoadedWeights) -> Profile:
 def _with_rows(profile: Profile, rows: int, grid: int) -> Profile:
     """The profile with its classes repeated, or cut, to this many, its memories at this grid."""
     index = torch.arange(rows) % len(profile.classes)
-    start, support, naming = profile.start, profile.support, profile.naming
+    start, support, names = profile.start, profile.support, profile.pixel_names
     exemplars = profile.exemplars
     return replace(
         profile,
@@ -149,7 +155,8 @@ def _with_rows(profile: Profile, rows: int, grid: int) -> Profile:
             ),
             present=support.present[index],
         ),
-        naming=naming and replace(naming, indicator=_told_apart(naming.indicator[index])),
+        pixel_names=names
+        and replace(names, indicator=_told_apart(names.indicator[index]), anchor=None),
         exemplars=exemplars and _of_rows(exemplars, index),
     )
 

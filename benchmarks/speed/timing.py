@@ -1,8 +1,7 @@
-"""Distributions of durations, as results state them."""
+"""Durations: of an engine's functions, of a tracker's steps, as results state them."""
 
 from __future__ import annotations
 
-import functools
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -14,14 +13,12 @@ from torch import Tensor, nn
 
 from models.backbone.memory_attention import BankTensors
 from models.backbone.sam2 import DecodedMasks, ImageFeatures
-from models.engines.graphs import OWN, SEE
+from models.engines.graphs import SEE
 from models.engines.interface import Engine, Found, Function, Sight, Step
-from models.tracking.frame_functions import FrameFunctions
-from models.tracking.memory_strategy import MemoryStrategy
 from models.tracking.tracker import Tracker
 from models.types import UInt8Array, Update
 
-LOOK_REST, LEARN_REST = "look, outside the graphs", "learn, outside the graphs"
+SEGMENT_REST, UPDATE_REST = "segment, outside the graphs", "update, outside the graphs"
 
 
 def distribution(samples_ms: list[float]) -> dict[str, float]:
@@ -67,23 +64,22 @@ class TimedEngine:
         name = "attend_placed" if self.keeps_keys else "attend_memory"
         return self._time(name, self._engine.attend_memory, (features, bank))
 
-    def attend_own(self, number: int, *arguments: Any) -> Any:
-        """Timed, by the graph's name."""
-        own = functools.partial(self._engine.attend_own, number)
-        return self._time(f"{OWN}{number}", own, arguments)
+    def attend_own(self, *arguments: Any) -> Any:
+        """Timed."""
+        return self._time("attend_own", self._engine.attend_own, arguments)
 
     def decode_masks(self, *arguments: Any) -> DecodedMasks:
         """Timed."""
         decoded: DecodedMasks = self._time("decode_masks", self._engine.decode_masks, arguments)
         return decoded
 
-    def embed_mask(self, *arguments: Any) -> Any:
+    def encode_memory(self, *arguments: Any) -> Any:
         """Timed."""
-        return self._time("embed_mask", self._engine.embed_mask, arguments)
+        return self._time("encode_memory", self._engine.encode_memory, arguments)
 
-    def fuse_memory(self, *arguments: Any) -> Any:
+    def prompted_pointer(self, *arguments: Any) -> Any:
         """Timed."""
-        return self._time("fuse_memory", self._engine.fuse_memory, arguments)
+        return self._time("prompted_pointer", self._engine.prompted_pointer, arguments)
 
     def memories_changed(self, bank: BankTensors) -> None:
         """Timed, where it does anything."""
@@ -91,24 +87,13 @@ class TimedEngine:
             self._time("place_memories", self._engine.memories_changed, (bank,))
 
     def compiled(self, function: nn.Module, *example: Tensor) -> Function:
-        """As the engine compiles it; see `functions`."""
-        return self._engine.compiled(function, *example)
+        """As the engine compiles it, timed under the name of its class."""
+        run, name = self._engine.compiled(function, *example), type(function).__name__
+        return lambda *arguments: self._time(name, run, arguments)
 
-    def recorded(self, step: Step[Found], *example: Any) -> Step[Found]:
-        """As the engine records it."""
-        return self._engine.recorded(step, *example)
-
-    def functions(self, functions: FrameFunctions) -> FrameFunctions:
-        """The same, timed."""
-        held = {
-            name: each and functools.partial(self._timed, name, each)
-            for name, each in vars(functions).items()
-        }
-        return FrameFunctions(**held)
-
-    def _timed(self, name: str, function: Function, *arguments: Tensor) -> tuple[Tensor, ...]:
-        found: tuple[Tensor, ...] = self._time(name, function, arguments)
-        return found
+    def recorded(self, step: Step[Found], *_: Any) -> Step[Found]:
+        """As it is, so that its functions are timed one by one."""
+        return step
 
     @property
     def see_instruments(self) -> Sight | None:
@@ -126,16 +111,12 @@ class TimedEngine:
 
 
 class StepTimer:
-    """A tracker whose steps are taken apart into stages; all durations in milliseconds."""
+    """A tracker's steps, taken apart into stages where it runs on a `TimedEngine`; milliseconds."""
 
-    def __init__(self, tracker: Tracker, *, stages: bool = True) -> None:
-        """stages: False on a GPU, where waiting for each stage would slow the whole"""
+    def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker
-        self._engine = TimedEngine(tracker.engine)
-        if stages:
-            tracker.engine = self._engine
-            if isinstance(tracker.strategy, MemoryStrategy):
-                tracker.strategy.functions = self._engine.functions(tracker.strategy.functions)
+        engine = tracker.engine
+        self._spent = engine.spent if isinstance(engine, TimedEngine) else {}
         self.look_ms: list[float] = []
         self.learn_ms: list[float] = []
         self.stages_ms: dict[str, list[float]] = defaultdict(list)
@@ -143,22 +124,22 @@ class StepTimer:
 
     def step(self, image: UInt8Array, *, counts: bool = True) -> float:
         """One step; returns its duration. counts: False while warming up"""
-        spent = self._engine.spent
+        spent = self._spent
         spent.clear()
-        device = self._engine.device
+        device = self.tracker.engine.device
         started = now(device)
         self.tracker.segment(image)
-        looked = now(device)
-        in_look = sum(spent.values())
+        segmented = now(device)
+        in_segment = sum(spent.values())
         updates = self.tracker.update()
-        segment, update = (looked - started) * 1e3, (now(device) - looked) * 1e3
+        segment, update = (segmented - started) * 1e3, (now(device) - segmented) * 1e3
         if counts:
             self.look_ms.append(segment)
             self.learn_ms.append(update)
             self.taught += sum(update is Update.ACCEPTED for update in updates)
             rest = {
-                LOOK_REST: segment - in_look,
-                LEARN_REST: update - sum(spent.values()) + in_look,
+                SEGMENT_REST: segment - in_segment,
+                UPDATE_REST: update - sum(spent.values()) + in_segment,
             }
             for name, taken in (spent | rest).items():
                 self.stages_ms[name].append(taken)

@@ -97,24 +97,23 @@ class MemoryAttention(nn.Module):
             tokens = self._attention_layer(layer, tokens, keys, placed.tokens, key_bias)
         return self._attended(tokens)
 
-    def attend_own(self, number: int, given: Tensor, memory: Tensor, pointer: Tensor) -> Tensor:
-        """attend_memory for banks of one entry each, the frame's own, a layer at a time.
+    def attend_own(self, features: Tensor, memory: Tensor, pointer: Tensor) -> Tensor:
+        """attend_memory for banks of one entry each, the frame's own: the mapping network's target.
 
-        number: of the layer; given: what the layer before returned, first (1, D, h, w) at stride 16
-        memory: (n, M, h, w); pointer: (n, D)
-        returns: (n, hw, D), from the last layer (n, D, h, w)
+        features: (1 or n, D, h, w) at stride 16; memory: (n, M, h, w); pointer: (n, D)
+        returns: (n, D, h, w)
         """
-        layer, last = self._layers()[number], len(self._layers()) - 1
         support = torch.full((1,), self.config.memories - 1, device=pointer.device)
         memories, placed = self._placed_memories(memory[:, None], support)
         now = torch.zeros_like(pointer[:, :1])
         pointers, aged = self._placed_pointers(pointer[:, None], now)
-        still = layer.cross_attn_image.k_proj(aged)
-        keys = torch.cat([self._map_keys(layer, placed), still], dim=1)
-        tokens = self._frame_tokens(given) if number == 0 else given
         remembered = torch.cat([memories, pointers], dim=1)
-        tokens = self._attention_layer(layer, tokens, keys, remembered)
-        return self._attended(tokens) if number == last else tokens
+        tokens = self._frame_tokens(features)
+        for layer in self._layers():
+            still = layer.cross_attn_image.k_proj(aged)
+            keys = torch.cat([self._map_keys(layer, placed), still], dim=1)
+            tokens = self._attention_layer(layer, tokens, keys, remembered)
+        return self._attended(tokens)
 
     def place_memories(self, memory: Tensor, time_code: Tensor) -> PlacedTokens:
         """Nothing here depends on the frame. memory: (C, E, M, h, w); time_code: (E,) long"""

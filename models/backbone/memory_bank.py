@@ -16,9 +16,16 @@ from torch import Tensor
 
 from models.backbone.memory_attention import BankTensors
 from models.config import BackboneConfig, MemoryConfig
-from models.method.model import Entries
 
 _VERSIONS = itertools.count()  # of rows' memories, never the same twice, whichever the bank
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Memory entries: memory (N, M, h, w) and object pointer (N, D)."""
+
+    memory: Tensor
+    pointer: Tensor
 
 
 @dataclass(frozen=True)

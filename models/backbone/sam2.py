@@ -1,7 +1,6 @@
 """The frozen SAM2 as stateless functions of static shape.
 
-encode_image, attend_memory, decode_masks, encode_memory. Every class is one row of the batch. What
-has to do with memory also comes in parts, for engines that keep keys and lessons in instalments.
+encode_image, attend_memory, decode_masks, encode_memory. Every class is one row of the batch.
 Nothing here remembers anything: what is remembered lives in the memory bank and comes in as
 `BankTensors`. Memory attention has a file of its own. The prompt encoder is gone from the path: its
 "no prompt" embeddings are constants. A test holds each function against the package's own code.
@@ -122,17 +121,9 @@ class Backbone(MemoryAttention):
         features: (1 or C, D, h, w); mask_logits: (C, 1, *, *) any size, real; present: (C,) bool
         returns:  (C, M, h, w)
         """
-        return self.fuse_memory(features, self.embed_mask(mask_logits), present)
-
-    def embed_mask(self, mask_logits: Tensor) -> Tensor:
-        """The half of encode_memory that sees masks. (C, 1, *, *) -> (C, D, h, w)"""
-        mask = enlarged(mask_logits, self.config.image_size).sigmoid() * 20.0 - 10.0
-        return cast(Tensor, self.sam.memory_encoder.mask_downsampler(mask))
-
-    def fuse_memory(self, features: Tensor, embedded: Tensor, present: Tensor) -> Tensor:
-        """The half that sees the frame. embedded: (C, D, h, w) -> (C, M, h, w)"""
         encoder = self.sam.memory_encoder
-        memory = encoder.pix_feat_proj(features) + embedded
+        mask = enlarged(mask_logits, self.config.image_size).sigmoid() * 20.0 - 10.0
+        memory = encoder.pix_feat_proj(features) + encoder.mask_downsampler(mask)
         memory = encoder.out_proj(encoder.fuser(memory))
         absent = self.sam.no_obj_embed_spatial[..., None, None]
         return cast(Tensor, memory + (~present)[:, None, None, None].to(memory.dtype) * absent)

@@ -8,13 +8,11 @@ The names of the graphs and of their tensors are the interface for any runtime t
     attend_placed.onnx   stride16, key_bias, tokens, keys_0, ... -> conditioned: attend_memory for
                          who keeps tokens and keys as long as memories are the same
     decode_masks.onnx    conditioned, stride8, stride4 -> mask_logits, iou, object_logit, pointer
-    embed_mask.onnx      mask_logits -> embedded
-    fuse_memory.onnx     stride16, embedded, present -> memory
-    attend_own_0.onnx    stride16, memory, pointer -> attended_on: a layer of attend_memory for a
-                         bank of one entry, for the mapping network's target; attend_own_1.onnx and
-                         so on take attended_on in stride16's place
-    part_instruments.onnx   stride16, stride8, stride4, image -> instrument, vote, texture,
-                            attention; where the weights have a instance head
+    encode_memory.onnx   stride16, mask_logits, present -> memory
+    attend_own.onnx      stride16, memory, pointer -> target: attend_memory for a bank of one
+                         entry, the frame's own; what the mapping network regresses
+    instance_head.onnx   stride16, stride8, stride4, image -> instrument, vote, texture, attention;
+                         where the weights have an instance head
 """
 
 from __future__ import annotations
@@ -34,18 +32,15 @@ from models.method.model import OflSam2
 
 NAMES = (
     "encode_image", "attend_memory", "place_memories", "attend_placed", "decode_masks",
-    "embed_mask", "fuse_memory",
+    "encode_memory", "attend_own",
 )  # fmt: skip
-OWN = "attend_own_"  # and the number of the layer
-ANY_ROWS = ("place_memories", "embed_mask", "fuse_memory", OWN)  # only rows that learn; or so begun
+ANY_ROWS = ("place_memories", "encode_memory", "attend_own")  # only classes that learn
 ANEW, KEEPING = ("attend_memory",), ("place_memories", "attend_placed")  # see Engine.keeps_keys
-PARTING = "part_instruments"  # of weights with a instance head
+HEAD = "instance_head"  # of weights that have one
 SEE = "see_instruments"  # encode_image and that in one; not exported, see openvino_engine.py
-WITHOUT_ROWS = ("encode_image", PARTING)
+WITHOUT_ROWS = ("encode_image", HEAD)
 PER_ROW = (
-    "memory", "pointer", "distance", "valid", "mask_logits", "present", "embedded", "attended",
-    "tau", "gradient", "target", "weight", "decay", "share",
-    "anchor_gram", "anchor_cross", "anchor_energy", "recent_gram", "recent_cross", "recent_energy",
+    "memory", "pointer", "distance", "valid", "mask_logits", "present",
 )  # fmt: skip
 
 
@@ -63,14 +58,12 @@ class Graph:
 
 def graph_names(model: OflSam2) -> tuple[str, ...]:
     """Those of `graphs`, in its order."""
-    layers = range(model.config.backbone.attention_layers)
-    names = (*NAMES, *(f"{OWN}{number}" for number in layers))
-    return names if model.instance_head is None else (*names, PARTING)
+    return NAMES if model.instance_head is None else (*NAMES, HEAD)
 
 
 def any_rows(name: str) -> bool:
     """Is it what only rows that learn go through?"""
-    return name.startswith(ANY_ROWS)
+    return name in ANY_ROWS
 
 
 def graphs(model: OflSam2, shape: BankShape) -> dict[str, Graph]:
@@ -79,7 +72,7 @@ def graphs(model: OflSam2, shape: BankShape) -> dict[str, Graph]:
     if model.instance_head is not None:
         frame = {name: found["decode_masks"].inputs[name] for name in ("stride8", "stride4")}
         stride16 = found["attend_memory"].inputs["stride16"]
-        found[PARTING] = Graph(
+        found[HEAD] = Graph(
             _InstanceHead(model.instance_head),
             {"stride16": stride16, **frame, **found["encode_image"].inputs},
             ("instrument", "vote", "texture", "attention"),
@@ -129,41 +122,30 @@ def _backbone_graphs(backbone: Backbone, shape: BankShape) -> dict[str, Graph]:
             {"conditioned": conditioned, "stride8": stride8, "stride4": stride4},
             ("mask_logits", "iou", "object_logit", "pointer"),
         ),
-        "embed_mask": Graph(
-            _EmbedMask(backbone),
-            {"mask_logits": torch.zeros(rows, 1, size, size)},
-            ("embedded",),
-        ),
-        "fuse_memory": Graph(
-            _FuseMemory(backbone),
+        "encode_memory": Graph(
+            _EncodeMemory(backbone),
             {
                 "stride16": stride16,
-                "embedded": conditioned,
+                "mask_logits": torch.zeros(rows, 1, size, size),
                 "present": torch.ones(rows, dtype=torch.bool),
             },
             ("memory",),
         ),
-        **_own_graphs(backbone, stride16, bank),
+        "attend_own": Graph(
+            _AttendOwn(backbone),
+            {
+                "stride16": stride16,
+                "memory": bank["memory"][:, 0],
+                "pointer": bank["pointer"][:, 0],
+            },
+            ("target",),
+        ),
     }
 
 
 def graph_of_full(backbone: Backbone, attend_memory: Graph) -> Graph:
     """attend_memory for a bank without an empty place, which takes no mask."""
     return replace(attend_memory, module=_AttendMemory(backbone, full=True))
-
-
-def _own_graphs(backbone: Backbone, stride16: Tensor, bank: dict[str, Tensor]) -> dict[str, Graph]:
-    own = {"memory": bank["memory"][:, 0], "pointer": bank["pointer"][:, 0]}
-    rows, area, width = len(own["memory"]), backbone.config.grid**2, backbone.config.model_width
-    attended = torch.zeros(rows, area, width)
-    return {
-        f"{OWN}{number}": Graph(
-            _AttendOwn(backbone, number),
-            ({"attended": attended} if number else {"stride16": stride16}) | own,
-            ("attended_on",),
-        )
-        for number in range(backbone.config.attention_layers)
-    }
 
 
 def _bank(backbone: Backbone, rows: int, entries: int) -> dict[str, Tensor]:
@@ -259,31 +241,22 @@ class _DecodeMasks(nn.Module):
         return decoded.mask_logits, decoded.iou, decoded.object_logit, decoded.pointer
 
 
-class _EmbedMask(nn.Module):
+class _EncodeMemory(nn.Module):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone
 
-    def forward(self, mask_logits: Tensor) -> Tensor:
-        return self.backbone.embed_mask(mask_logits)
-
-
-class _FuseMemory(nn.Module):
-    def __init__(self, backbone: Backbone) -> None:
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, stride16: Tensor, embedded: Tensor, present: Tensor) -> Tensor:
-        return self.backbone.fuse_memory(stride16, embedded, present)
+    def forward(self, stride16: Tensor, mask_logits: Tensor, present: Tensor) -> Tensor:
+        return self.backbone.encode_memory(stride16, mask_logits, present)
 
 
 class _AttendOwn(nn.Module):
-    def __init__(self, backbone: Backbone, number: int) -> None:
+    def __init__(self, backbone: Backbone) -> None:
         super().__init__()
-        self.backbone, self._number = backbone, number
+        self.backbone = backbone
 
-    def forward(self, given: Tensor, memory: Tensor, pointer: Tensor) -> Tensor:
-        return self.backbone.attend_own(self._number, given, memory, pointer)
+    def forward(self, stride16: Tensor, memory: Tensor, pointer: Tensor) -> Tensor:
+        return self.backbone.attend_own(stride16, memory, pointer)
 
 
 class _InstanceHead(nn.Module):

@@ -1,4 +1,4 @@
-"""The interface that a tracker runs on, and the choice of what is behind it."""
+"""The interface that a tracker runs on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import functools
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from threadpoolctl import ThreadpoolController
@@ -15,15 +15,8 @@ from torch import Tensor, nn
 
 from models.backbone.memory_attention import BankTensors
 from models.backbone.sam2 import DecodedMasks, ImageFeatures
-from models.config import BackboneConfig, LearnerConfig
-from models.errors import EngineError
+from models.config import BackboneConfig
 from models.instances.instance_head import HeadOutput
-
-if TYPE_CHECKING:
-    from models.backbone.memory_bank import BankShape
-    from models.learner.online_learner import LearnerStart
-    from models.learner.update_steps import Teacher
-    from models.method.checkpoint import LoadedWeights
 
 FEW = 4  # rows; what only the rows that learn go through is compiled for 1 to 4 of them, and C
 Sight = Callable[[Tensor], tuple[ImageFeatures, HeadOutput]]  # of one normalised image
@@ -34,10 +27,7 @@ ENGINES = ("auto", "torch", "onnx", "cuda_graph", "tensorrt")
 
 
 class Engine(Protocol):
-    """The network's functions; `Backbone` (backbone/sam2.py) has the shapes and is one itself.
-
-    What a lesson needs comes in halves and layers, so that a frame need not carry all of it.
-    """
+    """The network's functions; `Backbone` (backbone/sam2.py) has the shapes and is one itself."""
 
     config: BackboneConfig
     own_threads: bool  # does it bring threads of its own, beside torch's?
@@ -70,14 +60,14 @@ class Engine(Protocol):
     def decode_masks(self, conditioned: Tensor, features: ImageFeatures) -> DecodedMasks:
         """Masks, predicted IoU, object score and pointer of each row."""
 
-    def embed_mask(self, mask_logits: Tensor) -> Tensor:
-        """The first half of encode_memory."""
+    def encode_memory(self, features: Tensor, mask_logits: Tensor, present: Tensor) -> Tensor:
+        """Memories of a frame with its masks."""
 
-    def fuse_memory(self, features: Tensor, embedded: Tensor, present: Tensor) -> Tensor:
-        """The second half: memories of a frame with its masks."""
+    def attend_own(self, features: Tensor, memory: Tensor, pointer: Tensor) -> Tensor:
+        """Condition a frame on its own memories: the mapping network's target."""
 
-    def attend_own(self, number: int, given: Tensor, memory: Tensor, pointer: Tensor) -> Tensor:
-        """A layer of memory attention to the frame's own memories."""
+    def prompted_pointer(self, features: ImageFeatures, mask: Tensor) -> Tensor:
+        """Object pointer of a given mask: for lessons, so no engine makes it fast."""
 
     @property
     def see_instruments(self) -> Sight | None:
@@ -138,53 +128,3 @@ class EngineChoice:
 
     name: str = "auto"
     precision: str | None = None
-
-
-def open_teacher(
-    engine: Engine, start: LearnerStart, config: LearnerConfig, at_once: int | None
-) -> Teacher | None:
-    """Who does the arithmetic of a lesson on this engine; None is torch.
-
-    at_once: rows that learn from a frame at most, None for any number
-    """
-    from models.engines.openvino_engine import OpenVinoEngine
-
-    if not isinstance(engine, OpenVinoEngine):
-        return None
-    from models.engines.openvino_teacher import LessonShape, OpenVinoTeacher
-
-    rows, width, token_features = start.tau.shape
-    most = min(rows, at_once or rows)
-    shape = LessonShape(width, token_features, engine.config.grid**2, config.online_iterations)
-    return OpenVinoTeacher(shape, {*range(1, min(most, FEW) + 1), most}, engine.threads)
-
-
-def open_engine(
-    choice: EngineChoice, weights: LoadedWeights, shape: BankShape, *, rows: bool = True
-) -> Engine:
-    """The engine for a tracker whose bank has this shape.
-
-    rows: False where see_instruments is all that is asked for
-    `auto` is `onnx` where OpenVINO is installed, else `torch`.
-    Raises EngineError: unknown name, or its library or device is not there.
-    """
-    if choice.name not in ENGINES:
-        raise EngineError(f"expected an engine of {', '.join(ENGINES)}, got {choice.name}")
-    if choice.name == "torch":
-        return weights.model.backbone
-    if choice.name == "cuda_graph":
-        from models.engines.gpu.cuda_graph import CudaGraphEngine
-
-        return CudaGraphEngine(weights, shape, rows=rows)
-    if choice.name == "tensorrt":
-        from models.engines.gpu.tensorrt_engine import TensorRtEngine
-
-        return TensorRtEngine(weights, shape)
-    from models.engines.openvino_engine import OpenVinoEngine, openvino_missing
-
-    missing = openvino_missing()
-    if missing and choice.name == "auto":
-        return weights.model.backbone
-    if missing:
-        raise EngineError(f"engine onnx: expected the package openvino, {missing}")
-    return OpenVinoEngine(weights, shape, choice.precision, rows=rows)

@@ -28,7 +28,7 @@ from models.method.checkpoint import LoadedWeights
 from models.method.model import OflSam2
 
 OPSET = 18
-REVISION = 6  # of the graphs; a new one makes new files
+REVISION = 7  # of the graphs; a new one makes new files
 PART = "part-"
 FOLDERS = re.compile(rf"[0-9a-f]{{24}}|{PART}.*")  # names of ours in a cache
 

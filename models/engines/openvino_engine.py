@@ -16,7 +16,7 @@ from models.backbone.memory_attention import BankTensors, PlacedTokens
 from models.backbone.memory_bank import BankShape
 from models.backbone.sam2 import DecodedMasks, ImageFeatures, enlarged
 from models.engines.compiled_function import CompiledFunction, infer
-from models.engines.graphs import ANEW, OWN, PARTING, SEE, any_rows, graph_names
+from models.engines.graphs import ANEW, HEAD, SEE, any_rows, graph_names
 from models.engines.interface import FEW, Found, Function, Sight, Step
 from models.engines.key_cache import KeyCache
 from models.engines.onnx_files import onnx_files, set_rows
@@ -26,7 +26,7 @@ from models.method.checkpoint import LoadedWeights
 
 # Functions that may run in bf16. The encoder may not: masks then agree with torch to 0.984 only,
 # against 0.998 so (docs/engines.md).
-HALF = ("attend_placed", OWN)  # or so begun
+HALF = ("attend_placed", "attend_own")
 _F32 = {"INFERENCE_PRECISION_HINT": "f32"}
 # Fused attention kernels ("snippets") are wrong in bf16 in 2026.4 (up to 19 % off); in f32 they are
 # right, and faster for the memory encoder and the mask decoder.
@@ -85,7 +85,7 @@ class OpenVinoEngine:
             self._request[SEE] = {shape.rows: self._compiled(SEE, _see_instruments(core, files))}
         names = graph_names(weights.model) if rows else ()
         for name in names:
-            if name in (*ANEW, PARTING):
+            if name in (*ANEW, HEAD):
                 continue
             model = core.read_model(str(files / f"{name}.onnx"))
             self._request[name] = {shape.rows: self._compiled(name, model)}
@@ -116,12 +116,10 @@ class OpenVinoEngine:
             "attend_placed", self._rows, features[:1], bias, placed.tokens, *placed.keys
         )[0]
 
-    def attend_own(self, number: int, given: Tensor, memory: Tensor, pointer: Tensor) -> Tensor:
+    def attend_own(self, features: Tensor, memory: Tensor, pointer: Tensor) -> Tensor:
         """See Backbone.attend_own; features of one frame."""
-        name = f"{OWN}{number}"
-        count, (padded, pointers) = self._padded(name, memory, pointer)
-        first = given[:1] if number == 0 else self._padded(name, given)[1][0]
-        return self._run(name, count, first, padded, pointers)[0][: len(memory)]
+        count, (padded, pointers) = self._padded("attend_own", memory, pointer)
+        return self._run("attend_own", count, features[:1], padded, pointers)[0][: len(memory)]
 
     def memories_changed(self, bank: BankTensors) -> None:
         """Keys of memories that have changed."""
@@ -148,16 +146,16 @@ class OpenVinoEngine:
         decoded = self._run("decode_masks", count, padded, features.stride8, features.stride4)
         return DecodedMasks(*(value[: len(conditioned)] for value in decoded))
 
-    def embed_mask(self, mask_logits: Tensor) -> Tensor:
-        """See Backbone.embed_mask."""
+    def encode_memory(self, features: Tensor, mask_logits: Tensor, present: Tensor) -> Tensor:
+        """See Backbone.encode_memory; features of one frame."""
         large = enlarged(mask_logits, self.config.image_size)  # ten times as long in a graph
-        count, (logits,) = self._padded("embed_mask", large)
-        return self._run("embed_mask", count, logits)[0][: len(mask_logits)]
+        count, (logits, there) = self._padded("encode_memory", large, present)
+        found = self._run("encode_memory", count, features[:1], logits, there)[0]
+        return found[: len(mask_logits)]
 
-    def fuse_memory(self, features: Tensor, embedded: Tensor, present: Tensor) -> Tensor:
-        """See Backbone.fuse_memory; features of one frame."""
-        count, (padded, there) = self._padded("fuse_memory", embedded, present)
-        return self._run("fuse_memory", count, features[:1], padded, there)[0][: len(embedded)]
+    def prompted_pointer(self, features: ImageFeatures, mask: Tensor) -> Tensor:
+        """See Backbone.prompted_pointer."""
+        return self._backbone.prompted_pointer(features, mask)
 
     @property
     def see_instruments(self) -> Sight | None:
@@ -191,7 +189,7 @@ class OpenVinoEngine:
         return infer(self._request[name][rows], inputs)
 
     def _compiled(self, name: str, model: Any) -> Any:
-        half = name.startswith(HALF) and self.precision == "bf16"
+        half = name in HALF and self.precision == "bf16"
         settings = self._settings | (_BF16 if half else _F32)
         return self._core.compile_model(model, "CPU", settings).create_infer_request()
 
@@ -201,7 +199,7 @@ def _see_instruments(core: Any, files: Path) -> Any:
     import openvino
 
     encoder = core.read_model(str(files / "encode_image.onnx"))
-    head = core.read_model(str(files / f"{PARTING}.onnx"))
+    head = core.read_model(str(files / f"{HEAD}.onnx"))
     given = {port.any_name: port.node.input_value(0) for port in encoder.outputs}
     given["image"] = encoder.input("image")
     for port in head.inputs:

@@ -13,14 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.backbone.memory_bank import Entries
 from models.backbone.sam2 import ImageFeatures
+from models.backbone.token_color import token_color
 from models.fitting.annotated import AnnotatedFrames
 from models.instances.exemplars import Exemplars
 from models.instances.instance_classifier import frame_exemplars
-from models.learner.lift import fit_lift, lifted
-from models.learner.mapping_network import Statistics, describe_tokens, token_color, token_weights
-from models.learner.pixel_classifier import fit_pixel_names, instrument_features, pixel_statistics
-from models.method.model import Entries, OflSam2
+from models.learner.mapping_network import Statistics, describe_tokens, token_weights
+from models.learner.pixel_classifier import fit_pixel_names, instrument_features, pixel_sample
+from models.method.model import OflSam2
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,6 @@ class EncodedFrames:
     naming: list[Statistics]  # N of one row
     exemplars: list[Exemplars]  # N, or none where the network has no instance head
     clip: tuple[int, ...]  # N, see AnnotatedFrames
-    lift: Tensor | None = None  # (1, D, M + 1) where the target is the memory
 
 
 @torch.no_grad()
@@ -51,7 +51,6 @@ def encode_frames(model: OflSam2, frames: AnnotatedFrames) -> EncodedFrames:
     images, naming = [], []
     exemplars: list[Exemplars] = []
     token_features, memories, pointers, statistics = [], [], [], []
-    targets, weights = [], []  # kept only where a lift is fitted
     for number in range(len(frames.image)):
         pixels = torch.from_numpy(frames.image[number]).permute(2, 0, 1)[None].float()
         image = backbone.normalize(pixels)
@@ -67,21 +66,13 @@ def encode_frames(model: OflSam2, frames: AnnotatedFrames) -> EncodedFrames:
         images.append(image)
         naming.append(_naming_of(features, color, shown))
         if model.instance_head is not None:
-            exemplars.append(frame_exemplars(model.instance_head, features, image, shown))
+            exemplars.append(
+                frame_exemplars(model.instance_head, model.instance_head(features, image), shown)
+            )
         token_features.append(phi)
         memories.append(entries.memory)
         pointers.append(entries.pointer)
-        if learner.target == "memory":
-            targets.append(target)
-            weights.append(weight)
         statistics.append(Statistics.of(phi.flatten(2)[None], target.flatten(2)[:, None], weight))
-    lift = None
-    if learner.target == "memory":
-        lift = fit_lift(memories, targets, weights)
-        statistics = [
-            Statistics.of(phi.flatten(2)[None], lifted(lift, memory).flatten(2)[:, None], weight)
-            for phi, memory, weight in zip(token_features, memories, weights, strict=True)
-        ]
     return EncodedFrames(
         features=ImageFeatures(
             torch.cat([f.stride16 for f in levels]),
@@ -98,7 +89,6 @@ def encode_frames(model: OflSam2, frames: AnnotatedFrames) -> EncodedFrames:
         naming=naming,
         exemplars=exemplars,
         clip=frames.clip,
-        lift=lift,
     )
 
 
@@ -106,7 +96,7 @@ def _naming_of(features: ImageFeatures, color: Tensor, mask: Tensor) -> Statisti
     """Naming statistics of one frame. color: by token_color; mask: (C, S, S)"""
     cover = F.adaptive_avg_pool2d(mask[None], features.stride16.shape[-1])[0]
     whole = cover.sum(dim=0, keepdim=True).clamp_max(1.0)[None]
-    return pixel_statistics(instrument_features(features.stride16, color, whole), cover)
+    return pixel_sample(instrument_features(features.stride16, color, whole), cover).statistics()
 
 
 def _stack(per_frame: list[Statistics]) -> Statistics:
@@ -123,15 +113,21 @@ def _stack(per_frame: list[Statistics]) -> Statistics:
     )
 
 
-def name_indicator(encoded: EncodedFrames, without: Sequence[int] = ()) -> Tensor | None:
-    """Naming weights from all frames but some; None where there is only one class."""
+def name_indicator(encoded: EncodedFrames, without: Sequence[int]) -> Tensor | None:
+    """Pixel names from all frames but some; None where there is only one class."""
+    statistics = name_statistics(encoded, without)
+    return None if statistics is None else fit_pixel_names(statistics)
+
+
+def name_statistics(encoded: EncodedFrames, without: Sequence[int] = ()) -> Statistics | None:
+    """What pixel names are fitted to; None where there is only one class."""
     kept = [s for n, s in enumerate(encoded.naming) if n not in without]
     if len(encoded.present) < 2 or not kept:
         return None
     total = kept[0]
     for one in kept[1:]:
         total = total.plus(one)
-    return fit_pixel_names(total)
+    return total
 
 
 def total_statistics(encoded: EncodedFrames) -> Statistics:

@@ -9,36 +9,35 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from models.backbone.memory_bank import Entries
 from models.config import PUBLISHED_EPOCHS, FitConfig, LearnerConfig, MemoryConfig
 from models.datasets.sequences import Dataset
 from models.errors import DatasetError, ProfileError
 from models.fitting.annotated import AnnotatedFrames, draw_shots, visible_classes
+from models.fitting.calibration import calibrate, guard_limits
 from models.fitting.encoded import (
     EncodedFrames,
     encode_frames,
     frame_features,
-    name_indicator,
+    name_statistics,
     total_statistics,
 )
-from models.fitting.held_out import (
+from models.fitting.fusion_training import train_fusion
+from models.fitting.validation import (
     HeldOut,
-    calibrate,
     choose_inference,
     choose_ridge,
-    guard_limits,
     held_out_frames,
     leave_one_out,
-    train_fusion,
 )
-from models.instances.exemplars import Exemplars
 from models.instances.instance_classifier import joined
 from models.instances.mask_follower import followed_foreground
-from models.learner.mapping_network import descend, ridge_solution
+from models.learner.mapping_network import ridge_solution
 from models.learner.online_learner import LearnerStart
-from models.learner.pixel_classifier import PixelNames
+from models.learner.pixel_classifier import PixelNames, fit_pixel_names
 from models.method.checkpoint import LoadedWeights, load_embedded
-from models.method.model import Entries, OflSam2
-from models.method.profile import Profile, SupportSet, pool_features, save_profile
+from models.method.model import OflSam2
+from models.method.profile import Mode, Profile, SupportSet, pool_features, save_profile
 from models.types import ClassSpec
 
 MOST_FRAMES = 128  # of a data set, where nobody says how many: a gigabyte or so
@@ -133,10 +132,11 @@ def fit_frames(
     left_out = leave_one_out(model, encoded, held_out, ridge)
     epochs = train_fusion(model, left_out, _with_epochs(config, weights))
     bar.update()
-    answer = choose_inference(model, left_out)
-    calibration, dsc = calibrate(model, left_out, len(classes), answer)
+    inference = choose_inference(model, left_out)
+    calibration, dsc = calibrate(model, left_out, len(classes), inference)
     bar.update()
     start = _start(model, encoded, held_out, ridge)
+    foreground = _foreground(model, encoded) if config.follow else None
     bar.update()
     bar.close()
     profile = Profile(
@@ -150,11 +150,12 @@ def fit_frames(
         support=_support_set(encoded),
         calibration=calibration,
         fitted_on={"frames": len(frames.image), "seed": config.seed},
-        naming=_naming(encoded, answer.naming_weight),
-        exemplars=_references(encoded, answer.found_weight),
-        foreground=_foreground(model, encoded) if config.follow else None,
-        object_offset=answer.object_offset,
-        lift=encoded.lift,
+        mode=inference.mode if foreground is None else Mode.FOLLOW,
+        pixel_names=_pixel_names(encoded, inference.pixel_weight),
+        exemplars=joined(encoded.exemplars) if inference.mode.instances else None,
+        head_weight=inference.head_weight,
+        foreground=foreground,
+        object_offset=inference.object_offset,
     )
     named = {spec.name: value for spec, value in zip(classes, dsc, strict=True)}
     report = FitReport(
@@ -164,8 +165,8 @@ def fit_frames(
         held_out_dsc=named,
         fusion_epochs=epochs,
         ridge=ridge,
-        followed=profile.foreground is not None,
-        head_alone=profile.exemplars is not None and profile.exemplars.unaided,
+        followed=profile.mode is Mode.FOLLOW,
+        head_alone=profile.mode is Mode.HEAD,
     )
     return profile, report
 
@@ -203,25 +204,20 @@ def _foreground(model: OflSam2, encoded: EncodedFrames) -> Tensor | None:
     return followed_foreground(model.instance_head, features, image, shown, counted)
 
 
-def _naming(encoded: EncodedFrames, weight: float) -> PixelNames | None:
-    indicator = name_indicator(encoded)
-    return PixelNames(indicator, weight) if indicator is not None and weight > 0 else None
-
-
-def _references(encoded: EncodedFrames, found_weight: float | None) -> Exemplars | None:
-    if found_weight is None:
+def _pixel_names(encoded: EncodedFrames, weight: float) -> PixelNames | None:
+    statistics = name_statistics(encoded)
+    if statistics is None or weight <= 0:
         return None
-    return joined(encoded.exemplars, found_weight)
+    return PixelNames(fit_pixel_names(statistics), weight, statistics.normalized())
 
 
 @torch.no_grad()
 def _start(
     model: OflSam2, encoded: EncodedFrames, held_out: list[HeldOut], ridge: float
 ) -> LearnerStart:
-    learner = model.config.learner
     anchor = total_statistics(encoded).normalized()
-    tau = descend(ridge_solution(anchor, ridge), anchor, ridge, learner.fit_iterations)
-    tolerance, surprise = guard_limits(encoded, held_out, ridge, learner)
+    tau = ridge_solution(anchor, ridge)
+    tolerance, surprise = guard_limits(encoded, held_out, ridge, model.config.learner)
     return LearnerStart(tau, anchor, ridge, tolerance, surprise)
 
 

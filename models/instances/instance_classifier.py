@@ -14,20 +14,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.backbone.sam2 import DecodedMasks, ImageFeatures
+from models.backbone.prediction import Prediction
+from models.backbone.sam2 import DecodedMasks
 from models.instances.assignment import joint_shares
-from models.instances.exemplars import Exemplars, RecentExemplars
+from models.instances.exemplars import Exemplars
 from models.instances.instance_head import EMBEDDING, HeadOutput, InstanceHead
-from models.instances.labeler import Labeled, Labeler
+from models.instances.labeler import Labeler
 from models.instances.small_regions import Mask, SmallRegions
 from models.instances.tracks import NOBODY, Instances, InstanceTracks, TrackState
 from models.instances.vote_grouping import Float, Labels, group_votes
-from models.tracking.strategy import Prediction
 
 MAX_EXEMPLARS = 256  # regions of annotated frames that a profile keeps
 CONFIDENCE = (0.68, 0.44, -1.88)  # logit of the name, log of pixels, constant; from 24 procedures
@@ -43,44 +42,29 @@ def embed_regions(head: InstanceHead, head_output: HeadOutput, label: Labels, co
     return head.embed(head_output.texture[0], head_output.attention[0], region)
 
 
-def frame_exemplars(
-    head: InstanceHead, features: ImageFeatures, image: Tensor, mask: Tensor
-) -> Exemplars:
-    """The regions of one annotated frame. mask: (C, S, S) 0 or 1"""
-    head_output = head(features, image)
-    cover = F.adaptive_avg_pool2d(mask.float(), head_output.vote.shape[-1])
-    vote = head_output.vote[0].numpy()
+def frame_exemplars(head: InstanceHead, head_output: HeadOutput, mask: Tensor) -> Exemplars:
+    """The regions of one annotated frame. head_output: of it; mask: (C, S, S) 0 or 1"""
+    cover = F.adaptive_avg_pool2d(mask.float(), head_output.vote.shape[-1]).cpu()
+    vote = head_output.vote[0].cpu().numpy()
     embedding, rows = [], []
     for row, shown in enumerate(cover):
         regions = group_votes((shown > 0.5).numpy(), vote)
         if len(regions.centre):
             embedding.append(embed_regions(head, head_output, regions.label, len(regions.centre)))
             rows += [row] * len(regions.centre)
-    empty = torch.zeros(0, EMBEDDING)
+    empty = torch.zeros(0, EMBEDDING, device=head_output.vote.device)
     alone = float(len(rows) == len(set(rows)))
     return Exemplars(torch.cat([empty, *embedding]), torch.tensor(rows, dtype=torch.long), alone)
 
 
-def joined(each: list[Exemplars], found_weight: float) -> Exemplars:
-    """The references of several frames, an even choice of them if there are very many."""
+def joined(each: list[Exemplars]) -> Exemplars:
+    """The exemplars of several frames, an even choice of them if there are very many."""
     embedding = torch.cat([one.embedding for one in each])
     row = torch.cat([one.row for one in each])
     step = -(-len(row) // MAX_EXEMPLARS) or 1
     kept, names = embedding[::step].contiguous(), row[::step].contiguous()
     alone = float(np.mean([one.alone for one in each])) if each else 1.0
-    return Exemplars(kept, names, alone, found_weight)
-
-
-@dataclass(frozen=True)
-class ClassifiedRegions:
-    """K instances of one frame. description: (K, D); area: (K,) pixels
-
-    shares: (K, C) how likely each is each class, by its track
-    """
-
-    embedding: Tensor
-    area: npt.NDArray[np.int64]
-    shares: Float
+    return Exemplars(kept, names, alone)
 
 
 @dataclass(frozen=True)
@@ -94,68 +78,67 @@ class ClassifierState:
 class InstanceClassifier(Labeler[ClassifierState]):
     """Names the instances of one stream, frame by frame."""
 
-    def __init__(self, head: InstanceHead, exemplars: Exemplars) -> None:
-        super().__init__(head)
-        self.exemplars = exemplars
-        self.recent: RecentExemplars | None = None  # what the stream has taught beside them
-        self.tracks, self._small_regions = InstanceTracks(), SmallRegions()
+    def __init__(
+        self, head: InstanceHead, exemplars: Exemplars, classes: int, head_weight: float = 1.0
+    ) -> None:
+        """head_weight: of the head's opinion of what is instrument, beside the memory path's"""
+        self.head, self.exemplars = head, exemplars
+        self.residual: Tensor | None = None  # (C, D), what lessons add to the evidence
+        self._classes, self._head_weight = classes, head_weight
+        self._tracks, self._small_regions = InstanceTracks(), SmallRegions()
 
     def reset(self) -> None:
         """Forget the stream."""
-        self.tracks.reset()
+        self._tracks.reset()
         self._small_regions.reset()
 
     def snapshot(self) -> ClassifierState:
         """The stream as it stands, to be gone on from later."""
-        return ClassifierState(self.tracks.snapshot(), self._small_regions.believed)
+        return ClassifierState(self._tracks.snapshot(), self._small_regions.believed)
 
     def restore(self, state: ClassifierState) -> None:
         """Go on from there."""
-        self.tracks.restore(state.tracks)
+        self._tracks.restore(state.tracks)
         self._small_regions.believed = state.believed
 
-    def predict(
-        self, head_output: HeadOutput, rows: int
-    ) -> tuple[Prediction, ClassifiedRegions | None]:
-        """A frame as the head alone sees it; its instances, where there are several classes."""
+    def predict(self, head_output: HeadOutput) -> Prediction:
+        """A frame as the head alone sees it."""
         own = head_output.instrument[0, 0].clamp(UNSURE, -UNSURE)
         instrument = self._small_regions.filtered(own, own)
-        if rows == 1:
-            return _one_class(instrument, expected_dsc(instrument)[None]), None
-        return self._painted(head_output, instrument, rows)
+        if self._classes == 1:
+            return _one_class(instrument, expected_dsc(instrument)[None])
+        return self._named(head_output, instrument)
 
-    def _name(self, head_output: HeadOutput, decoded: DecodedMasks) -> Labeled:
-        logits = decoded.gated()[:, 0].clamp(UNSURE, -UNSURE)  # (C, H, W)
-        weight, rows = self.exemplars.found_weight, len(logits)
-        if self.exemplars.unaided:
-            return _claimed(decoded, self.predict(head_output, rows)[0])
-        instrument = logits.amax(dim=0)
-        if weight > 0:
+    def _label(self, head_output: HeadOutput, decoded: DecodedMasks) -> Prediction:
+        instrument = decoded.gated()[:, 0].clamp(UNSURE, -UNSURE).amax(dim=0)
+        if self._head_weight > 0:
             own = head_output.instrument[0, 0].clamp(UNSURE, -UNSURE)
-            instrument = self._small_regions.filtered(instrument + weight * (own - instrument), own)
-        if rows == 1:
-            sure = decoded.iou * decoded.object_logit.sigmoid()
-            return _claimed(decoded, _one_class(instrument, sure))
-        return _claimed(decoded, self._painted(head_output, instrument, rows)[0])
+            mixed = instrument + self._head_weight * (own - instrument)
+            instrument = self._small_regions.filtered(mixed, own)
+        if self._classes == 1:
+            found = _one_class(instrument, Prediction.of(decoded).raw)
+        else:
+            found = self._named(head_output, instrument)
+        shown = found.object_logit > 0
+        object_logit = torch.where(shown, decoded.object_logit.clamp_min(0.1), -1.0)
+        return replace(found, object_logit=object_logit)
 
-    def _painted(
-        self, head_output: HeadOutput, instrument: Tensor, rows: int
-    ) -> tuple[Prediction, ClassifiedRegions]:
-        """Each instance in the row of its track's name, or in none. instrument: (H, W) logits"""
+    def _named(self, head_output: HeadOutput, instrument: Tensor) -> Prediction:
+        """Each instance has its track's name, or none. instrument: (H, W) logits"""
         regions = group_votes((instrument > 0).cpu().numpy(), head_output.vote[0].cpu().numpy())
         count = len(regions.centre)
-        embedding = embed_regions(self._head, head_output, regions.label, count)
+        embedding = embed_regions(self.head, head_output, regions.label, count)
         area = np.bincount(regions.label.ravel(), minlength=count + 1)[1:]
         seen = Instances(regions.centre, embedding.cpu().numpy(), area)
-        evidence = self.exemplars.log_shares(embedding, rows, self.recent).cpu().numpy()
+        log_shares = self.exemplars.log_shares(embedding, self._classes, self.residual)
+        evidence = log_shares.cpu().numpy()
         if not np.isfinite(evidence).all():
             evidence = np.zeros_like(evidence)
             instrument = torch.full_like(instrument, float("nan"))  # nothing may hide it
-        mean = self.tracks.step(seen, evidence)
+        mean = self._tracks.step(seen, evidence)
         alone = TWIN_COST * self.exemplars.alone
-        shares = joint_shares(mean, area, alone)[:, :rows]
-        prediction = _answer_of(instrument, regions.label, self.tracks.name(shares), shares)
-        return prediction, ClassifiedRegions(embedding, area, shares)
+        shares = joint_shares(mean, area, alone)[:, : self._classes]
+        return _painted(instrument, regions.label, self._tracks.name(shares), shares)
 
 
 def expected_dsc(instrument: Tensor) -> Tensor:
@@ -170,7 +153,7 @@ def _one_class(instrument: Tensor, raw: Tensor) -> Prediction:
     return Prediction(instrument[None, None], torch.where(shown, 1.0, -1.0)[None], raw)
 
 
-def _answer_of(instrument: Tensor, label: Labels, names: Labels, shares: Float) -> Prediction:
+def _painted(instrument: Tensor, label: Labels, names: Labels, shares: Float) -> Prediction:
     """instrument: (H, W) logits; label: (H, W) 0 or an instance; names: (K,); shares: (K, C)"""
     rows = shares.shape[1]
     # A row of the answer each, one more for what has no name, and one that is nobody's.
@@ -183,14 +166,6 @@ def _answer_of(instrument: Tensor, label: Labels, names: Labels, shares: Float) 
     share = np.concatenate([[0.0], np.take_along_axis(shares, names[:, None], axis=1)[:, 0]])
     raw = _raw_confidence(own[:rows], torch.from_numpy(share).float().to(row.device)[regions])
     return Prediction(logits[:rows, None], torch.where(shown, 1.0, -1.0), raw, logits[rows:])
-
-
-def _claimed(decoded: DecodedMasks, prediction: Prediction) -> Labeled:
-    """The rows with these masks; a row that shows something says that it does."""
-    shown = prediction.object_logit > 0
-    object_logit = torch.where(shown, decoded.object_logit.clamp_min(0.1), -1.0)
-    rows = replace(decoded, mask_logits=prediction.mask_logits, object_logit=object_logit)
-    return Labeled(rows, prediction.raw, prediction.unnamed)
 
 
 def _raw_confidence(own: Tensor, share: Tensor) -> Tensor:

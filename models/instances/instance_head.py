@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.backbone.sam2 import ImageFeatures
-from models.learner.mapping_network import color_moments, moments_color, pooled
+from models.backbone.token_color import color_moments, moments_color, pooled
 
 COARSE, MIDDLE, FINE = 80, 48, 32
 OWN = (16, 32, 64, 96)  # channels of what the head itself sees, at strides 2, 4, 8, 16

@@ -1,54 +1,30 @@
-"""What names instruments with the instance head's help, in one stream, frame by frame."""
+"""Labels instruments with the instance head's help, in one stream, frame by frame."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import torch
-from torch import Tensor
 
-from models.backbone.sam2 import DecodedMasks, ImageFeatures
-from models.engines.interface import Engine
-from models.instances.instance_head import HeadOutput, InstanceHead
+from models.backbone.prediction import Prediction
+from models.backbone.sam2 import DecodedMasks
+from models.instances.instance_head import HeadOutput
 
 State = TypeVar("State")
-
-
-@dataclass(frozen=True)
-class Labeled:
-    """The rows after naming.
-
-    confidence: (C,) before calibration; unnamed: (1, H, W) logits of what is of no class
-    """
-
-    rows: DecodedMasks
-    confidence: Tensor
-    unnamed: Tensor | None = None
 
 
 class Labeler(ABC, Generic[State]):
     """Which pixels belong to which class: `InstanceClassifier` or `MaskFollower`."""
 
-    def __init__(self, head: InstanceHead) -> None:
-        self._head = head
-
-    def see(self, engine: Engine, image: Tensor) -> tuple[ImageFeatures, HeadOutput]:
-        """A frame's features and what the head says of them, by the engine where it can."""
-        if engine.see_instruments is not None:
-            return engine.see_instruments(image)
-        features = engine.encode_image(image)
-        return features, self._head(features, image)
-
-    def name(self, head_output: HeadOutput, decoded: DecodedMasks) -> Labeled:
-        """The rows' masks after naming."""
+    def label(self, head_output: HeadOutput, decoded: DecodedMasks) -> Prediction:
+        """The decoder's masks, labelled. head_output: of the same frame"""
         if not bool(torch.isfinite(decoded.mask_logits).all()):
-            return Labeled(decoded, decoded.iou)  # nothing may hide what is not a number
-        return self._name(head_output, decoded)
+            return Prediction.of(decoded)  # nothing may hide what is not a number
+        return self._label(head_output, decoded)
 
     @abstractmethod
-    def _name(self, head_output: HeadOutput, decoded: DecodedMasks) -> Labeled: ...
+    def _label(self, head_output: HeadOutput, decoded: DecodedMasks) -> Prediction: ...
 
     @abstractmethod
     def reset(self) -> None:

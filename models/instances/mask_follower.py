@@ -11,16 +11,17 @@ worth.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.backbone.prediction import Prediction
 from models.backbone.sam2 import DecodedMasks, ImageFeatures
 from models.instances.foreground_fit import fit_foreground, foreground_shift
 from models.instances.instance_head import HeadOutput, InstanceHead
-from models.instances.labeler import Labeled, Labeler
+from models.instances.labeler import Labeler
 from models.instances.vote_grouping import MIN_AREA, RADIUS
 
 OWN = 0.9  # weight of the instance head's opinion of what is instrument, beside the rows'
@@ -96,7 +97,7 @@ class MaskFollower(Labeler[Places | None]):
 
     def __init__(self, head: InstanceHead, rows: int, foreground: Tensor) -> None:
         """foreground: of the annotated frame, by `followed_foreground`"""
-        super().__init__(head)
+        self.head = head
         self._rows, self._foreground = rows, foreground
         self._places: Places | None = None
 
@@ -112,7 +113,7 @@ class MaskFollower(Labeler[Places | None]):
         """Go on from there."""
         self._places = state
 
-    def _name(self, head_output: HeadOutput, decoded: DecodedMasks) -> Labeled:
+    def _label(self, head_output: HeadOutput, decoded: DecodedMasks) -> Prediction:
         vote = head_output.vote[0]
         rows = decoded.gated()[:, 0].clamp(-LIMIT, LIMIT)  # (C, H, W)
         found = head_output.instrument[0, 0].clamp(-LIMIT, LIMIT)
@@ -127,10 +128,12 @@ class MaskFollower(Labeler[Places | None]):
         return _shared_out(decoded, instrument, own, shown)
 
 
-def _shared_out(decoded: DecodedMasks, instrument: Tensor, own: Tensor, shown: Tensor) -> Labeled:
+def _shared_out(
+    decoded: DecodedMasks, instrument: Tensor, own: Tensor, shown: Tensor
+) -> Prediction:
     """instrument: (H, W) logits; own, shown: (C, H, W) bool"""
     logits = torch.where(own, instrument, -instrument.abs() - 1)[:, None]
     there = shown.flatten(1).any(dim=1)
     object_logit = torch.where(there, decoded.object_logit.clamp_min(0.1), -1.0)
     confidence = decoded.iou * object_logit.sigmoid() * there
-    return Labeled(replace(decoded, mask_logits=logits, object_logit=object_logit), confidence)
+    return Prediction(logits, object_logit, confidence)

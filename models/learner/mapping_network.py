@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.backbone.token_color import window_mean
 from models.config import LearnerConfig
 
 
@@ -42,48 +43,6 @@ def describe_tokens(stride16: Tensor, color: Tensor, config: LearnerConfig) -> T
     batch, _, height, width = token_features.shape
     patches = F.unfold(token_features, config.kernel, padding=config.kernel // 2)
     return patches.reshape(batch, -1, height, width)
-
-
-def token_color(image: Tensor, grid: int) -> Tensor:
-    """Mean and spread of the colour under each token. (B, 3, S, S) -> (B, 6, grid, grid)"""
-    return moments_color(color_moments(image, grid))
-
-
-def color_moments(image: Tensor, grid: int) -> Tensor:
-    """Means of the colours and of their squares. (B, 3, S, S) -> (B, 6, grid, grid)"""
-    return torch.cat([pooled(image, grid), pooled(image.square(), grid)], dim=1)
-
-
-def moments_color(moments: Tensor) -> Tensor:
-    """Mean and spread from the means of the colours and of their squares. (B, 6, h, w)"""
-    mean, square = moments[:, :3], moments[:, 3:]
-    return torch.cat([mean, (square - mean.square()).clamp_min(1e-6).sqrt()], dim=1)
-
-
-def pooled(value: Tensor, grid: int) -> Tensor:
-    """Average pooling as two products, several times as fast. (B, d, S, S) -> (B, d, grid, grid)"""
-    size = int(value.shape[-1])
-    owner = torch.arange(size, device=value.device) // (size // grid)
-    share = (owner == torch.arange(grid, device=value.device)[:, None]).to(value.dtype)
-    share = share / (size // grid)
-    return share @ (value @ share.T)
-
-
-def window_mean(value: Tensor, side: int, *, whole: bool = True) -> Tensor:
-    """Average over a square window around every token, across and then down, as two products.
-
-    value: (B, d, h, w); side: odd; whole: divide by the tokens inside the map, not by the window
-    """
-    height, width = value.shape[-2:]
-    across, down = _band(value, width, side, whole), _band(value, height, side, whole)
-    return down @ (value @ across.T)
-
-
-def _band(like: Tensor, length: int, side: int, whole: bool) -> Tensor:
-    """(length, length): row i averages what is within side / 2 of i."""
-    place = torch.arange(length, device=like.device)
-    near = ((place[:, None] - place).abs() <= side // 2).to(like.dtype)
-    return near / (near.sum(dim=1, keepdim=True) if whole else side)
 
 
 def token_weights(mask: Tensor, grid: int, counted: Tensor | None = None) -> Tensor:
@@ -185,6 +144,22 @@ class Statistics:
         )
 
 
+@dataclass(frozen=True)
+class Sample:
+    """A frame taken as true, for n classes.
+
+    token_features: (1, d, hw); target: (n, D, hw); weight: (n, hw), sums to one for a class
+    """
+
+    token_features: Tensor
+    target: Tensor
+    weight: Tensor
+
+    def statistics(self) -> Statistics:
+        """Of weight one."""
+        return Statistics.of(self.token_features[None], self.target[:, None], self.weight[:, None])
+
+
 def apply_mapper(tau: Tensor, token_features: Tensor) -> Tensor:
     """E2 = T_tau(x). tau: (R, D, d); described: (1 or R, d, h, w) -> (R, D, h, w)"""
     height, width = token_features.shape[-2:]
@@ -204,31 +179,15 @@ def ridge_solution(statistics: Statistics, ridge: float | Tensor) -> Tensor:
 
 def descend(tau: Tensor, statistics: Statistics, ridge: float | Tensor, iterations: int) -> Tensor:
     """Steepest descent with exact step length, Gram form. tau: (R, D, d) -> (R, D, d)"""
-    gradient = descent_gradient(tau, statistics, ridge)
-    return descend_on(tau, gradient, statistics, ridge, iterations)[0]
-
-
-def descent_gradient(tau: Tensor, statistics: Statistics, ridge: float | Tensor) -> Tensor:
-    """Of the objective at T, (R, D, d)."""
-    # The ridge is added to the products: no copy of the largest tensor.
-    return tau @ statistics.gram + ridge * tau - statistics.cross
-
-
-def descend_on(
-    tau: Tensor,
-    gradient: Tensor,
-    statistics: Statistics,
-    ridge: float | Tensor,
-    iterations: int,
-) -> tuple[Tensor, Tensor]:
-    """Steps of the descent from T, where it has this gradient; both as they are then."""
     gram = statistics.gram
+    # The ridge is added to the products: no copy of the largest tensor.
+    gradient = tau @ gram + ridge * tau - statistics.cross
     for _ in range(iterations):
         curved = gradient @ gram + ridge * gradient
         step = _exact_step(gradient.square().sum(dim=(1, 2)), (gradient * curved).sum(dim=(1, 2)))
         tau = tau.addcmul(step, gradient, value=-1)
         gradient = gradient.addcmul(step, curved, value=-1)
-    return tau, gradient
+    return tau
 
 
 def descend_convolution(

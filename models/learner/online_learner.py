@@ -1,31 +1,36 @@
-"""The online few-shot learner of one stream: gated, guarded, reversible.
+"""The online few-shot learner of one stream: gated, guarded, reversible, and open to a person.
 
-State per class row: the mapping network's weights and the statistics of recent confident frames.
-The annotated samples' statistics never change and keep at least `support_weight` of the total, so
-the learner stays anchored to what people annotated. Memory is constant: no frame is stored.
+State per class: the mapping network's weights, statistics of recent confident frames, and of
+frames that a person corrected. The annotated samples keep at least `support_weight` beside recent
+frames; a lesson weighs as much as both. Memory is constant: no frame is stored.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from models.config import LearnerConfig
-from models.learner.mapping_network import Statistics, mapping_loss
-from models.learner.update_steps import Gathered, HalfWay, Known, Sample, Teacher, TorchTeacher
+from models.learner.mapping_network import (
+    Sample,
+    Statistics,
+    descend,
+    mapping_loss,
+    ridge_solution,
+)
+from models.tensor_tree import mapped, tensors_in
+from models.types import LearnerState
 
-LearnerState = tuple[npt.NDArray[np.float32], ...]  # a snapshot's arrays
+LESSON_WEIGHT = 1.0  # of a lesson, beside all that was annotated and followed
 
 
 @dataclass(frozen=True)
 class LearnerStart:
     """What a profile gives the learner.
 
-    tau: (C, D, d); anchor: statistics of the annotated frames, weight one per row
+    tau: (C, D, d); anchor: statistics of the annotated frames, weight one per class
     ridge: weight of ||T||^2; tolerance: (C,) relative rise of the support loss the guard accepts
     surprise: (C,) largest loss of T on a new frame, before it learns, that the guard believes
     """
@@ -39,160 +44,128 @@ class LearnerStart:
 
 @dataclass(frozen=True)
 class LearnerSnapshot:
-    """A copy of everything an update changes."""
+    """A copy of everything an update changes.
+
+    recent: its weight is the share of recent samples that was seen, 0 to 1
+    taught: sums over lessons, one each
+    """
 
     tau: Tensor
     recent: Statistics
-    seen: Tensor
+    taught: Statistics
 
     def arrays(self) -> LearnerState:
         """The same without torch, to be kept in another process."""
-        recent = self.recent
-        tensors = (self.tau, recent.gram, recent.cross, recent.energy, recent.weight, self.seen)
-        return tuple(tensor.numpy(force=True) for tensor in tensors)  # from a GPU, too
+        return tuple(tensor.numpy(force=True) for tensor in tensors_in(self))  # from a GPU, too
 
     @classmethod
-    def of(cls, arrays: LearnerState) -> LearnerSnapshot:
+    def of(cls, arrays: LearnerState, device: torch.device) -> LearnerSnapshot:
         """Back from arrays."""
-        tau, gram, cross, energy, weight, seen = (torch.from_numpy(one.copy()) for one in arrays)
-        return cls(tau, Statistics(gram, cross, energy, weight), seen)
-
-
-@dataclass(frozen=True)
-class UnderWay:
-    """A part of an update.
-
-    seen: (n,) share of the recent samples that was seen, with this frame
-    """
-
-    known: Known
-    seen: Tensor
-    gathered: Gathered
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """An update that is ready. kept: (n,) bool, by the guard; learnt: of those n rows"""
-
-    kept: Tensor
-    learnt: LearnerSnapshot
+        tau, *rest = (torch.from_numpy(one.copy()).to(device) for one in arrays)
+        return cls(tau, Statistics(*rest[:4]), Statistics(*rest[4:]))
 
 
 class OnlineLearner:
     """Mapping networks of C classes and how they follow the stream."""
 
     def __init__(
-        self, start: LearnerStart, config: LearnerConfig, teacher: Teacher | None = None
+        self, start: LearnerStart, config: LearnerConfig, lesson_weight: float = LESSON_WEIGHT
     ) -> None:
-        """teacher: who does the arithmetic of a lesson; None is torch"""
-        self._start, self._config = start, config
-        self._teacher = teacher or TorchTeacher(config.online_iterations)
-        self._ridge = torch.tensor([start.ridge], device=start.tau.device)
+        """lesson_weight: of a lesson of weight one, beside all that was annotated and followed"""
+        self._start, self._config, self._lesson_weight = start, config, lesson_weight
         self._limit = mapping_loss(start.tau, start.anchor) * (1 + start.tolerance)
         self.tau = start.tau.clone()
-        self._recent = _copy(start.anchor)
-        self._seen = torch.zeros(len(start.tau), device=start.tau.device)
+        self._recent = mapped(start.anchor, torch.zeros_like)
+        self._taught = mapped(start.anchor, torch.zeros_like)
 
     @property
     def nbytes(self) -> int:
         """Bytes held: constant over the life of a stream."""
-        recent, anchor = self._recent, self._start.anchor
-        held = [self.tau, self._start.tau, self._seen]
-        for statistics in (recent, anchor):
-            held += [statistics.gram, statistics.cross, statistics.energy, statistics.weight]
+        held = tensors_in((self._state(), self._start.tau, self._start.anchor))
         return sum(t.numel() * t.element_size() for t in held)
 
-    def update(self, rows: Tensor, sample: Sample) -> Tensor:
-        """Learn from a confident frame at once; (n,) bool, True where the update was kept."""
-        lesson = self.gather(rows, sample)
-        proposal = self.finish(rows, lesson, self.begin(lesson))
-        self.adopt(rows, proposal)
-        return proposal.kept
+    def update(self, classes: Tensor, sample: Sample) -> Tensor:
+        """Learn from a confident frame, unless the guard objects: then nothing changes.
 
-    def gather(self, rows: Tensor, sample: Sample) -> UnderWay:
-        """The first part of an update; only `adopt` changes anything.
-
-        rows: (n,) long, rising; sample: the frame for these rows
+        classes: (n,) long, rising; sample: the frame for these classes
+        returns: (n,) bool, whose update was kept
         """
-        config, place = self._config, _place(rows)
-        seen = self._seen[place] * (1 - config.decay) + config.decay
-        known = Known(
-            tau=self.tau[place],
-            anchor=self._start.anchor.rows(place),
-            recent=self._recent.rows(place),
-            decay=torch.full_like(seen, config.decay),
-            share=seen * (1 - config.support_weight),
-            ridge=self._ridge,
-        )
-        return UnderWay(known, seen, self._teacher.gather(known, sample))
+        place, config = _place(classes), self._config
+        anchor, before = self._start.anchor.rows(place), self.tau[place]
+        fresh = sample.statistics()
+        decay = torch.full_like(fresh.weight, config.decay)
+        recent = self._recent.rows(place).mixed(fresh, decay)
+        objective = self._objective(anchor, recent, self._taught.rows(place))
+        tau = descend(before, objective, self._start.ridge, config.online_iterations)
+        believed = mapping_loss(before, fresh) <= self._start.surprise[classes]
+        loss = mapping_loss(tau, anchor)
+        harmless = torch.isfinite(loss) & (loss <= self._limit[classes])
+        kept = harmless & believed & _finite(recent)
+        self._adopt(classes, kept, tau, recent)
+        return kept
 
-    def begin(self, lesson: UnderWay) -> HalfWay:
-        """The second part."""
-        return self._teacher.begin(lesson.known, lesson.gathered)
+    def teach(self, sample: Sample) -> None:
+        """Learn what a person says of a frame, for all C classes, in closed form; no guard.
 
-    def finish(self, rows: Tensor, lesson: UnderWay, half: HalfWay) -> Proposal:
-        """The third. lesson: of these rows, since when the learner has not changed"""
-        gathered = lesson.gathered
-        new = self._teacher.finish(lesson.known, gathered, half)
-        believed = gathered.surprise <= self._start.surprise[rows]
-        harmless = torch.isfinite(new.anchor_loss) & (new.anchor_loss <= self._limit[rows])
-        kept = harmless & believed & _finite(gathered.recent)
-        return Proposal(kept, LearnerSnapshot(new.tau, gathered.recent, lesson.seen))
-
-    def adopt(self, rows: Tensor, proposal: Proposal) -> None:
-        """Take it over; rows that the guard rejects stay exactly as they were."""
-        kept, new = proposal.kept, proposal.learnt
-        if len(rows) == len(self.tau) and bool(kept.all()):
-            self.tau, self._recent, self._seen = new.tau, new.recent, new.seen
-            return
-        good = _place(rows[kept])
-        every = slice(None) if bool(kept.all()) else kept
-        self.tau[good], self._seen[good] = new.tau[every], new.seen[every]
-        for own, fresh in _pairs(self._recent, new.recent.rows(every)):
-            own[good] = fresh
+        What is not a number is left out.
+        """
+        fresh = sample.statistics()
+        taught = self._taught.plus(fresh)
+        tau = ridge_solution(self._objective(self._start.anchor, self._recent, taught), self._ridge)
+        known = fresh.weight > 0  # of a class that nobody speaks of nothing is learnt
+        good = known & _finite(fresh) & torch.isfinite(tau).flatten(1).all(dim=1)
+        self.tau = torch.where(good[:, None, None], tau, self.tau)
+        self._taught = _chosen(good, taught, self._taught)
 
     def snapshot(self) -> LearnerSnapshot:
         """A copy to come back to."""
-        return LearnerSnapshot(self.tau.clone(), _copy(self._recent), self._seen.clone())
+        return mapped(self._state(), torch.clone)
 
     def restore(self, snapshot: LearnerSnapshot) -> None:
         """Bring a snapshot back."""
-        self.tau = snapshot.tau.clone()
-        self._recent = _copy(snapshot.recent)
-        self._seen = snapshot.seen.clone()
+        own = mapped(snapshot, torch.clone)
+        self.tau, self._recent, self._taught = own.tau, own.recent, own.taught
 
     def reset(self) -> None:
         """As the profile left it."""
         self.tau = self._start.tau.clone()
-        self._recent = _copy(self._start.anchor)
-        self._seen = torch.zeros_like(self._seen)
+        self._recent = mapped(self._start.anchor, torch.zeros_like)
+        self._taught = mapped(self._start.anchor, torch.zeros_like)
+
+    @property
+    def _ridge(self) -> float:
+        return self._start.ridge
+
+    def _state(self) -> LearnerSnapshot:
+        return LearnerSnapshot(self.tau, self._recent, self._taught)
+
+    def _objective(self, anchor: Statistics, recent: Statistics, taught: Statistics) -> Statistics:
+        """Mean statistics that T is fitted to, of weight one."""
+        own = 1 - self._config.support_weight
+        followed = anchor.scaled(1 - own * recent.weight)
+        followed = followed.plus(recent.scaled(torch.full_like(recent.weight, own)))
+        whole = followed.plus(taught.scaled(torch.full_like(taught.weight, self._lesson_weight)))
+        return whole.normalized()
+
+    def _adopt(self, classes: Tensor, kept: Tensor, tau: Tensor, recent: Statistics) -> None:
+        good = _place(classes[kept])
+        self.tau[good] = tau[kept]
+        for own, fresh in zip(tensors_in(self._recent), tensors_in(recent), strict=True):
+            own[good] = fresh[kept]
 
 
-def _place(rows: Tensor) -> Tensor | slice:
-    """Neighbouring rows as a slice: a view, for the Gram matrices are a learner's bulk.
+def _place(classes: Tensor) -> Tensor | slice:
+    """Neighbouring classes as a slice: a view, for the Gram matrices are a learner's bulk.
 
-    rows: (n,) long, rising
+    classes: (n,) long, rising
     """
-    ends = rows[[0, -1]].tolist() if len(rows) else [0, -1]
-    return slice(ends[0], ends[1] + 1) if ends[1] - ends[0] + 1 == len(rows) else rows
+    ends = classes[[0, -1]].tolist() if len(classes) else [0, -1]
+    return slice(ends[0], ends[1] + 1) if ends[1] - ends[0] + 1 == len(classes) else classes
 
 
-def _copy(statistics: Statistics) -> Statistics:
-    return Statistics(
-        statistics.gram.clone(),
-        statistics.cross.clone(),
-        statistics.energy.clone(),
-        statistics.weight.clone(),
-    )
-
-
-def _pairs(own: Statistics, new: Statistics) -> list[tuple[Tensor, Tensor]]:
-    return [
-        (own.gram, new.gram),
-        (own.cross, new.cross),
-        (own.energy, new.energy),
-        (own.weight, new.weight),
-    ]
+def _chosen(good: Tensor, new: Statistics, old: Statistics) -> Statistics:
+    pairs = zip(tensors_in(new), tensors_in(old), strict=True)
+    return Statistics(*(torch.where(good.view(-1, *[1] * (a.dim() - 1)), a, b) for a, b in pairs))
 
 
 def _finite(statistics: Statistics) -> Tensor:

@@ -13,20 +13,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.backbone.sam2 import DecodedMasks, ImageFeatures
-from models.learner.mapping_network import Statistics, ridge_solution, window_mean
+from models.backbone.token_color import window_mean
+from models.learner.mapping_network import Sample, Statistics, ridge_solution
 
 DESCRIBE_WINDOW, VOTE_WINDOW = 7, 5  # sides, in tokens
 RIDGE = 0.03
 WEIGHTS = (0.0, 4.0, 8.0, 16.0)  # of a full score, in logits; fitting chooses one
 FLOOR = -8.0  # what a row that the decoder gave up can still be named from
-Name = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, ...]]  # see PixelClassifier
+Classify = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, ...]]  # as PixelClassifier
 MIN_TOKENS = 1.0  # a name that wins less than this much of the picture is not drawn
 
 
@@ -49,16 +49,14 @@ def instrument_mean(value: Tensor, cover: Tensor, side: int) -> Tensor:
     return total / weight.clamp_min(1e-4)
 
 
-def pixel_statistics(token_features: Tensor, cover: Tensor) -> Statistics:
-    """Statistics of one annotated frame; every visible class weighs the same. One row.
+def pixel_sample(token_features: Tensor, cover: Tensor) -> Sample:
+    """One frame taken as true; every visible class weighs the same.
 
-    described: (1, d, h, w); cover: (C, h, w) share of each class under a token
+    token_features: (1, d, h, w) by instrument_features; cover: (C, h, w) share of each class
     """
     share = cover / cover.sum(dim=(1, 2), keepdim=True).clamp_min(1.0)
-    weight = share.sum(dim=0).flatten()
-    return Statistics.of(
-        token_features.flatten(2)[None], cover.flatten(1)[None, None], weight[None, None]
-    )
+    weight = share.sum(dim=0).flatten()[None]
+    return Sample(token_features.flatten(2), cover.flatten(1)[None], weight)
 
 
 def fit_pixel_names(statistics: Statistics) -> Tensor:
@@ -68,34 +66,38 @@ def fit_pixel_names(statistics: Statistics) -> Tensor:
 
 @dataclass(frozen=True)
 class PixelNames:
-    """indicator: (C, d) weights; weight: of its scores beside the decoder's logits"""
+    """indicator: (C, d) weights; weight: of its scores beside the decoder's logits
+
+    anchor: statistics of the annotated frames, one row of weight one; None in older profiles,
+    whose pixel names cannot be taught
+    """
 
     indicator: Tensor
     weight: float
+    anchor: Statistics | None = None
 
 
 class PixelClassifier(nn.Module):
     """Gives every instrument pixel one name. Where any row sees an instrument, a name wins it."""
 
-    def __init__(self, naming: PixelNames) -> None:
+    def __init__(self, weight: float) -> None:
+        """weight: see PixelNames"""
         super().__init__()
-        self.register_buffer("indicator", naming.indicator)
-        self._weight = naming.weight
+        self._weight = weight
 
     def forward(
-        self, stride16: Tensor, color: Tensor, mask_logits: Tensor
+        self, stride16: Tensor, color: Tensor, mask_logits: Tensor, indicator: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Mask logits, negative wherever another name won, and how certain each name is.
 
         stride16: (1, D, h, w); color: (1, 6, h, w) by token_color; mask_logits: (C, 1, 4h, 4w),
-        absent rows already empty
+        absent classes already empty; indicator: (C, d)
         returns:  (C, 1, 4h, 4w); (C,) mean score of the class where it won, 0 to 1
         """
         grid, size = int(stride16.shape[-1]), int(mask_logits.shape[-1])
         instrument = mask_logits.amax(dim=0, keepdim=True)  # (1, 1, 4h, 4w)
         cover = F.adaptive_avg_pool2d((instrument > 0).float(), grid)
         token_features = instrument_features(stride16, color, cover)
-        indicator = cast(Tensor, self.indicator)
         scores = (indicator @ token_features[0].flatten(1)).unflatten(1, (grid, grid))[:, None]
         voted = instrument_mean(scores, cover.expand(len(scores), -1, -1, -1), VOTE_WINDOW)
         fine = F.interpolate(voted, size, mode="bilinear", align_corners=False)[:, 0].clamp(0, 1)
@@ -117,13 +119,17 @@ def _winners(scores: Tensor, instrument: Tensor, tokens: int) -> Tensor:
 
 
 def classify_pixels(
-    name: Name, features: ImageFeatures, color: Tensor, decoded: DecodedMasks
+    classify: Classify,
+    features: ImageFeatures,
+    color: Tensor,
+    decoded: DecodedMasks,
+    indicator: Tensor,
 ) -> tuple[DecodedMasks, Tensor]:
-    """The rows' masks after naming, and how certain each name is, (C,).
+    """The masks after naming, and how certain each name is, (C,).
 
-    name: does what PixelClassifier does; features, color: of one frame, the latter by token_color
+    classify: as PixelClassifier; features, color: of one frame, the latter by token_color
     """
-    mask_logits, certainty = name(features.stride16, color, decoded.gated())
+    mask_logits, certainty = classify(features.stride16, color, decoded.gated(), indicator)
     shown = mask_logits.amax(dim=(1, 2, 3)) > 0
     logit = torch.where(shown, decoded.object_logit.clamp_min(0.1), decoded.object_logit)
     return replace(decoded, mask_logits=mask_logits, object_logit=logit), certainty

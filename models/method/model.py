@@ -5,28 +5,18 @@ Pretraining, fitting and tracking all go through these, so that what is trained 
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import dataclass, field, replace
-from typing import cast
 
 from torch import Tensor, nn
 
+from models.backbone.memory_bank import Entries
 from models.backbone.sam2 import Backbone, ImageFeatures
 from models.config import BackboneConfig, LearnerConfig, MemoryConfig
-from models.engines.interface import Engine
 from models.instances.click_head import ClickHead
 from models.instances.instance_head import InstanceHead
 from models.learner.fusion import AdaptiveFusion
 
 HEADS = ("instance_head", "click_head")
-
-
-@dataclass(frozen=True)
-class Entries:
-    """Memory entries: memory (N, M, h, w) and object pointer (N, D)."""
-
-    memory: Tensor
-    pointer: Tensor
 
 
 @dataclass(frozen=True)
@@ -66,30 +56,8 @@ class OflSam2(nn.Module):
         return Entries(memory, self.backbone.prompted_pointer(features, mask))
 
     def target(self, stride16: Tensor, own: Entries) -> Tensor:
-        """See own_target."""
-        return own_target(self.backbone, stride16, own)
+        """What the mapping network regresses: the frame conditioned on its own true mask.
 
-
-def own_target(engine: Engine, stride16: Tensor, own: Entries) -> Tensor:
-    """What the mapping network regresses: the frame conditioned on its own true mask.
-
-    stride16: (1 or N, D, h, w); own: N entries, one each; returns (N, D, h, w)
-    """
-    stages = own_target_in_stages(engine, stride16, own)
-    while True:
-        try:
-            next(stages)
-        except StopIteration as finished:
-            return cast(Tensor, finished.value)
-
-
-def own_target_in_stages(
-    engine: Engine, stride16: Tensor, own: Entries
-) -> Generator[None, None, Tensor]:
-    """See own_target; a layer of memory attention a stage."""
-    found = stride16
-    for number in range(engine.config.attention_layers):
-        if number > 0:
-            yield
-        found = engine.attend_own(number, found, own.memory, own.pointer)
-    return found
+        stride16: (1 or N, D, h, w); own: N entries, one each; returns (N, D, h, w)
+        """
+        return self.backbone.attend_own(stride16, own.memory, own.pointer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,31 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from models.backbone.sam2 import DecodedMasks
+from models.backbone.memory_bank import Entries
 from models.config import EMBEDDED_PROFILES, LearnerConfig, MemoryConfig
 from models.errors import ProfileError
 from models.instances.exemplars import Exemplars
 from models.learner.mapping_network import Statistics
 from models.learner.online_learner import LearnerStart
 from models.learner.pixel_classifier import PixelNames
-from models.method.model import Entries
 from models.types import ClassSpec
 
-FORMAT = "trocar-profile-1"
+FORMAT, FIRST_FORMAT = "trocar-profile-2", "trocar-profile-1"
 EMBEDDED = Path(__file__).parents[1] / "weights"
+
+
+class Mode(StrEnum):
+    """Which path predicts a frame's masks, and what names them."""
+
+    PIXELS = "pixels"  # the memory path; names of pixels, where there are any
+    INSTANCES = "instances"  # the memory path beside the instance head; names of instances
+    HEAD = "head"  # the instance head alone; names of instances
+    FOLLOW = "follow"  # the memory path and the head follow the instruments of one frame
+
+    @property
+    def instances(self) -> bool:
+        """Is the instance head needed?"""
+        return self is not Mode.PIXELS
 
 
 @dataclass(frozen=True)
@@ -40,11 +54,6 @@ class Calibration:
     def __call__(self, raw: Tensor) -> Tensor:
         """raw: (C,) 0 to 1 -> calibrated estimate of the DSC, (C,)"""
         return torch.sigmoid(self.slope * torch.logit(raw.clamp(1e-4, 1 - 1e-4)) + self.offset)
-
-
-def raw_confidence(decoded: DecodedMasks, certainty: Tensor) -> Tensor:
-    """Predicted IoU times object score times certainty of the name, before calibration. (C,)"""
-    return decoded.iou * decoded.object_logit.sigmoid() * certainty
 
 
 @dataclass(frozen=True)
@@ -88,40 +97,34 @@ class Profile:
     support: SupportSet
     calibration: Calibration
     fitted_on: dict[str, Any]
-    naming: PixelNames | None = None
-    lift: Tensor | None = None  # (1, D, M + 1), where T regresses memories; see lift.py
+    mode: Mode = Mode.PIXELS
+    pixel_names: PixelNames | None = None
     exemplars: Exemplars | None = None
-    foreground: Tensor | None = None  # where each class is an instrument of one frame that is
-    # followed: (T + 1,), see foreground_fit.py
+    head_weight: float = 1.0  # of the instance head beside the memory path, in Mode.INSTANCES
+    foreground: Tensor | None = None  # (T + 1,), in Mode.FOLLOW; see foreground_fit.py
     object_offset: float = 0.0  # added to the object score, which decides whether a class is there
 
 
 def save_profile(profile: Profile, path: Path) -> None:
     """Write the file, replacing it as a whole. Grams are symmetric: one triangle is stored."""
-    anchor = profile.start.anchor
-    side = anchor.gram.shape[-1]
-    upper = torch.triu_indices(side, side)
     tensors = {
         "tau": profile.start.tau,
         "tolerance": profile.start.tolerance,
         "surprise": profile.start.surprise,
-        "anchor.gram": anchor.gram[:, upper[0], upper[1]],
-        "anchor.cross": anchor.cross,
-        "anchor.energy": anchor.energy,
+        **_statistics_tensors("anchor", profile.start.anchor),
         "support.memory": profile.support.entries.memory.half(),
         "support.pointer": profile.support.entries.pointer.half(),
         "support.present": profile.support.present,
         "support.pooled": profile.support.pooled,
         "calibration.slope": profile.calibration.slope,
         "calibration.offset": profile.calibration.offset,
-        **({} if profile.lift is None else {"lift": profile.lift}),
-        **({} if profile.naming is None else {"indicator": profile.naming.indicator}),
-        **_reference_tensors(profile.exemplars),
+        **_name_tensors(profile),
         **({} if profile.foreground is None else {"foreground": profile.foreground}),
         **{f"fusion.{key}": value for key, value in profile.fusion.items()},
     }
     header = {
         "format": FORMAT,
+        "mode": str(profile.mode),
         "classes": [asdict(spec) for spec in profile.classes],
         "backbone": profile.backbone,
         "backbone_sha256": profile.backbone_sha256,
@@ -130,8 +133,9 @@ def save_profile(profile: Profile, path: Path) -> None:
         "ridge": profile.start.ridge,
         "fitted_on": profile.fitted_on,
         "object_offset": profile.object_offset,
-        "naming_weight": None if profile.naming is None else profile.naming.weight,
-        "references": _reference_numbers(profile.exemplars),
+        "pixel_weight": None if profile.pixel_names is None else profile.pixel_names.weight,
+        "exemplars_alone": None if profile.exemplars is None else profile.exemplars.alone,
+        "head_weight": profile.head_weight,
     }
     part = path.with_name(path.name + ".part")
     contiguous = {key: value.detach().contiguous() for key, value in tensors.items()}
@@ -155,10 +159,14 @@ def load_profile(profile: str | Path) -> Profile:
         raise ProfileError(
             f"{path.name}: expected a whole profile in safetensors format, got {reason}"
         ) from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        found = header.get("format") if isinstance(header, dict) else None
+    found = header.get("format") if isinstance(header, dict) else None
+    if found not in (FORMAT, FIRST_FORMAT):
         raise ProfileError(f"{path.name}: expected profile format {FORMAT}, got {found or 'none'}")
+    if "lift" in tensors:
+        raise ProfileError(f"{path.name}: fitted to a target that is no longer there: fit it again")
     try:
+        if found == FIRST_FORMAT:
+            header, tensors = _from_first_format(header, tensors)
         return _assemble(header, tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ProfileError(f"{path.name}: profile is incomplete ({error})") from error
@@ -180,19 +188,15 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Profile:
         tensors["support.present"],
         tensors["support.pooled"],
     )
-    tau, energy = tensors["tau"], tensors["anchor.energy"]
-    anchor = Statistics(
-        _symmetric(tensors["anchor.gram"], tau.shape[-1]),
-        tensors["anchor.cross"],
-        energy,
-        torch.ones_like(energy),
-    )
-    learner = {
-        f.name: header["learner"][f.name]
-        for f in fields(LearnerConfig)
-        if f.name in header["learner"] or f.name != "target"  # profiles from before it was a choice
-    }
+    learner = {f.name: header["learner"][f.name] for f in fields(LearnerConfig)}
     learner["context"] = tuple(learner["context"])
+    start = LearnerStart(
+        tensors["tau"],
+        _statistics("anchor", tensors),
+        float(header["ridge"]),
+        tensors["tolerance"],
+        tensors["surprise"],
+    )
     prefix = "fusion."
     return Profile(
         classes=tuple(ClassSpec(**spec) for spec in header["classes"]),
@@ -200,45 +204,83 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Profile:
         backbone_sha256=header["backbone_sha256"],
         learner=LearnerConfig(**learner),
         memory=MemoryConfig(**header["memory"]),
-        start=LearnerStart(
-            tau, anchor, float(header["ridge"]), tensors["tolerance"], tensors["surprise"]
-        ),
+        start=start,
         fusion={k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)},
         support=support,
         calibration=Calibration(tensors["calibration.slope"], tensors["calibration.offset"]),
         fitted_on=dict(header["fitted_on"]),
-        naming=_naming(header, tensors),
-        lift=tensors.get("lift"),
-        exemplars=_references(header, tensors),
+        mode=Mode(header["mode"]),
+        pixel_names=_pixel_names(header, tensors),
+        exemplars=_exemplars(header, tensors),
+        head_weight=float(header["head_weight"]),
         foreground=tensors.get("foreground"),
         object_offset=float(header["object_offset"]),
     )
 
 
-def _naming(header: dict[str, Any], tensors: dict[str, Tensor]) -> PixelNames | None:
-    if header["naming_weight"] is None:
+def _from_first_format(
+    header: dict[str, Any], tensors: dict[str, Tensor]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The first format named no mode: what was in the file said which."""
+    exemplars = header.get("references")
+    weight = 0.0 if exemplars is None else float(exemplars["found_weight"])
+    if "foreground" in tensors:
+        mode = Mode.FOLLOW
+    elif exemplars is None:
+        mode = Mode.PIXELS
+    else:
+        mode = Mode.HEAD if weight >= 1 else Mode.INSTANCES
+    renamed = {"reference.description": "exemplar.embedding", "reference.row": "exemplar.class"}
+    header = header | {
+        "mode": str(mode),
+        "pixel_weight": header["naming_weight"],
+        "exemplars_alone": None if exemplars is None else exemplars["alone"],
+        "head_weight": weight,
+    }
+    return header, {renamed.get(key, key): value for key, value in tensors.items()}
+
+
+def _name_tensors(profile: Profile) -> dict[str, Tensor]:
+    tensors = {}
+    if profile.pixel_names is not None:
+        tensors["indicator"] = profile.pixel_names.indicator
+        if profile.pixel_names.anchor is not None:
+            tensors |= _statistics_tensors("pixels", profile.pixel_names.anchor)
+    if profile.exemplars is not None:
+        tensors["exemplar.embedding"] = profile.exemplars.embedding
+        tensors["exemplar.class"] = profile.exemplars.row
+    return tensors
+
+
+def _pixel_names(header: dict[str, Any], tensors: dict[str, Tensor]) -> PixelNames | None:
+    if header["pixel_weight"] is None:
         return None
-    return PixelNames(tensors["indicator"], float(header["naming_weight"]))
+    anchor = _statistics("pixels", tensors) if "pixels.gram" in tensors else None
+    return PixelNames(tensors["indicator"], float(header["pixel_weight"]), anchor)
 
 
-def _reference_tensors(exemplars: Exemplars | None) -> dict[str, Tensor]:
-    if exemplars is None:
-        return {}
-    return {"reference.description": exemplars.embedding, "reference.row": exemplars.row}
-
-
-def _reference_numbers(exemplars: Exemplars | None) -> dict[str, float] | None:
-    if exemplars is None:
+def _exemplars(header: dict[str, Any], tensors: dict[str, Tensor]) -> Exemplars | None:
+    if header["exemplars_alone"] is None:
         return None
-    return {"alone": exemplars.alone, "found_weight": exemplars.found_weight}
+    embedding, row = tensors["exemplar.embedding"], tensors["exemplar.class"]
+    return Exemplars(embedding, row, float(header["exemplars_alone"]))
 
 
-def _references(header: dict[str, Any], tensors: dict[str, Tensor]) -> Exemplars | None:
-    numbers = header.get("references")
-    if numbers is None:
-        return None
-    embedding, row = tensors["reference.description"], tensors["reference.row"]
-    return Exemplars(embedding, row, float(numbers["alone"]), float(numbers["found_weight"]))
+def _statistics_tensors(name: str, statistics: Statistics) -> dict[str, Tensor]:
+    side = statistics.gram.shape[-1]
+    upper = torch.triu_indices(side, side)
+    return {
+        f"{name}.gram": statistics.gram[:, upper[0], upper[1]],
+        f"{name}.cross": statistics.cross,
+        f"{name}.energy": statistics.energy,
+    }
+
+
+def _statistics(name: str, tensors: dict[str, Tensor]) -> Statistics:
+    """Of weight one."""
+    cross, energy = tensors[f"{name}.cross"], tensors[f"{name}.energy"]
+    gram = _symmetric(tensors[f"{name}.gram"], cross.shape[-1])
+    return Statistics(gram, cross, energy, torch.ones_like(energy))
 
 
 def _symmetric(upper: Tensor, side: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-LEARN_PER_FRAME = 1  # of a video: in 40 ms little changes, and an update costs what a class's does
+UPDATE_EVERY = 25  # frames of a video between updates: in 40 ms little changes
 
 
 class Fusion(StrEnum):
@@ -22,10 +22,10 @@ class Ablation:
 
     memory: use E1; learner: use E2; fusion: how both become one where both are used
     naming: let the mapping network's indicator help to name, if the profile has one
-    instances: name instruments and their tracks instead of pixels, if the profile has references
+    instances: name instruments and their tracks instead of pixels, if the profile has exemplars
     online: update on confident frames; gamma: None keeps the profile's
     learn_per_frame: classes that learn from one frame at most; None: all, as in the paper
-    instalments: spread a lesson over several frames' steps, one lesson at a time; False: at once
+    learn_every: frames between those that are learnt from; 1: all, as in the paper
     """
 
     memory: bool = True
@@ -36,16 +36,16 @@ class Ablation:
     online: bool = True
     gamma: float | None = None
     learn_per_frame: int | None = None
-    instalments: bool = False
+    learn_every: int = 1
 
     @classmethod
     def for_video(
         cls, *, online: bool = True, gamma: float | None = None, learn_all: bool = False
     ) -> Ablation:
-        """Steps that take the same time: a class at a time, in instalments.
+        """One class learns at a time, from every UPDATE_EVERY-th frame.
 
-        learn_all: as published instead, every confident class from every frame, at once
+        learn_all: as published instead, every confident class from every frame
         """
         if learn_all:
             return cls(online=online, gamma=gamma)
-        return cls(online=online, gamma=gamma, learn_per_frame=LEARN_PER_FRAME, instalments=True)
+        return cls(online=online, gamma=gamma, learn_per_frame=1, learn_every=UPDATE_EVERY)

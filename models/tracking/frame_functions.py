@@ -10,24 +10,36 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from models.backbone.sam2 import ImageFeatures
+from models.backbone.token_color import token_color
 from models.config import LearnerConfig
 from models.engines.interface import Engine, Function
+from models.instances.instance_head import HeadOutput, InstanceHead
 from models.learner.fusion import AdaptiveFusion
-from models.learner.mapping_network import apply_mapper, describe_tokens, token_color
-from models.learner.pixel_classifier import PixelClassifier
+from models.learner.mapping_network import apply_mapper, describe_tokens
+from models.learner.pixel_classifier import PixelClassifier, PixelNames
 from models.method.model import OflSam2
-from models.method.profile import Profile
+
+
+def encode_with_head(
+    engine: Engine, head: InstanceHead, image: Tensor
+) -> tuple[ImageFeatures, HeadOutput]:
+    """A frame's features and what the head says of them, by the engine where it can."""
+    if engine.see_instruments is not None:
+        return engine.see_instruments(image)
+    features = engine.encode_image(image)
+    return features, head(features, image)
 
 
 class DescribeTokens(nn.Module):
-    """What the mapping network and the naming see of a frame."""
+    """What the mapping network and the pixel classifier see of a frame."""
 
     def __init__(self, grid: int, config: LearnerConfig) -> None:
         super().__init__()
         self._grid, self._config = grid, config
 
     def forward(self, stride16: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Colours by token_color, (1, 6, h, w), and the input of T by describe, (1, d, h, w).
+        """Colours by token_color, (1, 6, h, w), and the input of T, (1, d, h, w).
 
         stride16: (1, D, h, w); image: (1, 3, S, S) normalised
         """
@@ -43,35 +55,36 @@ class MapAndFuse(nn.Module):
         self.fusion = fusion
 
     def forward(self, attended: Tensor, token_features: Tensor, tau: Tensor) -> tuple[Tensor]:
-        """E, (C, D, h, w). attended: E1, (C, D, h, w); described: (1, d, h, w); tau: (C, D, d)"""
+        """E, (C, D, h, w).
+
+        attended: E1, (C, D, h, w); token_features: (1, d, h, w); tau: (C, D, d)
+        """
         return (self.fusion.forward(attended, apply_mapper(tau, token_features)),)
 
 
 @dataclass(frozen=True)
 class FrameFunctions:
-    """describe: DescribeTokens; map_and_fuse: MapAndFuse; name: PixelClassifier or None"""
+    """DescribeTokens, MapAndFuse and PixelClassifier, the last only where pixels are named."""
 
     describe_tokens: Function
     map_and_fuse: Function
-    name: Function | None
+    classify_pixels: Function | None
 
     @classmethod
     def on(
-        cls, engine: Engine, model: OflSam2, profile: Profile, *, pixels: bool
+        cls, engine: Engine, model: OflSam2, tau: Tensor, pixels: PixelNames | None
     ) -> FrameFunctions:
-        """As the engine runs them. pixels: name pixels, if the profile can"""
-        config, tau = engine.config, profile.start.tau
-        rows, width, grid = len(tau), config.model_width, config.grid
+        """As the engine runs them. tau: (C, D, d), for its shape and device"""
+        config = engine.config
+        classes, width, grid = len(tau), config.model_width, config.grid
         stride16, color = tau.new_zeros(1, width, grid, grid), tau.new_zeros(1, 6, grid, grid)
         image = tau.new_zeros(1, 3, config.image_size, config.image_size)
-        attended = tau.new_zeros(rows, width, grid, grid)
-        token_features = tau.new_zeros(1, tau.shape[2], grid, grid)
-        logits = tau.new_zeros(rows, 1, 4 * grid, 4 * grid)
-        describe_tokens = engine.compiled(
-            DescribeTokens(grid, model.config.learner), stride16, image
-        )
-        fuse = engine.compiled(MapAndFuse(model.fusion), attended, token_features, tau)
-        if not pixels or profile.naming is None:
-            return cls(describe_tokens, fuse, None)
-        naming = PixelClassifier(profile.naming)
-        return cls(describe_tokens, fuse, engine.compiled(naming, stride16, color, logits))
+        attended = tau.new_zeros(classes, width, grid, grid)
+        tokens = tau.new_zeros(1, tau.shape[2], grid, grid)
+        logits = tau.new_zeros(classes, 1, 4 * grid, 4 * grid)
+        describe = engine.compiled(DescribeTokens(grid, model.config.learner), stride16, image)
+        fuse = engine.compiled(MapAndFuse(model.fusion), attended, tokens, tau)
+        if pixels is None:
+            return cls(describe, fuse, None)
+        example = (stride16, color, logits, pixels.indicator)
+        return cls(describe, fuse, engine.compiled(PixelClassifier(pixels.weight), *example))

@@ -1,4 +1,4 @@
-"""Frames answered by the rows of the network, a class each: OFL-SAM2 (arXiv 2512.24861).
+"""Frames predicted by the memory path, a row for each class: OFL-SAM2 (arXiv 2512.24861).
 
 Memory attention over the bank gives E1, the mapping network E2; the fusion of both goes into the
 frozen mask decoder. A confident class moves its memory ring and its mapping network
@@ -16,43 +16,39 @@ from torch import Tensor
 
 from models.backbone.memory_attention import BankTensors
 from models.backbone.memory_bank import BankShape, MemoryBank
+from models.backbone.prediction import Prediction
 from models.backbone.sam2 import DecodedMasks, ImageFeatures
 from models.engines.interface import Engine, Step
+from models.instances.instance_classifier import InstanceClassifier
 from models.instances.instance_head import HeadOutput
-from models.instances.labeler import Labeled, Labeler
+from models.instances.mask_follower import MaskFollower
 from models.learner.mapping_network import apply_mapper
-from models.learner.online_learner import LearnerSnapshot, LearnerState
-from models.learner.pixel_classifier import classify_pixels
+from models.learner.pixel_classifier import PixelNames, classify_pixels
 from models.method.model import OflSam2
-from models.method.profile import Profile, pool_features, raw_confidence
-from models.tensor_tree import placed
+from models.method.profile import Profile, pool_features
 from models.tracking.ablation import Ablation, Fusion
-from models.tracking.frame_functions import FrameFunctions
-from models.tracking.online_updates import OnlineUpdates
-from models.tracking.strategy import Prediction, PreparedFrame, Strategy
-from models.tracking.stream_state import LearntState, Pass
-from models.types import Update
+from models.tracking.frame_functions import FrameFunctions, encode_with_head
+from models.tracking.online_updates import History, NetworkPass, OnlineUpdates
+from models.tracking.strategy import LessonMasks, Strategy
+from models.tracking.taught_names import TaughtNames
+from models.types import LearnerState, Update
 
-_Rows = tuple[DecodedMasks, Tensor]  # with the raw confidence, (C,)
+_Decoded = tuple[DecodedMasks, Tensor]  # with how certain each name is, (C,)
 
 
 @dataclass(frozen=True)
 class PreparedFeatures:
-    """Of one frame: color (1, 6, h, w) by token_color; described (1, d, h, w) by describe.
+    """Of one frame; head_output: None where no instances are labelled."""
 
-    parted: by the instance head, where it names
-    """
-
-    features: ImageFeatures
-    color: Tensor
-    token_features: Tensor
+    network: NetworkPass
     head_output: HeadOutput | None
 
 
 @dataclass(frozen=True)
 class _State:
-    learnt: LearntState
-    names: Any  # what the namer remembers
+    learnt: History
+    names: Any
+    tracks: Any
 
 
 class MemoryStrategy(Strategy[PreparedFeatures]):
@@ -64,18 +60,23 @@ class MemoryStrategy(Strategy[PreparedFeatures]):
         model: OflSam2,
         profile: Profile,
         ablation: Ablation,
-        labeler: Labeler[Any] | None,
+        labeler: InstanceClassifier | MaskFollower | None,
     ) -> None:
-        """model: with the profile's fusion; namer: None names pixels, if the profile can"""
-        backbone = model.config.backbone
-        shape = BankShape.of(len(profile.classes), profile.memory, backbone)
-        pixels = labeler is None and ablation.learner and ablation.naming
-        self.functions = FrameFunctions.on(engine, model, profile, pixels=pixels)
-        self._profile, self._ablation, self._labeler = profile, ablation, labeler
+        """model: with the profile's fusion; labeler: None names pixels, if the profile can"""
+        backbone, classes = model.config.backbone, len(profile.classes)
+        shape = BankShape.of(classes, profile.memory, backbone)
+        named = labeler is None and ablation.learner and ablation.naming
+        self._pixels: PixelNames | None = profile.pixel_names if named else None
+        self._functions = FrameFunctions.on(engine, model, profile.start.tau, self._pixels)
+        self._engine, self._profile, self._ablation = engine, profile, ablation
+        self._labeler = labeler
         self._bank = MemoryBank(shape, profile.memory.max_pointer_distance, engine.device)
         self.updates = OnlineUpdates(engine, profile, ablation, self._bank)
-        self._seen: Pass | None = None  # the frame last answered
-        self._engine = engine
+        self._names: TaughtNames | None = None
+        if isinstance(labeler, InstanceClassifier) and classes > 1:
+            self._names = TaughtNames(labeler, classes, profile.learner)
+        self._seen: NetworkPass | None = None  # the frame last predicted
+        self._number = 0
         self._recorded = {full: self._record(full) for full in (False, True)}
 
     @property
@@ -83,51 +84,47 @@ class MemoryStrategy(Strategy[PreparedFeatures]):
         """See Strategy."""
         return self.updates.nbytes
 
-    def prepare(self, engine: Engine, image: Tensor) -> PreparedFeatures:
+    def prepare(self, image: Tensor) -> PreparedFeatures:
         """See Strategy."""
         if self._labeler is None:
-            features, head_output = engine.encode_image(image), None
+            features, head_output = self._engine.encode_image(image), None
         else:
-            features, head_output = self._labeler.see(engine, image)
-        color, token_features = self.functions.describe_tokens(features.stride16, image)
-        return PreparedFeatures(features, color, token_features, head_output)
+            features, head_output = encode_with_head(self._engine, self._labeler.head, image)
+        color, tokens = self._functions.describe_tokens(features.stride16, image)
+        return PreparedFeatures(NetworkPass(features, color, tokens), head_output)
 
-    def predict(
-        self, engine: Engine, frame: PreparedFrame[PreparedFeatures], number: int
-    ) -> Prediction:
+    def predict(self, prepared: PreparedFeatures, number: int) -> Prediction:
         """See Strategy. NaN in what was learnt is not hidden: it reaches the masks."""
-        ahead = frame.ahead
-        features = ahead.features
+        network = prepared.network
         if number == 0:
-            self._choose_support(features)
+            self._choose_support(network.features)
         bank, tau = self._bank.tensors(number), self.updates.learner.tau
-        own = (features, ahead.color, ahead.token_features, tau, bank)
-        if engine is self._engine:
-            decoded, raw = self._recorded[bank.full](*own)
-        else:
-            decoded, raw = self._rows_of(engine, *own)
-        named = Labeled(decoded, raw)
-        if self._labeler is not None and ahead.head_output is not None:
-            named = self._labeler.name(ahead.head_output, decoded)
-        rows = named.rows
-        self._seen = Pass(features, ahead.token_features, rows)
-        return Prediction(
-            rows.mask_logits,
-            rows.object_logit,
-            named.confidence,
-            named.unnamed,
-            ahead.token_features,
+        decoded, certainty = self._recorded[bank.full](network, tau, bank, self._indicator())
+        prediction = Prediction.of(decoded, certainty)
+        if self._labeler is not None and prepared.head_output is not None:
+            prediction = self._labeler.label(prepared.head_output, decoded)
+        shown = replace(
+            decoded,
+            mask_logits=prediction.mask_logits,
+            object_logit=prediction.object_logit,
         )
+        self._seen, self._number = replace(network, decoded=shown), number
+        return prediction
 
-    def update(self, engine: Engine, sure: list[bool], number: int) -> tuple[Update, ...]:
-        """See Strategy. In instalments that may be a stage of an earlier frame's lesson."""
-        seen = self._seen
-        assert seen is not None
-        return self.updates.update(engine, seen, sure, number)
-
-    def drop(self) -> None:
+    def update(self, confident: list[bool], number: int) -> tuple[Update, ...]:
         """See Strategy."""
-        self.updates.drop()
+        assert self._seen is not None
+        return self.updates.update(self._seen, confident, number)
+
+    def teach(self, prepared: PreparedFeatures, lesson: LessonMasks) -> None:
+        """See Strategy."""
+        self.updates.teach(prepared.network, lesson, self._number)
+        if self._names is not None and prepared.head_output is not None:
+            self._names.teach(prepared.head_output, lesson)
+
+    def take_back(self) -> bool:
+        """See Strategy."""
+        return self.updates.take_back()
 
     def roll_back(self) -> None:
         """See Strategy."""
@@ -141,29 +138,40 @@ class MemoryStrategy(Strategy[PreparedFeatures]):
 
     def save(self) -> LearnerState:
         """See Strategy; memories are not part of it."""
-        return self.updates.learner.snapshot().arrays()
+        return self.updates.save()
 
     def load(self, state: LearnerState) -> None:
         """See Strategy."""
-        learner = self.updates.learner
-        self.updates.load(placed(LearnerSnapshot.of(state), learner.tau.device))
+        self.updates.load(state)
 
     def snapshot(self) -> _State:
         """See Strategy."""
-        names = None if self._labeler is None else self._labeler.snapshot()
-        return _State(self.updates.snapshot(), names)
+        tracks = None if self._labeler is None else self._labeler.snapshot()
+        names = None if self._names is None else self._names.learner.snapshot()
+        return _State(self.updates.snapshot(), names, tracks)
 
     def restore(self, state: _State) -> None:
         """See Strategy. The annotated frames in memory stay those of the first frame."""
         self.updates.restore(state.learnt)
+        if self._names is not None:
+            self._names.restore(state.names)
         if self._labeler is not None:
-            self._labeler.restore(state.names)
+            self._labeler.restore(state.tracks)
+
+    def _indicator(self) -> Tensor:
+        """Of the pixel classifier, as it is known now; empty where pixels are not named."""
+        if self._pixels is None:
+            return self.updates.learner.tau.new_zeros(0)
+        learner = self.updates.pixels
+        return self._pixels.indicator if learner is None else learner.tau[0]
 
     def _forget_names(self) -> None:
         if self._labeler is not None:
             self._labeler.reset()
+        if self._names is not None:
+            self._names.reset()
 
-    def _record(self, full: bool) -> Step[_Rows]:
+    def _record(self, full: bool) -> Step[_Decoded]:
         """What happens between a frame's features and its masks, for a bank that is full or not."""
         config, tau = self._engine.config, self.updates.learner.tau
         grid, width = config.grid, config.model_width
@@ -173,49 +181,65 @@ class MemoryStrategy(Strategy[PreparedFeatures]):
             tau.new_zeros(1, width // 8, 4 * grid, 4 * grid),
         )
         color = tau.new_zeros(1, 6, grid, grid)
-        token_features = tau.new_zeros(1, tau.shape[2], grid, grid)
+        network = NetworkPass(features, color, tau.new_zeros(1, tau.shape[2], grid, grid))
         bank = replace(self._bank.tensors(0), full=full)
-        step = functools.partial(self._rows_of, self._engine)
-        return self._engine.recorded(step, features, color, token_features, tau, bank)
+        step = functools.partial(_decode, self._engine, self._functions, self._options())
+        return self._engine.recorded(step, network, tau, bank, self._indicator())
 
-    def _rows_of(
-        self,
-        engine: Engine,
-        features: ImageFeatures,
-        color: Tensor,
-        token_features: Tensor,
-        tau: Tensor,
-        bank: BankTensors,
-    ) -> _Rows:
-        """Masks of a frame, and confidence before calibration; no number is looked at."""
-        conditioned = self._condition(engine, features, token_features, tau, bank)
-        decoded = engine.decode_masks(conditioned, features).shifted(self._profile.object_offset)
-        certainty = torch.ones_like(decoded.iou)
-        if self.functions.name is not None:
-            decoded, certainty = classify_pixels(self.functions.name, features, color, decoded)
-        return decoded, raw_confidence(decoded, certainty)
-
-    def _condition(
-        self,
-        engine: Engine,
-        features: ImageFeatures,
-        token_features: Tensor,
-        tau: Tensor,
-        bank: BankTensors,
-    ) -> Tensor:
+    def _options(self) -> _Options:
         ablation = self._ablation
-        if not ablation.memory:
-            return apply_mapper(tau, token_features)
-        attended = engine.attend_memory(features.stride16, bank)
-        if not ablation.learner:
-            return attended
-        if ablation.fusion is Fusion.ADAPTIVE:
-            return self.functions.map_and_fuse(attended, token_features, tau)[0]
-        total = attended + apply_mapper(tau, token_features)
-        return total if ablation.fusion is Fusion.SUM else total / 2
+        return _Options(
+            ablation.memory, ablation.learner, ablation.fusion, self._profile.object_offset
+        )
 
     def _choose_support(self, features: ImageFeatures) -> None:
         pooled, memory = pool_features(features.stride16)[0], self._profile.memory
         for row in range(len(self._profile.classes)):
             entries = self._profile.support.most_similar(row, pooled, memory.support)
             self._bank.set_support(row, entries)
+
+
+@dataclass(frozen=True)
+class _Options:
+    memory: bool
+    learner: bool
+    fusion: Fusion
+    object_offset: float
+
+
+def _decode(
+    engine: Engine,
+    functions: FrameFunctions,
+    options: _Options,
+    network: NetworkPass,
+    tau: Tensor,
+    bank: BankTensors,
+    indicator: Tensor,
+) -> _Decoded:
+    """Masks of a frame, and how certain their names are; no number is looked at."""
+    features = network.features
+    conditioned = _condition(engine, functions, options, network, tau, bank)
+    decoded = engine.decode_masks(conditioned, features).shifted(options.object_offset)
+    if functions.classify_pixels is None:
+        return decoded, torch.ones_like(decoded.iou)
+    return classify_pixels(functions.classify_pixels, features, network.color, decoded, indicator)
+
+
+def _condition(
+    engine: Engine,
+    functions: FrameFunctions,
+    options: _Options,
+    network: NetworkPass,
+    tau: Tensor,
+    bank: BankTensors,
+) -> Tensor:
+    tokens = network.token_features
+    if not options.memory:
+        return apply_mapper(tau, tokens)
+    attended = engine.attend_memory(network.features.stride16, bank)
+    if not options.learner:
+        return attended
+    if options.fusion is Fusion.ADAPTIVE:
+        return functions.map_and_fuse(attended, tokens, tau)[0]
+    total = attended + apply_mapper(tau, tokens)
+    return total if options.fusion is Fusion.SUM else total / 2

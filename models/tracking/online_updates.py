@@ -1,103 +1,134 @@
-"""What a stream learns from its frames: mapping networks and memories, and the way back.
+"""What a stream learns from its frames: mapping networks, pixel names, memories; and the way back.
 
-A lesson in stages: the frame's masks become memories (two stages), and these the target (one for
-each layer of memory attention); the frame is added to the samples; the mapping network descends
-(two); where the guard agrees, memories and network change together (one). At once, a frame is
-learnt from before the next one comes, as published. In instalments a frame has time for one stage
-only: one lesson is under way at most, and nothing changes before its last stage. It may be dropped
-at any time.
+By itself from confident frames, behind a gate and a guard; and what a person teaches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from models.backbone.memory_bank import MemoryBank
-from models.engines.interface import Engine, open_teacher
-from models.learner.lift import lifted
-from models.learner.mapping_network import token_weights
-from models.learner.online_learner import LearnerSnapshot, OnlineLearner
+from models.backbone.memory_bank import Entries, MemoryBank
+from models.backbone.sam2 import DecodedMasks, ImageFeatures
+from models.engines.interface import Engine
+from models.learner.mapping_network import Sample, token_weights
+from models.learner.online_learner import LearnerSnapshot, LearnerStart, OnlineLearner
+from models.learner.pixel_classifier import RIDGE, instrument_features, pixel_sample
 from models.learner.round_robin import RoundRobin
-from models.learner.snapshots import Snapshots
-from models.learner.update_steps import Sample
-from models.method.model import Entries, own_target_in_stages
+from models.learner.snapshots import Kept, Lessons, Snapshots
 from models.method.profile import Profile
 from models.tracking.ablation import Ablation
-from models.tracking.stream_state import LearntState, Pass, SavedState
-from models.types import Update
+from models.tracking.strategy import LessonMasks
+from models.types import LearnerState, Update
 
-Stages = Generator[None, None, Tensor]  # a stage at a time; at last which updates were kept, (n,)
+ARRAYS = 9  # of one learner's snapshot
 
 
 @dataclass(frozen=True)
-class _UnderWay:
-    rows: list[int]
-    stages: Stages
+class NetworkPass:
+    """One frame through the network, and the masks it got.
+
+    color: (1, 6, h, w) and token_features: (1, d, h, w), by DescribeTokens
+    """
+
+    features: ImageFeatures
+    color: Tensor
+    token_features: Tensor
+    decoded: DecodedMasks | None = None
+
+
+@dataclass(frozen=True)
+class LearntState:
+    """Everything that updates and lessons change. pixels: None where pixel names are fixed"""
+
+    mapping: LearnerSnapshot
+    pixels: LearnerSnapshot | None
+    bank: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class History:
+    """The learnt state, and those that it could go back to."""
+
+    now: LearntState
+    past: Kept[LearntState]
+    lessons: tuple[LearntState, ...]
 
 
 class OnlineUpdates:
-    """Everything of one stream that its confident frames change."""
+    """Everything of one stream that its frames and lessons change."""
 
     def __init__(
         self, engine: Engine, profile: Profile, ablation: Ablation, bank: MemoryBank
     ) -> None:
         """bank: of the stream; its recent part is written here only"""
-        most = ablation.learn_per_frame
-        teacher = open_teacher(engine, profile.start, profile.learner, most)
-        self.learner = OnlineLearner(profile.start, profile.learner, teacher)
-        self._bank, self._lift = bank, profile.lift
-        self._round_robin = RoundRobin(len(profile.classes), most)
-        self._instalments = ablation.instalments
-        self._under_way: _UnderWay | None = None
-        self._history: Snapshots[SavedState] = Snapshots()
+        self._engine, self._bank = engine, bank
+        self.learner = OnlineLearner(profile.start, profile.learner)
+        self.pixels = _pixel_learner(profile)
+        limit, every = ablation.learn_per_frame, ablation.learn_every
+        self._round_robin = RoundRobin(len(profile.classes), limit, every)
+        self._snapshots: Snapshots[LearntState] = Snapshots()
+        self._lessons: Lessons[LearntState] = Lessons()
 
     @property
     def nbytes(self) -> int:
-        """Bytes of what was learnt and of both states it can go back to."""
-        return 3 * (self._bank.nbytes + self.learner.nbytes)
+        """Bytes of what was learnt and of all states it can go back to."""
+        own = self._bank.nbytes + self.learner.nbytes
+        if self.pixels is not None:
+            own += self.pixels.nbytes
+        return 2 * own + self._lessons.kept(own)
 
-    def update(
-        self, engine: Engine, seen: Pass, wanting: list[bool], frame: int
-    ) -> tuple[Update, ...]:
-        """Give a frame's time to learning, not always to learning from that frame.
+    def update(self, seen: NetworkPass, confident: list[bool], frame: int) -> tuple[Update, ...]:
+        """Learn from a frame: the classes whose turn it is.
 
-        wanting: (C,) whose masks of this frame are confident; frame: its number
-        returns: what this frame's time brought; PENDING for a class whose lesson is under way
+        confident: (C,) whose masks of this frame are; frame: its number
         """
-        updates = [Update.WAITING if wants else Update.REFUSED for wants in wanting]
-        if self._under_way is None:
-            rows = self._round_robin.choose([row for row, wants in enumerate(wanting) if wants])
-            if not rows:
-                return tuple(updates)
-            self._under_way = _UnderWay(rows, self._stages(engine, seen, rows, frame))
-        lesson, self._under_way = self._under_way, None  # none is left behind by one that raises
-        for row, became in zip(lesson.rows, self._go_on(lesson), strict=True):
-            updates[row] = became
+        updates = [Update.WAITING if sure else Update.REFUSED for sure in confident]
+        chosen = self._round_robin.choose([row for row, sure in enumerate(confident) if sure])
+        if not chosen:
+            return tuple(updates)
+        classes = torch.tensor(chosen, device=self._engine.device)
+        entries, sample = update_sample(self._engine, seen, classes)
+        kept = self.learner.update(classes, sample)
+        good = Entries(entries.memory[kept], entries.pointer[kept])
+        self._bank.push(classes[kept], good, frame)
+        self._engine.memories_changed(self._bank.tensors(frame))
+        if bool(kept.any()):
+            self._snapshots.accepted(self._state)
+        for row, good_one in zip(chosen, kept.tolist(), strict=True):
+            updates[row] = Update.ACCEPTED if good_one else Update.ROLLED_BACK
         return tuple(updates)
 
-    def drop(self) -> None:
-        """Give up the lesson under way, if there is one; nothing has changed by it."""
-        self._under_way = None
+    def teach(self, seen: NetworkPass, lesson: LessonMasks, frame: int) -> None:
+        """Learn what a person says of a frame: its memory, the mapping network, pixel names."""
+        self._lessons.begin(self._state())
+        mask, engine = lesson.mask, self._engine
+        features = seen.features
+        each = features.rows(torch.zeros(len(mask), dtype=torch.long, device=mask.device))
+        present = mask.flatten(1).amax(dim=1) > 0.5
+        memory = engine.encode_memory(features.stride16, mask[:, None] * 20.0 - 10.0, present)
+        pointer = engine.prompted_pointer(each, mask[:, None])
+        target = engine.attend_own(features.stride16, memory, pointer)
+        weight = token_weights(mask, engine.config.grid, lesson.counted)
+        self.learner.teach(Sample(seen.token_features.flatten(2), target.flatten(2), weight))
+        self._teach_pixels(seen, lesson)
+        shown = torch.nonzero(present).flatten()
+        self._bank.push(shown, Entries(memory[shown], pointer[shown]), frame)
+        engine.memories_changed(self._bank.tensors(frame))
 
-    def snapshot(self) -> LearntState:
-        """Everything learnt. A lesson under way is dropped, so that both ways on are alike."""
-        self.drop()
-        return LearntState(self._state(), self._history.past)
-
-    def restore(self, state: LearntState) -> None:
-        """Go on from there."""
-        self.drop()
-        self._restore(state.now)
-        self._history.past = state.past
+    def take_back(self) -> bool:
+        """Undo the last lesson, and what was learnt since; False: there is none."""
+        before = self._lessons.take_back()
+        if before is not None:
+            self._restore(before)
+        return before is not None
 
     def roll_back(self) -> None:
-        """Go back to what was known 50 to 100 accepted lessons ago, or to the profile."""
-        self.drop()
-        earlier = self._history.back()
+        """Go back to what was known 50 to 100 accepted updates ago, or to the profile."""
+        earlier = self._snapshots.back()
         if earlier is None:
             self._forget()
         else:
@@ -105,83 +136,80 @@ class OnlineUpdates:
 
     def reset(self) -> None:
         """Back to the profile, as at the beginning."""
-        self.drop()
         self._forget()
         self._round_robin.reset()
-        self._history.forget()
+        self._snapshots.forget()
 
-    def load(self, learner: LearnerSnapshot) -> None:
-        """Go on with mapping networks from elsewhere; memories stay."""
-        self.drop()
-        self.learner.restore(learner)
+    def snapshot(self) -> History:
+        """Everything learnt."""
+        return History(self._state(), self._snapshots.past, self._lessons.before)
 
-    def _go_on(self, lesson: _UnderWay) -> list[Update]:
-        """The next stage, or all of them; what became of the lesson's rows."""
-        try:
-            next(lesson.stages)
-            while not self._instalments:
-                next(lesson.stages)
-        except StopIteration as finished:
-            kept: list[bool] = finished.value.tolist()
-            return [Update.ACCEPTED if good else Update.ROLLED_BACK for good in kept]
-        self._under_way = lesson
-        return [Update.PENDING] * len(lesson.rows)
+    def restore(self, state: History) -> None:
+        """Go on from there."""
+        self._restore(state.now)
+        self._snapshots.past, self._lessons.before = state.past, state.lessons
 
-    def _stages(self, engine: Engine, seen: Pass, rows: list[int], frame: int) -> Stages:
-        """A lesson of these rows, to be gone on with after each `yield`."""
-        places = torch.tensor(rows, device=engine.device)
-        entries, sample = yield from update_sample(engine, seen, places, self._lift)
-        lesson = self.learner.gather(places, sample)
-        yield
-        half = self.learner.begin(lesson)
-        yield
-        proposal = self.learner.finish(places, lesson, half)
-        yield
-        kept = proposal.kept
-        self.learner.adopt(places, proposal)
-        good = Entries(entries.memory[kept], entries.pointer[kept])
-        self._bank.push(places[kept], good, frame)
-        engine.memories_changed(self._bank.tensors(frame))
-        if bool(kept.any()):
-            self._history.accepted(self._state)
-        return kept
+    def save(self) -> LearnerState:
+        """What was learnt, without memories."""
+        pixels = () if self.pixels is None else self.pixels.snapshot().arrays()
+        return (*self.learner.snapshot().arrays(), *pixels)
 
-    def _state(self) -> SavedState:
-        return SavedState(self.learner.snapshot(), self._bank.snapshot())
+    def load(self, state: LearnerState) -> None:
+        """Go on with what was learnt elsewhere; memories stay."""
+        device = self._engine.device
+        self.learner.restore(LearnerSnapshot.of(state[:ARRAYS], device))
+        if self.pixels is not None:
+            self.pixels.restore(LearnerSnapshot.of(state[ARRAYS:], device))
 
-    def _restore(self, state: SavedState) -> None:
-        self.learner.restore(state.learner)
+    def _teach_pixels(self, seen: NetworkPass, lesson: LessonMasks) -> None:
+        if self.pixels is None:
+            return
+        cover = F.adaptive_avg_pool2d(lesson.mask[None], self._engine.config.grid)[0]
+        whole = cover.sum(dim=0, keepdim=True).clamp_max(1.0)[None]
+        tokens = instrument_features(seen.features.stride16, seen.color, whole)
+        sample = pixel_sample(tokens, cover)
+        total = sample.weight.sum()
+        if total > 0:
+            self.pixels.teach(Sample(sample.token_features, sample.target, sample.weight / total))
+
+    def _state(self) -> LearntState:
+        pixels = None if self.pixels is None else self.pixels.snapshot()
+        return LearntState(self.learner.snapshot(), pixels, self._bank.snapshot())
+
+    def _restore(self, state: LearntState) -> None:
+        self.learner.restore(state.mapping)
+        if self.pixels is not None and state.pixels is not None:
+            self.pixels.restore(state.pixels)
         self._bank.restore(state.bank)
 
     def _forget(self) -> None:
         self.learner.reset()
+        if self.pixels is not None:
+            self.pixels.reset()
         self._bank.forget_recent()
+        self._lessons.forget()
 
 
-def update_sample(
-    engine: Engine, seen: Pass, rows: Tensor, lift: Tensor | None = None
-) -> Generator[None, None, tuple[Entries, Sample]]:
-    """What a frame with masks taken as true teaches, in stages: memory entries, a sample for T.
+def _pixel_learner(profile: Profile) -> OnlineLearner | None:
+    """Pixel names as a mapping problem of one row; None where there are none to be taught."""
+    names = profile.pixel_names
+    if names is None or names.anchor is None:
+        return None
+    open_ = torch.full((1,), float("inf"), device=names.indicator.device)
+    start = LearnerStart(names.indicator[None], names.anchor, RIDGE, open_, open_)
+    return OnlineLearner(start, profile.learner)
 
-    rows: (n,) the rows taken as true
-    lift: where the mapping network regresses memories, see models/learner/lift.py
+
+def update_sample(engine: Engine, seen: NetworkPass, classes: Tensor) -> tuple[Entries, Sample]:
+    """What a frame with masks taken as true teaches: memory entries, a sample for T.
+
+    classes: (n,) those taken as true
     """
-    stride16, token_features, decoded = seen.features.stride16, seen.token_features, seen.decoded
-    logits, pointer = decoded.mask_logits[rows], decoded.pointer[rows]
-    embedded = engine.embed_mask(logits)
-    yield
-    memory = engine.fuse_memory(stride16, embedded, decoded.object_logit[rows] > 0)
-    entries = Entries(memory, pointer)
-    yield
-    if lift is None:
-        target = yield from own_target_in_stages(engine, stride16, entries)
-    else:
-        target = lifted(lift, memory)
+    decoded, stride16 = seen.decoded, seen.features.stride16
+    assert decoded is not None
+    logits, pointer = decoded.mask_logits[classes], decoded.pointer[classes]
+    memory = engine.encode_memory(stride16, logits, decoded.object_logit[classes] > 0)
+    target = engine.attend_own(stride16, memory, pointer)
     weight = token_weights((logits[:, 0] > 0).float(), engine.config.grid)
-    yield
-    return entries, Sample(token_features.flatten(2), target.flatten(2), weight)
-
-
-def lesson_stages(layers: int) -> int:
-    """Stages of a lesson whose target is the attended memory. layers: of memory attention"""
-    return 6 + layers
+    sample = Sample(seen.token_features.flatten(2), target.flatten(2), weight)
+    return Entries(memory, pointer), sample

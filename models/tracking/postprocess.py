@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from models.backbone.image_input import MAX_MAP_SIDE, class_map
+from models.backbone.prediction import Prediction
 from models.engines.gpu.class_maps import (
     class_shares,
     decide_classes,
@@ -19,7 +20,6 @@ from models.engines.gpu.class_maps import (
     read,
 )
 from models.method.profile import Calibration
-from models.tracking.strategy import Prediction
 from models.types import UNNAMED_ID, UInt8Array
 
 KEPT_IDS = 16  # tuples of class ids that stay on a device; a stream has one
@@ -30,14 +30,12 @@ class Postprocessed:
     """One frame's answer, off the device.
 
     class_map: (H, W) uint8; present: (C,) bool; confidence, area: (C,) 0 to 1
-    learnable: what a lesson would take from the frame is numbers
     """
 
     class_map: UInt8Array
     present: list[bool]
     confidence: list[float]
     area: list[float]
-    learnable: bool
 
 
 def postprocess(
@@ -64,8 +62,7 @@ def postprocess(
         logits, ids = torch.cat([logits, prediction.unnamed]), [*ids, UNNAMED_ID]
     classes = class_map(logits.float().numpy(), ids, shape)
     area = [int(np.count_nonzero(classes == one)) / classes.size for one in class_ids]
-    learnable = math.isfinite(float(_evidence(prediction).sum()))
-    return Postprocessed(classes, present.tolist(), confidence.tolist(), area, learnable)
+    return Postprocessed(classes, present.tolist(), confidence.tolist(), area)
 
 
 def _on_device(
@@ -86,20 +83,15 @@ def _on_device(
     decided = decide_classes(shown, drawn, shape, MAX_MAP_SIDE)
     area = class_shares(decided, ids, shape)
     # A sum is a number only if everything in it is.
-    sums = torch.stack([logits.sum() + prediction.raw.sum(), _evidence(prediction).sum()])
-    said = torch.cat([sums, present.float(), confidence.float(), area])
+    total = (logits.sum() + prediction.raw.sum())[None]
+    said = torch.cat([total, present.float(), confidence.float(), area])
     numbers, found = read(said, enlarge_classes(decided, shape))
-    sound, evidence, *each = numbers.tolist()
+    sound, *each = numbers.tolist()
     if not math.isfinite(sound):
         return None
     rows = len(class_ids)
     there, sure, shares = [one > 0 for one in each[:rows]], each[rows : 2 * rows], each[2 * rows :]
-    return Postprocessed(found.numpy(), there, sure, shares, math.isfinite(evidence))
-
-
-def _evidence(prediction: Prediction) -> Tensor:
-    """Where a way has none, what is known to be numbers already."""
-    return prediction.raw if prediction.evidence is None else prediction.evidence
+    return Postprocessed(found.numpy(), there, sure, shares)
 
 
 @functools.lru_cache(maxsize=KEPT_IDS)

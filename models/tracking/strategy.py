@@ -13,44 +13,37 @@ from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
-from models.engines.interface import Engine
-from models.learner.online_learner import LearnerState
-from models.types import Update
+from models.backbone.prediction import Prediction
+from models.types import LearnerState, Update
 
 Prepared = TypeVar("Prepared")
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The masks of C classes.
-
-    mask_logits: (C, 1, 4h, 4w); object_logit: (C,) positive where the class is in the frame
-    raw: (C,) confidence before calibration
-    unnamed: (1, 4h, 4w) logits of what is an instrument and of no class; None: nothing ever is
-    evidence: what a lesson would take from the frame, beside its masks; None: nothing
-    """
-
-    mask_logits: Tensor
-    object_logit: Tensor
-    raw: Tensor
-    unnamed: Tensor | None = None
-    evidence: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class PreparedFrame(Generic[Prepared]):
     """What of a step does not depend on the frames before: it may be done ahead, in any thread.
 
-    size: (H, W) of the picture; ahead: what a way needs of it; took_ms: part of the step's time
+    size: (H, W) of the picture; prepared: what a strategy needs; took_ms: part of the step's time
     """
 
     size: tuple[int, int]
-    ahead: Prepared
+    prepared: Prepared
     took_ms: float
 
 
+@dataclass(frozen=True)
+class LessonMasks:
+    """What a person says of a frame, at the network's input size.
+
+    mask: (C, S, S) float 0 or 1; counted: (S, S) float, 0 where nothing is said
+    """
+
+    mask: Tensor
+    counted: Tensor
+
+
 class Strategy(ABC, Generic[Prepared]):
-    """A way of answering the frames of one stream, with everything that they change."""
+    """Predicts the frames of one stream, and owns everything that they change."""
 
     @property
     @abstractmethod
@@ -58,23 +51,27 @@ class Strategy(ABC, Generic[Prepared]):
         """Bytes of that with all its snapshots; constant."""
 
     @abstractmethod
-    def prepare(self, engine: Engine, image: Tensor) -> Prepared:
+    def prepare(self, image: Tensor) -> Prepared:
         """What does not depend on the frames before. image: (1, 3, S, S) normalised"""
 
     @abstractmethod
-    def predict(self, engine: Engine, frame: PreparedFrame[Prepared], number: int) -> Prediction:
+    def predict(self, prepared: Prepared, number: int) -> Prediction:
         """The next frame's masks. number: of the frame, from 0 after a reset"""
 
     @abstractmethod
-    def update(self, engine: Engine, sure: list[bool], number: int) -> tuple[Update, ...]:
-        """Give time to learning, after the frame last answered.
+    def update(self, confident: list[bool], number: int) -> tuple[Update, ...]:
+        """Learn from the frame last predicted.
 
-        sure: (C,) who may learn from it: their masks are confident; number: of that frame
+        confident: (C,) whose masks are; number: of that frame
         """
 
     @abstractmethod
-    def drop(self) -> None:
-        """Give up a lesson that is under way; nothing has changed by it."""
+    def teach(self, prepared: Prepared, lesson: LessonMasks) -> None:
+        """Learn what a person says of a frame of this stream, at once and without a gate."""
+
+    @abstractmethod
+    def take_back(self) -> bool:
+        """Undo the last lesson; False: there is none."""
 
     @abstractmethod
     def roll_back(self) -> None:

@@ -1,41 +1,58 @@
-"""One stream's state: `step(image) -> Segmentation`, and freeze, rollback, reset.
+"""One stream's state: `step(image) -> Segmentation`, and freeze, rollback, reset, lessons.
 
 `step` is `segment`, which predicts, and `update`, which a live caller does once masks are out.
 
-How a frame becomes masks, and what it then teaches, is one of two ways (`answering.py`): by the
-rows of OFL-SAM2, or by the instance head alone, as the profile's held-out frames decided. Only a
-class whose calibrated confidence reaches gamma teaches. An update that the way's guard objects to
-is undone. Step time and memory are constant.
+How a frame becomes masks, and what it then teaches, is a strategy's (`strategy.py`), as the
+profile's mode says. Only a class whose calibrated confidence reaches gamma teaches, and an update
+that the guard objects to is undone; what a person teaches is believed. Step time and memory are
+constant.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from models.backbone.image_input import resize_mask
 from models.backbone.memory_bank import BankShape
-from models.engines.interface import Engine, EngineChoice, one_pool, open_engine
-from models.errors import ProfileError, StepError
+from models.engines.interface import Engine, EngineChoice, one_pool
+from models.engines.open import open_engine
+from models.errors import LessonError, ProfileError, StepError
 from models.instances.instance_classifier import InstanceClassifier
 from models.instances.mask_follower import MaskFollower
-from models.learner.online_learner import LearnerState
 from models.method.checkpoint import LoadedWeights
 from models.method.model import OflSam2
-from models.method.profile import Profile, load_profile
+from models.method.profile import Mode, Profile, load_profile
 from models.method.weight_source import WeightSource
 from models.tensor_tree import module_on, placed
 from models.tracking.ablation import Ablation
-from models.tracking.head_strategy import SURE_NAME, HeadStrategy
+from models.tracking.head_strategy import HeadStrategy
 from models.tracking.memory_strategy import MemoryStrategy
 from models.tracking.postprocess import Postprocessed, postprocess
 from models.tracking.prepared_frame import FramePreparer
-from models.tracking.strategy import PreparedFrame, Strategy
-from models.tracking.stream_state import Lesson, StreamState
-from models.types import ClassResult, ClassSpec, Segmentation, UInt8Array, Update
+from models.tracking.strategy import LessonMasks, PreparedFrame, Strategy
+from models.types import (
+    IGNORE_ID,
+    ClassResult,
+    ClassSpec,
+    LearnerState,
+    Segmentation,
+    UInt8Array,
+    Update,
+)
+
+
+@dataclass(frozen=True)
+class StreamState:
+    """Everything that the frames of a stream have changed. strategy: see Strategy.snapshot"""
+
+    strategy: Any
+    frame: int
 
 
 class Tracker:
@@ -46,34 +63,27 @@ class Tracker:
         weights: LoadedWeights,
         profile: Profile,
         ablation: Ablation | None = None,
-        engine: EngineChoice | None = None,
+        engine: Engine | EngineChoice | None = None,
     ) -> None:
-        """engine: None is torch. Raises ProfileError, EngineError."""
-        if profile.backbone != weights.name:
-            raise ProfileError(
-                f"profile was fitted for backbone {profile.backbone}, this one is {weights.name}"
-            )
-        if profile.backbone_sha256 != weights.sha256:
-            raise ProfileError(
-                f"profile was fitted on weights {profile.backbone_sha256[:12]}, "
-                f"these are {weights.sha256[:12]}: fit it again"
-            )
+        """engine: one opened by `open_engine_for`, or which to open; None is torch.
+
+        Raises ProfileError, EngineError.
+        """
+        _require_fit(profile, weights)
         self._ablation = ablation or Ablation()
-        self._model = _with_profile(weights.model, profile)
-        self._gamma = (
-            profile.learner.gamma if self._ablation.gamma is None else self._ablation.gamma
-        )
-        backbone = self._model.config.backbone
-        shape = BankShape.of(len(profile.classes), profile.memory, backbone)
-        head_alone = _head_alone(self._model, profile, self._ablation)
-        choice = engine or EngineChoice("torch")
-        self.engine: Engine = open_engine(choice, weights, shape, rows=not head_alone)
-        device = self.engine.device
-        self._profile = profile = placed(profile, device)
-        self._model.fusion.to(device)
-        self.strategy: Strategy[Any] = _strategy(self.engine, self._model, profile, self._ablation)
-        self._ahead = FramePreparer(self.engine, self._model.backbone)
-        self._lesson: Lesson | None = None
+        own_gamma = self._ablation.gamma
+        self._gamma = profile.learner.gamma if own_gamma is None else own_gamma
+        if engine is None or isinstance(engine, EngineChoice):
+            engine = open_engine_for(weights, profile, self._ablation, engine)
+        self.engine: Engine = engine
+        self._profile = profile = placed(profile, engine.device)
+        model = _with_profile(weights.model, profile)
+        model.fusion.to(engine.device)
+        mode = _mode(model, profile, self._ablation)
+        self.strategy: Strategy[Any] = _strategy(engine, model, profile, self._ablation, mode)
+        self._preparer = FramePreparer(engine, model.backbone, self.strategy)
+        self._confident: list[bool] | None = None  # of the frame last segmented; None: it is past
+        self._undone = False  # before that frame the learner had to be rolled back
         self._frozen = not self._ablation.online
         self._frame = 0
 
@@ -93,7 +103,7 @@ class Tracker:
 
         profile: "instrument", "phantom" or a file that `trocar fit` wrote; engine: see open_engine
         weights: where those of an official backbone are; None looks in the usual folder
-        learn_all: see Parts.for_video
+        learn_all: see Ablation.for_video
         Raises ProfileError, CheckpointError, EngineError.
         """
         if threads is not None:
@@ -124,12 +134,11 @@ class Tracker:
         return self.strategy.nbytes
 
     def freeze(self, frozen: bool = True) -> None:
-        """Stop learning (or go on); segmenting continues either way."""
+        """Stop learning (or go on); segmenting and lessons continue either way."""
         self._frozen = frozen
-        self.strategy.drop()
 
     def rollback(self) -> None:
-        """Go back to the learner of 50 to 100 accepted lessons ago, or to the profile."""
+        """Go back to the learner of 50 to 100 accepted updates ago, or to the profile."""
         self.strategy.roll_back()
 
     def save(self) -> LearnerState:
@@ -149,55 +158,46 @@ class Tracker:
 
         state: of this tracker, and not from before a `reset`
         """
-        self._lesson = None
+        self._confident = None
         self.strategy.restore(state.strategy)
         self._frame = state.frame
 
     def reset(self) -> None:
         """Forget the stream: the state is the profile's again."""
-        self._lesson = None
+        self._confident = None
         self.strategy.reset()
         self._frame = 0
 
     def step(self, image_rgb: UInt8Array | PreparedFrame[Any]) -> Segmentation:
         """Segment the next frame and learn from it. image_rgb: (H, W, 3) uint8"""
-        prediction = self.segment(image_rgb)
+        found = self.segment(image_rgb)
         started = time.perf_counter()
-        results = tuple(
-            replace(result, update=update)
-            for result, update in zip(prediction.results, self.update(), strict=True)
-        )
-        step_ms = prediction.step_ms + (time.perf_counter() - started) * 1e3
-        return Segmentation(prediction.class_map, results, step_ms)
+        pairs = zip(found.results, self.update(), strict=True)
+        results = tuple(replace(result, update=update) for result, update in pairs)
+        step_ms = found.step_ms + (time.perf_counter() - started) * 1e3
+        return Segmentation(found.class_map, results, step_ms)
 
     @torch.inference_mode()
     def prepare(self, image_rgb: UInt8Array) -> PreparedFrame[Any]:
         """The part of `segment` that may run ahead of it, in order or not. image_rgb: (H, W, 3)"""
         started = time.perf_counter()
         with one_pool(self.engine):
-            ahead = self._ahead.prepare(self.engine, self.strategy, image_rgb)
+            prepared = self._preparer.prepare(image_rgb)
         took_ms = (time.perf_counter() - started) * 1e3
-        size = (image_rgb.shape[0], image_rgb.shape[1])
-        return PreparedFrame(size, ahead, took_ms)
+        return PreparedFrame((image_rgb.shape[0], image_rgb.shape[1]), prepared, took_ms)
 
     @torch.inference_mode()
     def segment(self, image_rgb: UInt8Array | PreparedFrame[Any]) -> Segmentation:
         """Segment the next frame; `update` may follow. image_rgb: (H, W, 3) uint8
 
-        Raises StepError: the network's answer is not a number, whatever was learnt.
+        Raises StepError: the network's prediction is not a number, whatever was learnt.
         """
         frame = image_rgb if isinstance(image_rgb, PreparedFrame) else self.prepare(image_rgb)
-        with one_pool(self.engine):
-            return self._look(frame)
-
-    def _look(self, frame: PreparedFrame[Any]) -> Segmentation:
         started = time.perf_counter()
-        found, undone = self._sound_answer(frame)
+        with one_pool(self.engine):
+            found, self._undone = self._sound_prediction(frame)
         pairs = zip(found.present, found.confidence, strict=True)
-        sure = [
-            found.learnable and there and confidence >= self._gamma for there, confidence in pairs
-        ]
-        self._lesson = Lesson(sure, undone)
+        self._confident = [there and confidence >= self._gamma for there, confidence in pairs]
         results = self._results(found)
         self._frame += 1
         step_ms = frame.took_ms + (time.perf_counter() - started) * 1e3
@@ -205,19 +205,53 @@ class Tracker:
 
     @torch.inference_mode()
     def update(self) -> tuple[Update, ...]:
-        """Learn from the frame last looked at, once; what its time brought, per class.
-
-        In instalments that may be a stage of an earlier frame's lesson.
-        """
-        lesson, self._lesson = self._lesson, None
-        if lesson is None or self._frozen:
+        """Learn from the frame last segmented, once; what its time brought, per class."""
+        confident, self._confident = self._confident, None
+        if confident is None or self._frozen:
             return (Update.FROZEN,) * len(self.classes)
-        if lesson.undone:
+        if self._undone:
             return (Update.ROLLED_BACK,) * len(self.classes)
         with one_pool(self.engine):
-            return self.strategy.update(self.engine, lesson.sure, self._frame - 1)
+            return self.strategy.update(confident, self._frame - 1)
 
-    def _sound_answer(self, frame: PreparedFrame[Any]) -> tuple[Postprocessed, bool]:
+    @torch.inference_mode()
+    def teach(self, image_rgb: UInt8Array, class_map: UInt8Array) -> None:
+        """Learn what a person says of a frame of this stream; felt in the next frames.
+
+        image_rgb: (H, W, 3); class_map: (H, W) class ids, 0 where there is no instrument,
+        IGNORE_ID where nothing is said
+        Raises LessonError: another size, an id that is no class's, or nothing said at all.
+        """
+        lesson = self._lesson_masks(image_rgb, class_map)
+        frame = self.prepare(image_rgb)
+        with one_pool(self.engine):
+            self.strategy.teach(frame.prepared, lesson)
+
+    @torch.inference_mode()
+    def take_back(self) -> bool:
+        """Undo the last lesson, and what was learnt since; False: there is none."""
+        return self.strategy.take_back()
+
+    def _lesson_masks(self, image_rgb: UInt8Array, class_map: UInt8Array) -> LessonMasks:
+        if class_map.shape != image_rgb.shape[:2]:
+            wanted = "x".join(map(str, image_rgb.shape[1::-1]))
+            found = "x".join(map(str, class_map.shape[::-1]))
+            raise LessonError(f"expected a lesson of the frame's size, {wanted}, got {found}")
+        ids = [spec.class_id for spec in self.classes]
+        unknown = sorted({int(one) for one in np.unique(class_map)} - {0, IGNORE_ID, *ids})
+        if unknown:
+            known = ", ".join(map(str, ids))
+            raise LessonError(f"expected class ids of {known}, 0 or 255, got {unknown[0]}")
+        if (class_map == IGNORE_ID).all():
+            raise LessonError("expected a lesson that says something, all of it is 255")
+        size = self.engine.config.image_size
+        planes = [(class_map == one).astype(np.uint8) for one in ids]
+        mask = torch.from_numpy(np.stack([resize_mask(one, size) for one in planes])).float()
+        counted = torch.from_numpy(resize_mask((class_map != IGNORE_ID).astype(np.uint8), size))
+        device = self.engine.device
+        return LessonMasks(mask.to(device), counted.float().to(device))
+
+    def _sound_prediction(self, frame: PreparedFrame[Any]) -> tuple[Postprocessed, bool]:
         """A frame's masks; whether what was learnt had to be undone for them.
 
         NaN in a mapping network or a memory would not show: attention swallows it, and what is
@@ -234,7 +268,7 @@ class Tracker:
         raise StepError("expected masks that are numbers, got others with the profile's own state")
 
     def _predict(self, frame: PreparedFrame[Any]) -> Postprocessed | None:
-        prediction = self.strategy.predict(self.engine, frame, self._frame)
+        prediction = self.strategy.predict(frame.prepared, self._frame)
         ids = [spec.class_id for spec in self.classes]
         there = self.engine.own_pictures
         return postprocess(prediction, self._profile.calibration, ids, frame.size, on_device=there)
@@ -247,33 +281,58 @@ class Tracker:
         )
 
 
-def _has_head(model: OflSam2, ablation: Ablation) -> bool:
-    wanted = ablation.learner and ablation.naming and ablation.instances
-    return wanted and model.instance_head is not None
+def open_engine_for(
+    weights: LoadedWeights,
+    profile: Profile,
+    ablation: Ablation | None = None,
+    choice: EngineChoice | None = None,
+) -> Engine:
+    """The engine that a tracker of this profile runs on. choice: None is torch
+
+    Raises EngineError.
+    """
+    shape = BankShape.of(len(profile.classes), profile.memory, weights.model.config.backbone)
+    mode = _mode(weights.model, profile, ablation or Ablation())
+    choice = choice or EngineChoice("torch")
+    return open_engine(choice, weights, shape, rows=mode is not Mode.HEAD)
 
 
-def _head_alone(model: OflSam2, profile: Profile, ablation: Ablation) -> bool:
-    """Are frames answered by the instance head alone?"""
-    exemplars = profile.exemplars if profile.foreground is None else None
-    return _has_head(model, ablation) and exemplars is not None and exemplars.unaided
+def _require_fit(profile: Profile, weights: LoadedWeights) -> None:
+    if profile.backbone != weights.name:
+        raise ProfileError(
+            f"profile was fitted for backbone {profile.backbone}, this one is {weights.name}"
+        )
+    if profile.backbone_sha256 != weights.sha256:
+        raise ProfileError(
+            f"profile was fitted on weights {profile.backbone_sha256[:12]}, "
+            f"these are {weights.sha256[:12]}: fit it again"
+        )
+
+
+def _mode(model: OflSam2, profile: Profile, ablation: Ablation) -> Mode:
+    """The profile's, but for what the ablation turns off or the weights lack."""
+    instances = ablation.learner and ablation.naming and ablation.instances
+    if profile.mode.instances and not (instances and model.instance_head is not None):
+        return Mode.PIXELS
+    return profile.mode
 
 
 def _strategy(
-    engine: Engine, model: OflSam2, profile: Profile, ablation: Ablation
+    engine: Engine, model: OflSam2, profile: Profile, ablation: Ablation, mode: Mode
 ) -> Strategy[Any]:
-    labeler: InstanceClassifier | MaskFollower | None = None
-    rows = len(profile.classes)
-    if model.instance_head is not None and _has_head(model, ablation):
-        head = module_on(model.instance_head, engine.device)
-        if profile.foreground is not None:
-            labeler = MaskFollower(head, rows, profile.foreground)
-        elif profile.exemplars is not None:
-            labeler = InstanceClassifier(head, profile.exemplars)
-    if isinstance(labeler, InstanceClassifier) and labeler.exemplars.unaided:
-        guarded = bool(torch.isfinite(profile.start.tolerance).all())
-        blind = ablation.gamma == 0  # everything teaches: the ablation
-        return HeadStrategy(labeler, rows, sure_name=0.0 if blind else SURE_NAME, guarded=guarded)
-    return MemoryStrategy(engine, model, profile, ablation, labeler)
+    if not mode.instances:
+        return MemoryStrategy(engine, model, profile, ablation, None)
+    assert model.instance_head is not None
+    head, classes = module_on(model.instance_head, engine.device), len(profile.classes)
+    if mode is Mode.FOLLOW:
+        assert profile.foreground is not None
+        follower = MaskFollower(head, classes, profile.foreground)
+        return MemoryStrategy(engine, model, profile, ablation, follower)
+    assert profile.exemplars is not None
+    classifier = InstanceClassifier(head, profile.exemplars, classes, profile.head_weight)
+    if mode is Mode.HEAD:
+        return HeadStrategy(engine, classifier, classes, profile.learner)
+    return MemoryStrategy(engine, model, profile, ablation, classifier)
 
 
 def _with_profile(model: OflSam2, profile: Profile) -> OflSam2:

@@ -22,7 +22,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from models.backbone.memory_attention import BankTensors
+from models.backbone.memory_bank import Entries
 from models.backbone.sam2 import DecodedMasks, ImageFeatures
+from models.backbone.token_color import token_color
 from models.config import NANO
 from models.learner.losses import mask_loss, quality_loss, region_contrast
 from models.learner.mapping_network import (
@@ -30,11 +32,10 @@ from models.learner.mapping_network import (
     apply_mapper,
     describe_tokens,
     ridge_solution,
-    token_color,
     token_weights,
 )
 from models.method.checkpoint import load_embedded, save_embedded
-from models.method.model import Entries, MethodConfig, OflSam2
+from models.method.model import MethodConfig, OflSam2
 from models.training.curve import draw_curve
 from models.training.episodes import ClipPairs, Episode, ProcedurePool, clip_pairs, episode
 from models.training.precision import training_precision

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 ENGINES = ("auto", "torch", "onnx", "cuda_graph", "tensorrt")  # as in models.engines
 CHECKPOINT_HELP = "weights of the backbone; else what `trocar weights fetch` brought"
-LEARN_ALL_HELP = "every class learns from every frame at once, not one at a time in instalments"
+LEARN_ALL_HELP = "every class learns from every frame, not one class at a time"
 PROFILE_HELP = f"{', '.join(EMBEDDED_PROFILES)}, or a file that `trocar fit` wrote"
 
 

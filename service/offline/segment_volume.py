@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from models.tracking.stream_state import StreamState
+from models.tracking.tracker import StreamState
 from models.types import BACKGROUND_ID, UNNAMED_ID, ClassSpec, Segmentation, UInt8Array
 from models.volumes import Order, SlicePlane, Volume, Window, open_volume, slice_order
 from models.volumes.stack import SliceStack

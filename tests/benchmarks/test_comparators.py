@@ -18,7 +18,7 @@ from benchmarks.paper.methods import ABLATIONS, COMPARATORS, FULL, METHODS
 from models.config import FitConfig
 from models.fitting.annotated import AnnotatedFrames
 from models.fitting.encoded import EncodedFrames
-from models.fitting.held_out import held_out_frames
+from models.fitting.validation import held_out_frames
 from models.method.checkpoint import LoadedWeights
 from models.phantom import CLASSES, Procedure
 from models.types import ClassSpec, UInt8Array

@@ -105,7 +105,7 @@ def test_replicating_the_whole_bank_changes_nothing(
     )
 
 
-def test_layer_by_layer_a_frame_attends_to_itself_as_to_a_bank_of_one(
+def test_a_frame_attends_to_itself_as_to_a_bank_of_one(
     backbone: Backbone, features: ImageFeatures
 ) -> None:
     bank, config = make_bank(backbone.config), backbone.config
@@ -116,9 +116,7 @@ def test_layer_by_layer_a_frame_attends_to_itself_as_to_a_bank_of_one(
         distance=torch.zeros(ROWS, 1),
         valid=torch.ones(ROWS, 1, dtype=torch.bool),
     )
-    found = features.stride16
-    for number in range(config.attention_layers):
-        found = backbone.attend_own(number, found, bank.memory[:, 0], bank.pointer[:, 0])
+    found = backbone.attend_own(features.stride16, bank.memory[:, 0], bank.pointer[:, 0])
     expected = backbone.attend_memory(features.stride16, own)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 

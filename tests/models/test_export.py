@@ -20,7 +20,7 @@ from models.engines.export import (
     shape_of,
     unsupported_operators,
 )
-from models.engines.graphs import NAMES, PARTING, graph_names, graphs
+from models.engines.graphs import HEAD, NAMES, graph_names, graphs
 from models.engines.onnx_files import export_graph
 from models.errors import EngineError
 from service.commands.main import main
@@ -49,7 +49,7 @@ def test_the_command_says_how_near_each_file_is(
     assert main(["export", "-o", str(tmp_path), "--classes", "1", "--check"]) == 0
     lines = capsys.readouterr().out.splitlines()
     names = [line.split(".onnx")[0].rsplit("/", 1)[-1] for line in lines]
-    assert set(names) == {*NAMES, "attend_own_0", "attend_own_1", PARTING}
+    assert set(names) == {*NAMES, HEAD}
     assert all("of torch" in line for line in lines)
 
 

@@ -14,7 +14,7 @@ from models.backbone.image_input import to_input
 from models.backbone.sam2 import DecodedMasks
 from models.errors import ModelError
 from models.instances.assignment import joint_shares
-from models.instances.clicks import Click, next_click, segment_clicks
+from models.instances.clicks import Click, next_click
 from models.instances.exemplars import Exemplars
 from models.instances.instance_classifier import InstanceClassifier, frame_exemplars, joined
 from models.instances.instance_head import EMBEDDING, VOTE, HeadOutput
@@ -22,6 +22,7 @@ from models.instances.small_regions import SmallRegions
 from models.instances.tracks import MAX_TRACKS, NOBODY, PATIENCE, Instances, InstanceTracks
 from models.instances.vote_grouping import MAX_INSTANCES, group_votes
 from models.method.checkpoint import EMBEDDED, LoadedWeights
+from models.method.prompts import segment_clicks
 from models.phantom import Procedure
 from models.training import click_training
 from models.training import embedding_fitting as description_fitting
@@ -127,10 +128,10 @@ def test_references_name_what_they_were_made_of(weights: LoadedWeights) -> None:
             image = backbone.normalize(to_input(frame.image_rgb, 256))
             masks = np.stack([frame.class_mask == kind for kind in procedure.kinds])
             features = backbone.encode_image(image)
-            each.append(frame_exemplars(head, features, image, torch.from_numpy(masks)))
+            each.append(frame_exemplars(head, head(features, image), torch.from_numpy(masks)))
     right, count = 0, 0
     for number, one in enumerate(each):
-        others = joined([other for place, other in enumerate(each) if place != number], 0.0)
+        others = joined([other for place, other in enumerate(each) if place != number])
         shares = others.log_shares(one.embedding, len(procedure.kinds))
         assert torch.allclose(shares.exp().sum(dim=1), torch.ones(len(shares)), atol=1e-4)
         right += int((shares.argmax(dim=1) == one.row).sum())
@@ -149,22 +150,22 @@ def test_an_instrument_that_could_be_anything_is_drawn_without_a_name(
     image = backbone.normalize(to_input(frame.image_rgb, 256))
     features = backbone.encode_image(image)
     shown = torch.from_numpy(frame.class_mask > 0)[None]
-    own = frame_exemplars(head, features, image, shown).embedding[:1]
+    head_output = head(features, image)
+    own = frame_exemplars(head, head_output, shown).embedding[:1]
     nothing = torch.full((3, 1, 64, 64), -9.0)
     decoded = DecodedMasks(nothing, torch.ones(3), torch.ones(3), torch.zeros(3, 128))
 
     def drawn(first: torch.Tensor, others: torch.Tensor) -> list[bool]:
         """Is each class? And last, is what has no name?"""
         embedding = torch.cat([first, others, others])
-        exemplars = Exemplars(embedding, torch.arange(3), found_weight=1.0)
-        head_output = head(features, image)
-        named = InstanceClassifier(head, exemplars).name(head_output, decoded)
+        exemplars = Exemplars(embedding, torch.arange(3))
+        named = InstanceClassifier(head, exemplars, 3).label(head_output, decoded)
         assert named.unnamed is not None
-        masks = torch.cat([named.rows.mask_logits[:, 0], named.unnamed]) > 0
+        masks = torch.cat([named.mask_logits[:, 0], named.unnamed]) > 0
         assert int(masks.sum()) == int(masks.any(dim=0).sum()), "a pixel is in one of them"
         there = masks.flatten(1).any(dim=1)
-        assert torch.equal(there[:-1], named.rows.object_logit > 0)
-        assert bool(torch.isfinite(named.confidence).all())
+        assert torch.equal(there[:-1], named.object_logit > 0)
+        assert bool(torch.isfinite(named.raw).all())
         return [bool(one) for one in there]
 
     assert drawn(own, own) == [False, False, False, True]
@@ -311,8 +312,8 @@ def test_a_small_region_that_is_nowhere_sure_is_no_instrument(weights: LoadedWei
     )
     nothing = torch.full((1, 1, 64, 64), -9.0)
     decoded = DecodedMasks(nothing, torch.ones(1), torch.ones(1), torch.zeros(1, 128))
-    exemplars = Exemplars(torch.zeros(0, EMBEDDING), torch.zeros(0).long(), found_weight=1.0)
-    named = InstanceClassifier(head, exemplars).name(head_output, decoded).rows
+    exemplars = Exemplars(torch.zeros(0, EMBEDDING), torch.zeros(0).long())
+    named = InstanceClassifier(head, exemplars, 1).label(head_output, decoded)
     shown = named.mask_logits[0, 0] > 0
     assert not shown[4:8, 4:8].any()
     assert shown[4:8, 40:44].all()
@@ -344,13 +345,14 @@ def test_what_was_seen_a_moment_ago_need_not_be_as_sure_to_stay() -> None:
 def test_a_stream_gone_back_to_knows_where_its_instruments_were(weights: LoadedWeights) -> None:
     head = weights.model.instance_head
     assert head is not None
-    labeler = InstanceClassifier(head, Exemplars(torch.zeros(0, EMBEDDING), torch.zeros(0).long()))
+    exemplars = Exemplars(torch.zeros(0, EMBEDDING), torch.zeros(0).long())
+    labeler = InstanceClassifier(head, exemplars, 1)
 
     def seen(logit: float) -> bool:
         own = torch.full((1, 1, 64, 64), -8.0)
         own[..., 4:8, 4:8] = logit
         none = torch.zeros(0)
-        answer, _ = labeler.predict(HeadOutput(own, torch.zeros(1, VOTE, 64, 64), none, none), 1)
+        answer = labeler.predict(HeadOutput(own, torch.zeros(1, VOTE, 64, 64), none, none))
         return bool((answer.mask_logits > 0).any())
 
     assert seen(6.0)

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 
 from models.backbone.memory_attention import PlacedTokens
-from models.backbone.memory_bank import BankShape, MemoryBank
+from models.backbone.memory_bank import BankShape, Entries, MemoryBank
 from models.backbone.sam2 import Backbone
 from models.engines.export import export_weights
 from models.engines.key_cache import KeyCache
 from models.engines.openvino_engine import OpenVinoEngine
-from models.method.model import Entries
 
 SMALL = export_weights("nano", 64)
 SHAPE = BankShape(rows=3, support=2, recent=3, backbone=SMALL.model.config.backbone)

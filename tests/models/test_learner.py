@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 
 from models.config import LearnerConfig
-from models.learner.mapping_network import Statistics, mapping_loss, ridge_solution
+from models.learner.mapping_network import Sample, Statistics, mapping_loss, ridge_solution
 from models.learner.online_learner import LearnerStart, OnlineLearner
-from models.learner.update_steps import Sample
 
 ROWS, WIDTH, OUT, TOKENS = 2, 10, 4, 64
 CONFIG = LearnerConfig(decay=0.3)

@@ -19,7 +19,7 @@ from models.instances.foreground_fit import fit_foreground, foreground_shift
 from models.instances.instance_head import VOTE, HeadOutput
 from models.instances.mask_follower import PATIENCE, MaskFollower
 from models.method.checkpoint import LoadedWeights
-from models.method.profile import load_profile, save_profile
+from models.method.profile import Mode, load_profile, save_profile
 from models.phantom import Procedure
 from models.tracking.tracker import Tracker
 from models.types import ClassSpec, UInt8Array
@@ -44,8 +44,7 @@ class Scene:
         empty = torch.zeros(0)
         head_output = HeadOutput(found, vote, torch.zeros(1, 4, SIDE // 2, SIDE // 2), empty)
         decoded = DecodedMasks(rows[:, None], torch.ones(2), torch.ones(2), empty)
-        named = self._follower.name(head_output, decoded).rows
-        return named.gated()[:, 0] > 0
+        return self._follower.label(head_output, decoded).gated()[:, 0] > 0
 
 
 def bar(*, level: bool, place: int) -> Tensor:
@@ -141,16 +140,14 @@ def test_one_annotated_frame_is_followed_and_saved_so(
     profile, _ = fit_frames(weights, specs, frames, FitConfig(follow=True))
     save_profile(profile, tmp_path / "one.safetensors")
     loaded = load_profile(tmp_path / "one.safetensors")
-    assert loaded.foreground is not None
+    assert loaded.mode is Mode.FOLLOW
     found = Tracker(weights, loaded).step(image).class_map
-    apart = Tracker(weights, replace(loaded, foreground=None)).step(image).class_map
+    apart = Tracker(weights, replace(loaded, mode=Mode.PIXELS)).step(image).class_map
     overlap = [(found == i)[truth == i].mean() for i in ids]
     assert np.mean(overlap) > 0.7
     assert not np.array_equal(found, apart)
     kinds, _ = fit_frames(weights, specs, frames, FitConfig())
-    assert (
-        kinds.foreground is None
-    )  # classes may have many instruments unless somebody says otherwise
+    assert kinds.mode is not Mode.FOLLOW, "a class may have many instruments, unless one says so"
 
 
 def test_only_one_frame_can_be_followed(weights: LoadedWeights) -> None:

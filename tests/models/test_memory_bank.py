@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from models.backbone.memory_bank import BankShape, MemoryBank
+from models.backbone.memory_bank import BankShape, Entries, MemoryBank
 from models.config import NANO
-from models.method.model import Entries
 
 SHAPE = BankShape(rows=2, support=2, recent=3, backbone=NANO)
 

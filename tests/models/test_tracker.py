@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import replace
 
 import numpy as np
@@ -11,13 +10,12 @@ import torch
 
 from models.engines.interface import EngineChoice
 from models.learner import snapshots as history
-from models.learner.online_learner import LearnerState
 from models.method.checkpoint import LoadedWeights
 from models.method.profile import Calibration, load_profile
 from models.phantom import DEMO_SEED, Procedure
 from models.tracking.ablation import Ablation
 from models.tracking.tracker import Tracker
-from models.types import UInt8Array, Update
+from models.types import LearnerState, UInt8Array, Update
 
 
 def clip_frames(count: int, seed: int = DEMO_SEED, clip: int = 100) -> list[UInt8Array]:
@@ -165,8 +163,8 @@ def test_a_poisoned_update_leaves_the_next_frame_as_good(
         wrong = replace(decoded, mask_logits=-8.0 * decoded.mask_logits.sign())
         return honest(engine, replace(seen, decoded=wrong), *rest)  # type: ignore[arg-type,type-var]
 
-    def broken(*arguments: object) -> Generator[None, None, object]:
-        entries, sample = yield from honest(*arguments)  # type: ignore[arg-type]
+    def broken(*arguments: object) -> object:
+        entries, sample = honest(*arguments)  # type: ignore[arg-type]
         sample.target[:] = float("nan")
         return entries, sample
 
@@ -175,7 +173,7 @@ def test_a_poisoned_update_leaves_the_next_frame_as_good(
     clean.step(frames[3])
     clean.freeze(False)
     for lesson, image in ((inverted, frames[2]), (broken, frames[3])):
-        monkeypatch.setattr(module, "lesson_of", lesson)
+        monkeypatch.setattr(module, "update_sample", lesson)
         updates = [one.update for one in poisoned.step(image).results]
         assert Update.ROLLED_BACK in updates
         assert Update.ACCEPTED not in updates

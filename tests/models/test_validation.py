@@ -13,7 +13,7 @@ from models.datasets.folder import open_folder
 from models.fitting.annotated import AnnotatedFrames, Shots, draw_shots
 from models.fitting.encoded import EncodedFrames, encode_frames
 from models.fitting.fit import fit_frames
-from models.fitting.held_out import held_out_frames
+from models.fitting.validation import held_out_frames
 from models.method.checkpoint import LoadedWeights
 from models.phantom import CLASSES, Procedure
 

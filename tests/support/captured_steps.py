@@ -31,7 +31,7 @@ class Unwrapped(GpuFunctions):
     """The graphs that the engines for GPUs capture or build, run as the torch modules they are."""
 
     def __init__(self, weights: LoadedWeights, shape: BankShape) -> None:
-        super().__init__(shape.backbone, shape.rows, CPU)
+        super().__init__(weights.model.backbone, shape.rows, CPU)
         self._graphs = graphs(weights.model, shape)
 
     def _run(self, name: str, rows: int, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator
 from dataclasses import replace
 from unittest.mock import patch
 
 import torch
 
 import models.tracking.online_updates
-from models.learner.update_steps import Sample
+from models.learner.mapping_network import Sample
 from models.method.checkpoint import load_embedded
 from models.tracking.tracker import Tracker
 from models.types import Update
@@ -24,8 +23,8 @@ def poisoned_lessons() -> Tracker:
     """Some frames teach what is not a number; the learner is to refuse it."""
     honest, numbers = models.tracking.online_updates.update_sample, itertools.count(1)
 
-    def lesson(*arguments: object) -> Generator[None, None, tuple[object, Sample]]:
-        entries, fresh = yield from honest(*arguments)  # type: ignore[arg-type]
+    def lesson(*arguments: object) -> tuple[object, Sample]:
+        entries, fresh = honest(*arguments)  # type: ignore[arg-type]
         if BEGIN <= next(numbers) < END:
             fresh = replace(fresh, target=torch.full_like(fresh.target, NAN))
         return entries, fresh

@@ -27,7 +27,7 @@ from models.backbone.memory_bank import BankShape
 from models.engines.gpu.functions import GpuFunctions
 from models.engines.graphs import (
     FULL,
-    PARTING,
+    HEAD,
     PER_ROW,
     WITHOUT_ROWS,
     Graph,
@@ -42,7 +42,7 @@ from models.tensor_tree import mapped, tensors_in
 
 WARM_UP = 3  # runs on a side stream before capture, so that libraries have chosen their kernels
 VARIANTS = 256  # compiled in one process: graphs of all its engines
-COMPILED = ("encode_image", "attend_memory", FULL, "decode_masks", PARTING)
+COMPILED = ("encode_image", "attend_memory", FULL, "decode_masks", HEAD)
 FINE = ("nano",)  # backbones too small to gain by bf16, which their masks feel (docs/engines.md)
 _MAKING = threading.local()  # .one: is a Captured being made in this thread?
 _ONE_AT_A_TIME = threading.RLock()  # is captured, as some of what it runs sets torch's switches
@@ -66,9 +66,9 @@ class CudaGraphEngine(GpuFunctions):
         missing = why_no_kernels()
         if missing is not None:
             raise EngineError(f"engine cuda_graph: {missing}")
-        super().__init__(shape.backbone, shape.rows, torch.device("cuda"))
         _let_many_compile()
-        model = copy.deepcopy(weights.model).to(self.device)
+        model = copy.deepcopy(weights.model).to("cuda")
+        super().__init__(model.backbone, shape.rows, torch.device("cuda"))
         self._fine = shape.backbone.name in FINE
         if not self._fine:
             half_weights(model)

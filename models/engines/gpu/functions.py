@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from models.backbone.memory_attention import BankTensors
-from models.backbone.sam2 import DecodedMasks, ImageFeatures, enlarged
-from models.config import BackboneConfig
-from models.engines.graphs import OWN, PARTING
+from models.backbone.sam2 import Backbone, DecodedMasks, ImageFeatures, enlarged
+from models.engines.graphs import HEAD
 from models.engines.interface import Found, Function, Step
 from models.instances.instance_head import HeadOutput
 
@@ -27,8 +26,10 @@ class GpuFunctions(ABC):
     own_pictures = True
     keeps_keys = False
 
-    def __init__(self, config: BackboneConfig, rows: int, device: torch.device) -> None:
-        self.config, self.device, self._rows = config, device, rows
+    def __init__(self, backbone: Backbone, rows: int, device: torch.device) -> None:
+        """backbone: its weights on the device"""
+        self.config, self.device, self._rows = backbone.config, device, rows
+        self._backbone = backbone
 
     @abstractmethod
     def _run(self, name: str, rows: int, *inputs: Tensor) -> Sequence[Tensor]:
@@ -43,10 +44,9 @@ class GpuFunctions(ABC):
         rows = (bank.memory, bank.pointer, bank.time_code, bank.distance, bank.valid)
         return self._run("attend_memory", len(bank.memory), features[:1], *rows)[0]
 
-    def attend_own(self, number: int, given: Tensor, memory: Tensor, pointer: Tensor) -> Tensor:
+    def attend_own(self, features: Tensor, memory: Tensor, pointer: Tensor) -> Tensor:
         """See Backbone.attend_own; features of one frame."""
-        first = given[:1] if number == 0 else given
-        return self._run(f"{OWN}{number}", len(memory), first, memory, pointer)[0]
+        return self._run("attend_own", len(memory), features[:1], memory, pointer)[0]
 
     def memories_changed(self, bank: BankTensors) -> None:  # noqa: B027 - nothing to do here
         """See Engine: nothing is kept here."""
@@ -64,17 +64,19 @@ class GpuFunctions(ABC):
         fine = (features.stride8, features.stride4)
         return DecodedMasks(*self._run("decode_masks", len(conditioned), conditioned, *fine))
 
-    def embed_mask(self, mask_logits: Tensor) -> Tensor:
-        """See Backbone.embed_mask."""
+    def encode_memory(self, features: Tensor, mask_logits: Tensor, present: Tensor) -> Tensor:
+        """See Backbone.encode_memory; features of one frame."""
         logits = enlarged(mask_logits, self.config.image_size)
-        return self._run("embed_mask", len(logits), logits)[0]
+        return self._run("encode_memory", len(logits), features[:1], logits, present)[0]
 
-    def fuse_memory(self, features: Tensor, embedded: Tensor, present: Tensor) -> Tensor:
-        """See Backbone.fuse_memory; features of one frame."""
-        return self._run("fuse_memory", len(embedded), features[:1], embedded, present)[0]
+    def prompted_pointer(self, features: ImageFeatures, mask: Tensor) -> Tensor:
+        """See Backbone.prompted_pointer; on the device."""
+        half = any(one.dtype == torch.bfloat16 for one in self._backbone.parameters())
+        with torch.autocast("cuda", torch.bfloat16, enabled=half):
+            return self._backbone.prompted_pointer(features, mask).float()
 
     def see_instruments(self, image: Tensor) -> tuple[ImageFeatures, HeadOutput]:
         """See Engine; of weights that have the head."""
         features = self.encode_image(image)
         levels = (features.stride16, features.stride8, features.stride4)
-        return features, HeadOutput(*self._run(PARTING, self._rows, *levels, image))
+        return features, HeadOutput(*self._run(HEAD, self._rows, *levels, image))

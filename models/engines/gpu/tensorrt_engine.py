@@ -8,6 +8,7 @@ address on torch's stream.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import re
 import tempfile
@@ -100,7 +101,8 @@ class TensorRtEngine(GpuFunctions):
         trt = tensorrt_module()
         folder = build_engines(weights, shape, cache)
         runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
-        super().__init__(shape.backbone, shape.rows, torch.device("cuda"))
+        backbone = copy.deepcopy(weights.model.backbone).to("cuda")
+        super().__init__(backbone, shape.rows, torch.device("cuda"))
         names = graphs_without_keys(weights.model, shape)
         self._plan = {
             name: _Plan(trt, runtime, folder / f"{name}.plan", tuple(graph.inputs), graph.outputs)
