@@ -73,6 +73,8 @@ LARGE = BackboneConfig(
 )
 BACKBONES = {config.name: config for config in (NANO, TINY, SMALL, BASE_PLUS, LARGE)}
 
+EMBEDDED_PROFILES = ("instrument", "phantom")  # those that come with the package, by name
+
 
 @dataclass(frozen=True)
 class LearnerConfig:

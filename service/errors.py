@@ -8,7 +8,7 @@ ServiceError
 ├── NotInboundError          nothing can be published into this session
 ├── RecordingForbiddenError  this service records nothing
 ├── RecordingStateError      the session is being recorded already, or is not
-└── ModelFailedError         (model_process) a step failed, hung, or the process is gone
+└── ModelFailedError         (model/process) a step failed, hung, or the process is gone
 """
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from service.errors import UsageError
-from service.http.relay import Relay
-from service.offline.output_folder import prepare_output
+from service.output_folder import prepare_output
+from service.relay import Relay
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 SHORTEST_TOKEN = 16
@@ -25,12 +25,12 @@ class Settings:
     relay: a TURN server that clients are told of; None tells them of nobody
     media, local_sources, devices: what sessions opened over HTTP may show: recordings of a folder
         (and its profiles), streams of this machine and its link, capture devices
-    capacity: seconds of model a second that all sessions together may need, see service/admission;
+    capacity: seconds of model a second that all sessions together may need, see live/admission;
         the rest is for drawing and encoding
-    learn_all: every class learns from every frame it is sure in, at once, see Parts.for_video
+    learn_all: every class learns from every frame it is sure in, at once, see Tracker.open
     record: a folder for recordings: of the session of `trocar serve` from its start on, of others
         when asked to over HTTP; None records nothing, ever
-    log: lines of text or of JSON, see service/log
+    log: lines of text or of JSON, see log.py
     sessions: at once; viewers: of one session at once
     deadline_intervals: frame intervals the picture waits for the model at most
     """

@@ -26,7 +26,7 @@ class OfferError(StreamingError):
 
 
 @dataclass(frozen=True)
-class Answer:
+class SdpAnswer:
     """Our side of a new connection. id: for hang_up"""
 
     sdp: str

@@ -13,8 +13,8 @@ from streaming.encoding import Encoded, prefer_vp8
 from streaming.mask_wire import MaskMessage
 from streaming.negotiation import (
     CONNECT_S,
-    Answer,
     OfferError,
+    SdpAnswer,
     new_connection,
     read_offer,
     refusing,
@@ -24,7 +24,7 @@ from streaming.playout import show_at_once
 from streaming.rendition import Rendition
 from streaming.webrtc import PacketTrack, last_timestamp, on_keyframe_asked
 
-__all__ = ["Answer", "OfferError", "Peers"]
+__all__ = ["OfferError", "Peers", "SdpAnswer"]
 
 MASKS = "masks"  # label of the data channel that a viewer makes who draws the masks himself
 BEHIND = 32 * 1024  # bytes of masks under way to one viewer; past it, masks are left out
@@ -107,7 +107,9 @@ class Peers:
         """Masks that a viewer did not get because he was behind."""
         return self._skipped + sum(viewer.masks_skipped for viewer in self._viewers.values())
 
-    async def answer(self, sdp: str, view: str = "overlay", replaces: str | None = None) -> Answer:
+    async def answer(
+        self, sdp: str, view: str = "overlay", replaces: str | None = None
+    ) -> SdpAnswer:
         """Answer an offer that wants to receive video.
 
         view: name of a rendition; replaces: id of the connection that the viewer ends when this
@@ -123,7 +125,7 @@ class Peers:
             self._replaced[key] = replaces
         try:
             with refusing():
-                return Answer(await self._negotiate(key, connection, offer, view), key)
+                return SdpAnswer(await self._negotiate(key, connection, offer, view), key)
         except BaseException:
             await self.hang_up(key)
             raise

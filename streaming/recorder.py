@@ -124,10 +124,6 @@ class Recorder:
         """Record into a folder of root that is named after the time, in UTC, and is new."""
         return cls(_new_folder(root), fps)
 
-    def numbers(self) -> dict[str, str | int]:
-        """For the status."""
-        return {"state": self.state.value, "frames": self.frames, "dropped": self.dropped}
-
     def frame(self, frame: Frame) -> None:
         """Record a picture."""
         self._offer(_Item(frame.image_rgb, frame.captured_ns))

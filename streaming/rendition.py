@@ -81,16 +81,25 @@ class Watcher:
         self._ready.set()
 
 
-class Rendition:
-    """Encodes shots, newest first, while somebody watches.
+@dataclass(frozen=True)
+class RenditionStatus:
+    """Viewers now; pictures encoded since the session was opened, keyframes among them."""
 
-    sent: called on the loop with each shot that went to the viewers
+    viewers: int
+    encoded: int
+    keyframes: int
+
+
+class Rendition:
+    """Encodes pictures, newest first, while somebody watches.
+
+    sent: called on the loop with each picture that went to the viewers
     """
 
     def __init__(self, name: str, sent: Callable[[Picture], None]) -> None:
         self._encoder = Vp8Encoder()
         self._sent = sent
-        self._shots: LatestSlot[Picture] = LatestSlot()
+        self._pictures: LatestSlot[Picture] = LatestSlot()
         self._watchers: list[Watcher] = []
         self._keyframe_wanted = False
         self._keyframe_at = 0.0
@@ -112,14 +121,14 @@ class Rendition:
     @property
     def replaced(self) -> int:
         """Shots that a newer one replaced before they could be encoded."""
-        return self._shots.replaced
+        return self._pictures.replaced
 
-    def show(self, shot: Picture) -> None:
+    def show(self, picture: Picture) -> None:
         """Offer the newest picture; where nobody watches, that is all there is to do."""
         if self._watchers:
-            self._shots.put(shot)
+            self._pictures.put(picture)
         else:
-            self._sent(shot)
+            self._sent(picture)
 
     def watch(self) -> Watcher:
         """A place for a viewer, who is asked to `leave`."""
@@ -139,17 +148,13 @@ class Rendition:
         """The next picture, or one soon after it, becomes a keyframe: one for all who ask."""
         self._keyframe_wanted = True
 
-    def numbers(self) -> dict[str, int]:
-        """For the status."""
-        return {
-            "viewers": len(self._watchers),
-            "encoded": self.encoded,
-            "keyframes": self.keyframes,
-        }
+    def status(self) -> RenditionStatus:
+        """Who watches, and what was encoded so far."""
+        return RenditionStatus(len(self._watchers), self.encoded, self.keyframes)
 
     async def close(self) -> None:
         """Close every viewer's place and stop; may be called twice."""
-        self._shots.close()
+        self._pictures.close()
         for watcher in list(self._watchers):
             self.leave(watcher)
         if self._task is not None:
@@ -159,23 +164,23 @@ class Rendition:
     async def _run(self) -> None:
         while True:
             try:
-                shot = await self._shots.get()
+                picture = await self._pictures.get()
             except SlotClosedError:
                 return
             try:
-                await self._encode(shot)
+                await self._encode(picture)
                 self._failing = False
             except Exception:  # one picture that cannot be shown must not end the stream
                 self._note_failure()
 
-    async def _encode(self, shot: Picture) -> None:
-        stamp = rtp_stamp(shot.captured_ns)
+    async def _encode(self, picture: Picture) -> None:
+        stamp = rtp_stamp(picture.captured_ns)
         if stamp <= self._last_stamp:
             raise ValueError("a frame is not newer than the one before it")
         now = time.monotonic()
         key = self._keyframe_wanted and now - self._keyframe_at >= KEYFRAME_EVERY_S
         coded = await asyncio.get_running_loop().run_in_executor(
-            self._thread, self._draw_and_encode, shot, stamp, key
+            self._thread, self._draw_and_encode, picture, stamp, key
         )
         self._last_stamp = stamp
         self.encoded += 1
@@ -184,7 +189,7 @@ class Rendition:
             self._keyframe_wanted, self._keyframe_at = False, now
         for watcher in self._watchers:
             watcher.put(coded)
-        self._sent(shot)
+        self._sent(picture)
 
     def _note_failure(self) -> None:
         self.failed += 1
@@ -193,9 +198,9 @@ class Rendition:
             log.exception("a picture could not be shown")
         self._failing = True
 
-    def _draw_and_encode(self, shot: Picture, stamp: int, key: bool) -> Encoded:
+    def _draw_and_encode(self, picture: Picture, stamp: int, key: bool) -> Encoded:
         started = time.perf_counter()
-        planes = i420_planes(shot.draw())
-        coded = self._encoder.encode(planes, stamp, shot.index, keyframe=key)
+        planes = i420_planes(picture.draw())
+        coded = self._encoder.encode(planes, stamp, picture.index, keyframe=key)
         self.work_ms.append((time.perf_counter() - started) * 1e3)
         return coded

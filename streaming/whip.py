@@ -22,8 +22,8 @@ from aiortc.mediastreams import MediaStreamError
 from streaming.frame import Frame
 from streaming.negotiation import (
     CONNECT_S,
-    Answer,
     OfferError,
+    SdpAnswer,
     new_connection,
     read_offer,
     refusing,
@@ -64,7 +64,7 @@ class InboundStream:
         """Frames that were lost on the way, and those that build on them."""
         return self._lost + sum(one.lost for one in self._decoders.values())
 
-    async def answer(self, sdp: str) -> Answer:
+    async def answer(self, sdp: str) -> SdpAnswer:
         """Answer an offer that sends video. Raises OfferError.
 
         A publisher who is there stays until the new one's first picture has come.
@@ -76,7 +76,7 @@ class InboundStream:
         self._connections[key] = connection
         try:
             with refusing():
-                return Answer(await self._negotiate(key, connection, offer), key)
+                return SdpAnswer(await self._negotiate(key, connection, offer), key)
         except BaseException:
             await self.hang_up(key)
             raise

@@ -54,16 +54,18 @@ def chromium() -> str:
 
 
 @pytest.fixture
-def recording(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trackers of any engine but torch run on `Recording`."""
+def captured_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trackers of any engine but torch run on `CapturedSteps`."""
     import models.engines.gpu.cuda_graph as cuda_graph
     import models.tracking.tracker as tracker_module
-    from tests.support.captured_steps import Recording, stand_in
+    from tests.support.captured_steps import CapturedSteps, stand_in
 
     monkeypatch.setattr(cuda_graph, "_capture", stand_in)
     open_engine = tracker_module.open_engine
 
     def chosen(choice: Any, *rest: Any, **keys: Any) -> Any:
-        return open_engine(choice, *rest, **keys) if choice.name == "torch" else Recording(*rest)
+        if choice.name == "torch":
+            return open_engine(choice, *rest, **keys)
+        return CapturedSteps(*rest)
 
     monkeypatch.setattr(tracker_module, "open_engine", chosen)

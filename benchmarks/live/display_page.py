@@ -17,6 +17,7 @@ from playwright.async_api import Error, Page, async_playwright
 from service.errors import UsageError
 from service.http.routes.pages import STATIC
 from service.live.session import Session
+from service.live.status import SessionStatus
 
 AnswerView = Callable[[str, str], Awaitable[str]]  # (SDP offer, view) -> SDP answer
 VIEWS = {"burnt in": "", "composed": "?view=composed"}
@@ -83,7 +84,7 @@ async def _served(session: Session, answer: AnswerView) -> AsyncIterator[str]:
         return {"iceServers": []}
 
     @app.get("/api/sessions/main")
-    async def status() -> dict[str, Any]:
+    async def status() -> SessionStatus:
         return session.status()
 
     @app.post("/api/sessions/main/offer")

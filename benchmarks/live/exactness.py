@@ -25,7 +25,9 @@ from benchmarks.quality.signed import (
 from benchmarks.result_file import result, write_result
 from models.types import UInt8Array
 from service.errors import ServiceError
-from service.live.session import Badge, Session, SessionConfig
+from service.live.badge import Badge
+from service.live.session import Session
+from service.live.session_config import SessionConfig
 from service.model.process import ModelProcess, ModelTimes
 from service.settings import Settings
 from streaming.mark import read_mark

@@ -123,7 +123,7 @@ async def _spend(session: Session, count: int, seconds: float, spent: Spent) -> 
 def _taken(session: Session) -> tuple[float, float, float, float]:
     """Seconds, processor seconds of the service and of the model, pictures, so far."""
     assert session.model_pid is not None
-    pictures = session.status()["renditions"]["overlay"]["encoded"]
+    pictures = session.status().renditions["overlay"].encoded
     return time.monotonic(), cpu_s([os.getpid()]), cpu_s([session.model_pid]), pictures
 
 

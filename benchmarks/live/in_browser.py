@@ -99,7 +99,7 @@ async def measure(config: InBrowserConfig) -> dict[str, Any]:
     pictures = loopback_pictures(loop)
     async with loopback_session(pictures, loop) as (session, source):
         views = {name: await _one(session, name, source, config) for name in VIEWS}
-        updates = session.status()["updates"]
+        updates = session.status().updates
     return result(
         "in-browser",
         asdict(config),
@@ -128,10 +128,11 @@ async def _one(
     captured_ms = {n % WRAP: at / 1e6 for n, at in source.captured_ns.items() if at > begin}
     noted, status = Noted(**kept, offset_ms=offset_ms), session.status()
     times, unreadable = latencies_ms(noted, captured_ms)
-    sent = float(np.median(session.capture_to_send_ms(begin, plain=composed)))
+    pictures = session.numbers.plain if composed else session.numbers.overlay
+    sent = float(np.median(pictures.capture_to_send_ms(begin)))
     return distribution(times) | {
         "stages_ms": stages_ms(noted, captured_ms, sent),
-        "step_ms": status["step_ms"],
+        "step_ms": asdict(status.step_ms),
         "unreadable": unreadable,
         "clock_doubt_ms": round(doubt_ms, 2),
         "badge": told[0],

@@ -26,8 +26,11 @@ from benchmarks.result_file import result, write_result
 from benchmarks.speed.timing import distribution, latency_lines
 from models.tracking.tracker import Tracker
 from models.types import UInt8Array
+from service.live.badge import Badge
 from service.live.phantom_source import PhantomScenes, PhantomUrl
-from service.live.session import Badge, Session, SessionConfig
+from service.live.session import Session
+from service.live.session_config import SessionConfig
+from service.live.status import SessionStatus
 from service.model.process import ModelProcess
 from service.settings import Settings, let_threads_sleep
 from streaming.frame import Frame
@@ -96,7 +99,7 @@ async def measure_loopback(config: LoopbackConfig) -> dict[str, Any]:
             latency[f"{view}, {'marker' if marker else 'stock'}"] = found
             bar.update()
         fan_out = await measure_fan_out(session, source.captured_ns, config.seconds)
-        updates = session.status()["updates"]
+        updates = session.status().updates
         bar.update()
     bar.close()
     ours, theirs = (latency[name]["p50"] for name in ("overlay, marker", "relay, marker"))
@@ -174,14 +177,14 @@ def _latencies(seen: Seen, captured_ns: dict[int, int], begin: int) -> dict[str,
     }
 
 
-def _stages(status: dict[str, Any], view: str, decoded_ms: float) -> dict[str, float]:
+def _stages(status: SessionStatus, view: str, decoded_ms: float) -> dict[str, float]:
     """Medians of the way's parts; after sending come network, jitter buffer and decoder."""
     plain = view == "plain"
-    sent = status["plain_capture_to_send_ms" if plain else "capture_to_send_ms"]["p50"]
+    sent = (status.plain_capture_to_send_ms if plain else status.capture_to_send_ms).p50
     stages = {"capture_to_send": sent, "send_to_decoded": round(decoded_ms - sent, 1)}
     if plain:
         return stages
-    step, drawn = status["step_ms"]["p50"], status["draw_and_encode_ms"]["p50"]
+    step, drawn = status.step_ms.p50, status.draw_and_encode_ms.p50
     waiting = round(sent - step - drawn, 1)  # for the model to be free, and between the threads
     return {"waiting": waiting, "model_step": step, "draw_and_encode": drawn} | stages
 

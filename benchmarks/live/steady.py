@@ -82,9 +82,9 @@ async def measure_steady(config: SteadyConfig) -> dict[str, Any]:
         frames_seen=seen_share,
         steady=is_steady(grown, seen_share),
         unreadable=seen.unreadable,
-        step_ms=status["step_ms"],
-        model_starts=status["model_starts"],
-        updates=status["updates"],
+        step_ms=asdict(status.step_ms),
+        model_starts=status.model_starts,
+        updates=status.updates,
     )
 
 

@@ -8,7 +8,7 @@ from benchmarks.paper.setting import PaperConfig
 from models.errors import CheckpointError
 from models.method.checkpoint import LoadedWeights
 from models.method.model import OflSam2
-from service.commands.weight_store import weight_source
+from service.model.weights import weight_source
 
 
 def open_weights(config: PaperConfig) -> LoadedWeights:

@@ -43,7 +43,7 @@ class StreamingConfig:
 
 
 @dataclass(frozen=True)
-class Answer:
+class TimedMask:
     """A step's mask, and how long after its start it is there and the model is free again."""
 
     class_map: UInt8Array
@@ -63,7 +63,7 @@ class Shown:
 
 
 def play(
-    frames: Sequence[UInt8Array], fps: float, segment: Callable[[UInt8Array], Answer]
+    frames: Sequence[UInt8Array], fps: float, segment: Callable[[UInt8Array], TimedMask]
 ) -> Shown:
     """A stream on a virtual clock: frame i comes at i / fps, the model takes the newest."""
     ready: list[tuple[float, int]] = []  # when a mask is there, and of which frame
@@ -138,12 +138,12 @@ def _scored(tracker: Tracker, images: list[UInt8Array], truths: list[Any], rate:
     tracker.reset()
     step_ms: list[float] = []
 
-    def segment(image: UInt8Array) -> Answer:
+    def segment(image: UInt8Array) -> TimedMask:
         answer = tracker.segment(image)
         looked = answer.step_ms
         whole = looked + _timed_learning(tracker)
         step_ms.append(whole)
-        return Answer(answer.class_map, looked / 1e3, whole / 1e3)
+        return TimedMask(answer.class_map, looked / 1e3, whole / 1e3)
 
     shown = play(images, rate, segment)
     empty = np.zeros(SIZE, np.uint8)

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from models.backbone.memory_bank import Entries
-from models.config import LearnerConfig, MemoryConfig
+from models.config import EMBEDDED_PROFILES, LearnerConfig, MemoryConfig
 from models.errors import ProfileError
 from models.instances.exemplars import Exemplars
 from models.learner.mapping_network import Statistics
@@ -25,7 +25,6 @@ from models.types import ClassSpec
 
 FORMAT, FIRST_FORMAT = "trocar-profile-2", "trocar-profile-1"
 EMBEDDED = Path(__file__).parents[1] / "weights"
-EMBEDDED_NAMES = ("instrument", "phantom")
 
 
 class Mode(StrEnum):
@@ -174,11 +173,11 @@ def load_profile(profile: str | Path) -> Profile:
 
 
 def _locate(profile: str | Path) -> Path:
-    if str(profile) in EMBEDDED_NAMES:
+    if str(profile) in EMBEDDED_PROFILES:
         return EMBEDDED / f"{profile}.safetensors"
     path = Path(profile)
     if not path.is_file():
-        names = ", ".join(EMBEDDED_NAMES)
+        names = ", ".join(EMBEDDED_PROFILES)
         raise ProfileError(f"expected a profile file or one of {names}, found no file {path}")
     return path
 

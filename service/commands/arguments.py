@@ -3,6 +3,59 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+from models.config import EMBEDDED_PROFILES
+from service.errors import UsageError
+
+if TYPE_CHECKING:
+    from models.volumes import Window
+
+ENGINES = ("auto", "torch", "onnx", "cuda_graph", "tensorrt")  # as in models.engines
+CHECKPOINT_HELP = "weights of the backbone; else what `trocar weights fetch` brought"
+LEARN_ALL_HELP = "every class learns from every frame, not one class at a time"
+PROFILE_HELP = f"{', '.join(EMBEDDED_PROFILES)}, or a file that `trocar fit` wrote"
+
+
+def add_tracker(parser: argparse.ArgumentParser, profile: str | None) -> None:
+    """What a command is told that opens a tracker. profile: the usual one"""
+    parser.add_argument("--profile", default=profile, help=PROFILE_HELP)
+    parser.add_argument(
+        "--no-online", dest="online", action="store_false", help="no online updates"
+    )
+    parser.add_argument("--gamma", type=share, default=None, help="confidence that teaches")
+    parser.add_argument("--learn-all", action="store_true", help=LEARN_ALL_HELP)
+    parser.add_argument("--engine", choices=ENGINES, default="auto", help="how the network runs")
+
+
+def add_cutting(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """How a volume is cut into slices; the group, for more."""
+    volume = parser.add_argument_group("volumes (.nii, .nii.gz, .mhd, .mha)")
+    volume.add_argument(
+        "--window", nargs=2, type=float, metavar=("LOW", "HIGH"),
+        help="black and white; default: -125 275 for CT, else percentiles",
+    )  # fmt: skip
+    volume.add_argument(
+        "--slice-axis", type=int, choices=(0, 1, 2), help="default: that of the coarsest spacing"
+    )
+    return volume
+
+
+def window_of(arguments: argparse.Namespace) -> Window | None:
+    """What --window says. Raises VolumeError unless LOW < HIGH."""
+    from models.volumes import Window
+
+    return None if arguments.window is None else Window(*arguments.window)
+
+
+def only_for_volumes(arguments: argparse.Namespace, *options: str) -> None:
+    """Raises UsageError when one of these was given for something else."""
+    for option in options:
+        if getattr(arguments, option) is not None:
+            raise UsageError(
+                f"--{option.replace('_', '-')} is for volumes (.nii, .nii.gz, .mhd, .mha), "
+                "this is none"
+            )
 
 
 def count(text: str) -> int:

@@ -98,7 +98,7 @@ def _make(arguments: argparse.Namespace) -> int:
 
     from models.datasets.phantom_dataset import PhantomSetConfig
     from models.datasets.registry import layout, write_fixture
-    from service.offline.output_folder import prepare_output
+    from service.output_folder import prepare_output
 
     layout(arguments.name)
     prepare_output(arguments.out, force=arguments.force)

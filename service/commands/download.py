@@ -16,10 +16,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from http import HTTPStatus
 from http.client import HTTPException, HTTPMessage
 from pathlib import Path
 from typing import IO, Any
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
@@ -32,7 +33,6 @@ PAUSES_S = (0.0, 0.2, 1.0, 3.0)  # before each attempt; after the last, the comm
 TIMEOUT_S = 30.0
 CHUNK_BYTES = 1 << 20
 LARGEST_BYTES = 4 << 30
-RANGE_NOT_SATISFIABLE = 416
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,12 @@ def download(url: str, part: Path, *, progress: bool = True) -> None:
         for pause_s in PAUSES_S:
             time.sleep(pause_s)
             try:
-                _go_on(url, file, part, progress=progress)
-                return
+                return _go_on(url, file, part, progress=progress)
+            except _StaleError as error:
+                cut: _CutError = error
+                _known_of(part).unlink(missing_ok=True)
             except _CutError as error:
                 cut = error
-                if isinstance(error, _StaleError):
-                    _known_of(part).unlink(missing_ok=True)
         raise FetchError(
             f"{parts.netloc}: {cut}; the {file.tell() / 1e6:.1f} MB that came are kept, "
             "the same command goes on from there"
@@ -98,7 +98,7 @@ def forget(part: Path) -> None:
     _known_of(part).unlink(missing_ok=True)
 
 
-def postprocess(part: Path, target: Path) -> None:
+def finish(part: Path, target: Path) -> None:
     """The part is whole and good: give it its name, in one step."""
     part.replace(target)
     _known_of(part).unlink(missing_ok=True)
@@ -157,33 +157,31 @@ def _open(url: str, headers: dict[str, str]) -> Any:
         return opener.open(Request(url, headers=headers), timeout=TIMEOUT_S)
     except HTTPError as error:
         error.close()
-        if error.code == RANGE_NOT_SATISFIABLE:
-            raise _StaleError("what came before is longer than what is there now") from error
+        said = f"the server answered {error.code} {error.reason}"
+        if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # we have more than is there
+            raise _StaleError(said) from error
         if error.code >= 500:
-            raise _CutError(f"the server answered {error.code} {error.reason}") from error
-        raise FetchError(f"{url}: the server answered {error.code} {error.reason}") from error
-    except URLError as error:
-        raise _CutError(f"no answer ({error.reason})") from error
+            raise _CutError(said) from error
+        raise FetchError(f"{url}: {said}") from error
     except (OSError, HTTPException) as error:
-        raise _CutError(f"no answer ({error})") from error
+        raise _CutError(f"no answer ({getattr(error, 'reason', error)})") from error
 
 
 def _described(url: str, response: Any) -> Partial:
     """What the answer's headers say of the whole file. Raises FetchError: not how long it is."""
-    etag = response.headers.get("ETag", "")
+    headers = response.headers
+    etag = headers.get("ETag", "")
     strong = "" if etag.startswith("W/") else etag
-    if response.status == 206:
-        length = response.headers.get("Content-Range", "").rpartition("/")[2]
-    else:
-        length = response.headers.get("Content-Length", "")
+    named = "Content-Range" if response.status == HTTPStatus.PARTIAL_CONTENT else "Content-Length"
+    length = headers.get(named, "").rpartition("/")[2]
     if not length.isdecimal():
         raise FetchError(f"expected an answer that says how long the file is: {url}")
-    return Partial(url, strong or response.headers.get("Last-Modified", ""), int(length))
+    return Partial(url, strong or headers.get("Last-Modified", ""), int(length))
 
 
 def _continues(response: Any, found: Partial, known: Partial | None, have: int) -> bool:
     """Is this the rest of the very file whose beginning is here?"""
-    if response.status != 206:
+    if response.status != HTTPStatus.PARTIAL_CONTENT:
         return False
     starts = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
     if not starts or found != known:

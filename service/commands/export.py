@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
-from service.commands.arguments import classes
-from service.commands.weights import CHECKPOINT_HELP
+from service.commands.arguments import CHECKPOINT_HELP, classes
 
 EXPORT_ERROR = 1e-3  # largest difference from torch, over the largest value, that is accepted
 
 
-def add_export(commands: Any) -> None:
+def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The commands `export` and `build-engine`."""
     parser = commands.add_parser("export", help="the network as ONNX files")
     parser.add_argument("-o", "--out", type=Path, required=True, help="output folder")
@@ -30,7 +28,7 @@ def add_export(commands: Any) -> None:
 
 def _export(arguments: argparse.Namespace) -> int:
     from models.engines.export import export, export_weights
-    from service.commands.weight_store import weight_source
+    from service.model.weights import weight_source
 
     source = weight_source(arguments.checkpoint)
     weights = export_weights(arguments.backbone, arguments.size, source)
@@ -50,7 +48,7 @@ def _export(arguments: argparse.Namespace) -> int:
 def _build_engine(arguments: argparse.Namespace) -> int:
     from models.engines.export import export_weights, shape_of
     from models.engines.gpu.tensorrt_engine import build_engines
-    from service.commands.weight_store import weight_source
+    from service.model.weights import weight_source
 
     source = weight_source(arguments.checkpoint)
     weights = export_weights(arguments.backbone, arguments.size, source)

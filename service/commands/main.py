@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from service.commands.arguments import capacity, count, frame_rate, port, seed, share, size
-from service.commands.data import CHOICE_HELP, add_data
+from service.commands.arguments import count, frame_rate, seed, size
+from service.commands.data import add_data
 from service.commands.export import add_export
+from service.commands.fit import add_fit
 from service.commands.packages import load_command, missing_package
-from service.commands.volume_arguments import add_cutting, data_to_fit, only_for_volumes, window_of
-from service.commands.weights import BACKBONES as OFFICIAL
-from service.commands.weights import CHECKPOINT_HELP, add_weights
+from service.commands.segment import add_segment
+from service.commands.serve import add_serve
+from service.commands.weights import add_weights
 from service.settings import let_threads_sleep
-
-if TYPE_CHECKING:
-    from models.tracking.tracker import Tracker
-
-# As in models.engines, which --help does not import.
-ENGINES = ("auto", "torch", "onnx", "cuda_graph", "tensorrt")
-SOURCE_HELP = "phantom://, rtsp://..., v4l2:///dev/video0, whip:// or a file"
-BACKBONES = ("nano", *OFFICIAL)
-LEARN_ALL_HELP = "every class learns from every frame at once, not one at a time in instalments"
-PROFILE_HELP = "instrument, phantom, or a file that `trocar fit` wrote"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,9 +68,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (
-        _add_serve,
-        _add_segment,
-        _add_fit,
+        add_serve,
+        add_segment,
+        add_fit,
         add_data,
         add_weights,
         _add_phantom,
@@ -97,74 +86,6 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
-
-
-def _add_serve(commands: Commands) -> None:  # type: ignore[valid-type]
-    parser = commands.add_parser("serve", help="one page with a live overlay")  # type: ignore[attr-defined]
-    parser.add_argument("--source", default="phantom://", help=SOURCE_HELP)
-    parser.add_argument("--profile", default=None, help=PROFILE_HELP)
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=port, default=8000)
-    parser.add_argument("--no-online", action="store_true", help="no online updates")
-    parser.add_argument("--gamma", type=share, default=None, help="confidence that teaches")
-    parser.add_argument("--learn-all", action="store_true", help=LEARN_ALL_HELP)
-    parser.add_argument("--engine", choices=ENGINES, default="auto", help="how the network runs")
-    parser.add_argument("--once", action="store_true", help="play a recording once, not in a loop")
-    parser.add_argument("--sessions", type=count, default=4, help="at once")
-    parser.add_argument(
-        "--capacity", type=capacity, default=0.9, help="seconds of model a second for all sessions"
-    )
-    parser.add_argument("--viewers", type=count, default=8, help="of one session at once")
-    parser.add_argument("--log", choices=("text", "json"), default="text", help="form of the logs")
-    opened = parser.add_argument_group("what sessions opened over HTTP may show, besides rtsp://")
-    opened.add_argument("--media", type=Path, metavar="DIR", help="recordings in this folder")
-    opened.add_argument("--allow-local-sources", action="store_true", help="rtsp:// of this host")
-    opened.add_argument("--allow-devices", action="store_true", help="capture devices")
-    parser.add_argument("--record", type=Path, metavar="DIR", help="a folder; video and masks")
-    parser.set_defaults(command=_serve)
-
-
-def _add_segment(commands: Commands) -> None:  # type: ignore[valid-type]
-    parser = commands.add_parser("segment", help="process a recording")  # type: ignore[attr-defined]
-    parser.add_argument("input", type=Path, help="a video, a folder of images, or a volume")
-    parser.add_argument("-o", "--out", type=Path, required=True, help="output folder")
-    parser.add_argument("--profile", default="instrument", help=PROFILE_HELP)
-    parser.add_argument("--no-online", action="store_true", help="no online updates")
-    parser.add_argument("--gamma", type=share, default=None, help="confidence that teaches")
-    parser.add_argument("--learn-all", action="store_true", help=LEARN_ALL_HELP)
-    parser.add_argument("--engine", choices=ENGINES, default="auto", help="how the network runs")
-    parser.add_argument("--force", action="store_true", help="replace earlier results")
-    volume = add_cutting(parser)
-    volume.add_argument("--order", choices=("middle-out", "in-order"), help="default: middle-out")
-    parser.add_argument("--checkpoint", type=Path, help=CHECKPOINT_HELP)
-    parser.set_defaults(command=_segment)
-
-
-def _add_fit(commands: Commands) -> None:  # type: ignore[valid-type]
-    parser = commands.add_parser("fit", help="annotated frames in, a profile out")  # type: ignore[attr-defined]
-    parser.add_argument("data", type=Path, nargs="+", help="a data set, or volumes with --labels")
-    parser.add_argument("--dataset", default="folder", help="its layout, see `trocar data list`")
-    parser.add_argument("-c", "--choice", action="append", default=[], help=CHOICE_HELP)
-    parser.add_argument("-o", "--out", type=Path, required=True, help="profile.safetensors")
-    parser.add_argument(
-        "--shots", type=count, default=None, help="use N annotated frames, at most 128 if not given"
-    )
-    parser.add_argument("--seed", type=seed, default=0)
-    volume = add_cutting(parser)
-    volume.add_argument("--labels", type=Path, nargs="+", help="a label volume for each volume")
-    parser.add_argument("--backbone", choices=BACKBONES, default="nano", help="frozen, of SAM2")
-    parser.add_argument("--checkpoint", type=Path, help=CHECKPOINT_HELP)
-    parser.add_argument(
-        "--name-pixels",
-        action="store_true",
-        help="not instruments: by rows, less often right",
-    )
-    parser.add_argument(
-        "--follow",
-        action="store_true",
-        help="the one frame shows an instrument a class: follow these",
-    )
-    parser.set_defaults(command=_fit)
 
 
 def _add_phantom(commands: Commands) -> None:  # type: ignore[valid-type]
@@ -206,128 +127,12 @@ def _add_pretrain(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.set_defaults(command=_pretrain)
 
 
-def _serve(arguments: argparse.Namespace) -> int:
-    from service.http.server import serve
-    from service.settings import Settings
-
-    settings = Settings.from_environment(
-        source=arguments.source,
-        profile=arguments.profile,
-        host=arguments.host,
-        port=arguments.port,
-        online=not arguments.no_online,
-        gamma=arguments.gamma,
-        learn_all=arguments.learn_all,
-        loop=not arguments.once,
-        engine=arguments.engine,
-        capacity=arguments.capacity,
-        log=arguments.log,
-        sessions=arguments.sessions,
-        viewers=arguments.viewers,
-        media=arguments.media,
-        local_sources=arguments.allow_local_sources,
-        devices=arguments.allow_devices,
-        record=arguments.record,
-    )
-    serve(settings)
-    return 0
-
-
-def _segment(arguments: argparse.Namespace) -> int:
-    from models.tracking.tracker import Tracker
-    from models.volumes.files import is_volume
-    from service.commands.weight_store import weight_source
-    from service.offline.segment import SegmentRequest, model_threads, segment
-
-    volume = is_volume(arguments.input)  # a slice is not a frame later: every class learns
-
-    def open_tracker() -> Tracker:
-        return Tracker.open(
-            arguments.profile,
-            online=not arguments.no_online,
-            gamma=arguments.gamma,
-            threads=model_threads(),
-            engine=arguments.engine,
-            weights=weight_source(arguments.checkpoint),
-            learn_all=arguments.learn_all or volume,
-        )
-
-    settings = {
-        "profile": Path(arguments.profile).name,
-        "online": not arguments.no_online,
-        "gamma": arguments.gamma,
-        "learn_all": arguments.learn_all or volume,
-        "engine": arguments.engine,
-    }
-    if volume:
-        return _segment_volume(arguments, settings, open_tracker)
-    only_for_volumes(arguments, "window", "slice_axis", "order")
-    request = SegmentRequest(
-        source=arguments.input, out=arguments.out, force=arguments.force, settings=settings
-    )
-    report = segment(request, open_tracker)
-    if report["problem"]:
-        print(f"trocar: incomplete: {report['problem']}", file=sys.stderr)
-    print(f"{report['frames']} frames at {report['processed_fps']:.1f} frames/s -> {arguments.out}")
-    return 0
-
-
-def _segment_volume(
-    arguments: argparse.Namespace, settings: dict[str, Any], open_tracker: Callable[[], Tracker]
-) -> int:
-    from service.offline.segment_volume import VolumeRequest, segment_volume
-
-    request = VolumeRequest(
-        source=arguments.input,
-        out=arguments.out,
-        order=arguments.order or "middle-out",
-        axis=arguments.slice_axis,
-        window=window_of(arguments),
-        force=arguments.force,
-        settings=settings,
-    )
-    report = segment_volume(request, open_tracker)
-    rate, labels = report["slices_per_s"], arguments.out / report["labels"]
-    print(f"{report['slices']} slices at {rate:.1f} slices/s -> {labels}")
-    return 0
-
-
-def _fit(arguments: argparse.Namespace) -> int:
-    from models.fitting.fit import fit_profile
-    from service.commands.weight_store import weight_source
-
-    weights = weight_source(arguments.checkpoint).load(arguments.backbone)
-    report = fit_profile(
-        data_to_fit(arguments),
-        shots=arguments.shots,
-        seed=arguments.seed,
-        out=arguments.out,
-        weights=weights,
-        instances=not arguments.name_pixels,
-        follow=arguments.follow,
-    )
-    known = {name: dsc for name, dsc in report.held_out_dsc.items() if not math.isnan(dsc)}
-    for name, dsc in known.items():
-        print(f"{name}: DSC on held-out annotated frames {dsc:.3f}")
-    if len(known) < len(report.held_out_dsc):
-        untested = [name for name in report.held_out_dsc if name not in known]
-        print(f"too few annotated frames to hold any out: no DSC of {', '.join(untested)}")
-    for name in report.left_out:
-        print(f"{name}: never visible in the annotated frames, left out of the profile")
-    if arguments.follow and not report.followed:
-        print("the embedded head hardly finds these: memories alone follow them", file=sys.stderr)
-    if report.head_alone:
-        print("masks by the parting head alone: memory and mapping network added nothing to it")
-    print(f"{report.frames} of {report.annotated} annotated frames -> {arguments.out}")
-    return 0
-
-
 def _phantom(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from models.datasets.phantom_folder import PhantomFolderConfig, write_phantom
-    from service.offline.output_folder import prepare_output
     from service.offline.phantom_video import PhantomVideos
+    from service.output_folder import prepare_output
 
     prepare_output(arguments.out, force=arguments.force)
     config = PhantomFolderConfig(

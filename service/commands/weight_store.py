@@ -9,10 +9,9 @@ from pathlib import Path
 from models.config import BACKBONES
 from models.errors import CheckpointError
 from models.method.checkpoint import load_official, sha256_of
-from models.method.weight_source import FOLDER, OFFICIAL_FILES, WeightFolder, WeightSource
-from service.commands.download import download, forget, postprocess, require_space
+from models.method.weight_source import OFFICIAL_FILES, WeightFolder
+from service.commands.download import download, finish, forget, require_space
 from service.errors import FetchError
-from service.settings import weight_folder
 
 ADDRESS = "https://dl.fbaipublicfiles.com/segment_anything_2/092824/"  # as sam2 at 2b90b9f has it
 
@@ -32,16 +31,6 @@ class FetchRequest:
     address: str = ADDRESS
     sha256: str | None = None
     progress: bool = True
-
-
-def given_folder(path: Path | None) -> WeightFolder:
-    """The folder of an option, else of TROCAR_WEIGHTS, else the usual one."""
-    return WeightFolder(path or weight_folder() or FOLDER)
-
-
-def weight_source(checkpoint: Path | None = None) -> WeightSource:
-    """Weights for a command that runs a backbone."""
-    return WeightSource(given_folder(None), checkpoint)
 
 
 def fetch(request: FetchRequest) -> str:
@@ -67,7 +56,7 @@ def fetch(request: FetchRequest) -> str:
     except CheckpointError:
         forget(part)  # going on from it would end the same way
         raise
-    postprocess(part, target)
+    finish(part, target)
     return digest
 
 
@@ -113,7 +102,6 @@ class Listed:
     """One backbone. problem: None where the file is there and is the pinned one"""
 
     backbone: str
-    path: Path
     size: int = 0
     sha256: str | None = None
     problem: str | None = None
@@ -127,11 +115,11 @@ def listed(folder: WeightFolder) -> list[Listed]:
 def _listed(folder: WeightFolder, backbone: str) -> Listed:
     path, pinned = folder.file(backbone), folder.pinned(backbone)
     if not path.is_file():
-        return Listed(backbone, path)
-    size, digest = path.stat().st_size, sha256_of(path)
+        return Listed(backbone)
+    digest = sha256_of(path)
     problem = None
     if pinned is None:
         problem = f"not pinned: verify it with `trocar weights fetch {backbone}`"
     elif digest != pinned:
         problem = f"expected SHA-256 {pinned}: remove it and fetch it again"
-    return Listed(backbone, path, size, digest, problem)
+    return Listed(backbone, path.stat().st_size, digest, problem)

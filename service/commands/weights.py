@@ -5,21 +5,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from models.config import BACKBONES, NANO
 from service.commands.arguments import sha256
 
-BACKBONES = ("tiny", "small", "base_plus", "large")  # as in models.method.weight_source
-
-Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
-
-CHECKPOINT_HELP = "weights of the backbone; else what `trocar weights fetch` brought"
+OFFICIAL = tuple(name for name in BACKBONES if name != NANO.name)
 
 
-def add_weights(commands: Commands) -> None:  # type: ignore[valid-type]
+def add_weights(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The command and its options."""
-    parser = commands.add_parser("weights", help="official SAM2.1 checkpoints: fetch, list")  # type: ignore[attr-defined]
+    parser = commands.add_parser("weights", help="official SAM2.1 checkpoints: fetch, list")
     kinds = parser.add_subparsers(required=True, metavar="COMMAND")
     bring = kinds.add_parser("fetch", help="download one, or take it from a file; verified, pinned")
-    bring.add_argument("backbone", choices=BACKBONES)
+    bring.add_argument("backbone", choices=OFFICIAL)
     bring.add_argument("--from", dest="file", type=Path, metavar="FILE", help="not the network")
     bring.add_argument("--address", metavar="URL", help="folder of a mirror; default: Meta's")
     bring.add_argument("--sha256", type=sha256, help="what it must have; else the first is pinned")
@@ -33,7 +30,8 @@ def add_weights(commands: Commands) -> None:  # type: ignore[valid-type]
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
-    from service.commands.weight_store import ADDRESS, FetchRequest, fetch, given_folder
+    from service.commands.weight_store import ADDRESS, FetchRequest, fetch
+    from service.model.weights import given_folder
 
     folder, address = given_folder(arguments.to), arguments.address or ADDRESS
     backbone = arguments.backbone
@@ -44,7 +42,8 @@ def _fetch(arguments: argparse.Namespace) -> int:
 
 def _list(arguments: argparse.Namespace) -> int:
     """0 when every file that is there is as pinned, else 1."""
-    from service.commands.weight_store import given_folder, listed
+    from service.commands.weight_store import listed
+    from service.model.weights import given_folder
 
     folder = given_folder(arguments.to)
     rows = listed(folder)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from dataclasses import asdict
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from service.live.badge import AT_MODEL_RATE, Badge
-
-if TYPE_CHECKING:
-    from service.live.session import Session
-    from service.live.sessions import Sessions
+from service.live.session import Session
+from service.live.sessions import Sessions
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -29,37 +27,58 @@ DEGRADED = {
 
 
 class SessionCollector(Collector):
-    """Reads a session's own counters when asked; keeps nothing itself."""
+    """Reads every session when asked, told apart by the label `session`, which is its id."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
 
     def collect(self) -> Iterable[Metric]:
-        """The session as it is now."""
-        status = self._session.status()
-        dropped = status["frames_dropped"]
-        outcomes = {
-            "masked": status["frames_masked"],
-            "plain": status["frames_shown_plain"],
-            "dropped": sum(dropped.values()),
-        }
-        yield _counter("trocar_frames", "Frames by what became of them", "outcome", outcomes)
-        yield _counter("trocar_frames_dropped", "Frames not shown", "cause", dropped)
-        yield _counter(
-            "trocar_learner_updates", "Class updates by what became of them", "result",
-            status["updates"],
-        )  # fmt: skip
-        for name, text, value in (
-            ("trocar_frames_in", "Frames that the source gave", status["frames_in"]),
-            ("trocar_frames_sent", "Pictures made ready for viewers", status["frames_sent"]),
-            ("trocar_model_failures", "Steps that failed", status["model_failures"]),
-            ("trocar_model_starts", "Starts of the model's process", status["model_starts"]),
-            ("trocar_learner_failures", "Updates that failed", status["learner_failures"]),
-            ("trocar_source_losses", "Times the source was lost", status["source_losses"]),
-        ):
-            yield CounterMetricFamily(name, text, value)
-        yield GaugeMetricFamily("trocar_viewers", "Viewers connected", status["viewers"])
-        yield _degraded(self._session.badge())
+        """The sessions as they are now."""
+        yield GaugeMetricFamily("trocar_sessions", "Sessions", len(self._sessions))
+        merged: dict[str, Metric] = {}
+        for live in self._sessions:
+            for metric in _metrics_of(live.session):
+                family = merged.setdefault(
+                    metric.name, Metric(metric.name, metric.documentation, metric.type)
+                )
+                for sample in metric.samples:
+                    labels = {"session": live.id, **sample.labels}
+                    family.add_sample(sample.name, labels, sample.value)
+        yield from merged.values()
+
+
+def exposition(sessions: Sessions) -> bytes:
+    """All numbers in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(SessionCollector(sessions))
+    return generate_latest(registry)
+
+
+def _metrics_of(session: Session) -> Iterable[Metric]:
+    status = session.status()
+    yield from session.numbers.stage_seconds.collect()
+    outcomes = {
+        "masked": status.frames_masked,
+        "plain": status.frames_shown_plain,
+        "dropped": status.frames_dropped.total,
+    }
+    causes = asdict(status.frames_dropped)
+    yield _counter("trocar_frames", "Frames by what became of them", "outcome", outcomes)
+    yield _counter("trocar_frames_dropped", "Frames not shown", "cause", causes)
+    yield _counter(
+        "trocar_learner_updates", "Class updates by what became of them", "result", status.updates
+    )
+    for name, text, value in (
+        ("trocar_frames_in", "Frames that the source gave", status.frames_in),
+        ("trocar_frames_sent", "Pictures made ready for viewers", status.frames_sent),
+        ("trocar_model_failures", "Steps that failed", status.model_failures),
+        ("trocar_model_starts", "Starts of the model's process", status.model_starts),
+        ("trocar_learner_failures", "Updates that failed", status.learner_failures),
+        ("trocar_source_losses", "Times the source was lost", status.source_losses),
+    ):
+        yield CounterMetricFamily(name, text, value)
+    yield GaugeMetricFamily("trocar_viewers", "Viewers connected", status.viewers)
+    yield _degraded(status.badge)
 
 
 def _degraded(badge: Badge) -> GaugeMetricFamily:
@@ -76,31 +95,3 @@ def _counter(name: str, text: str, label: str, values: Mapping[str, int]) -> Cou
     for key, value in values.items():
         family.add_metric([key], value)
     return family
-
-
-class ServiceCollector(Collector):
-    """Every session's own numbers, told apart by the label `session`, which is its id."""
-
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
-
-    def collect(self) -> Iterable[Metric]:
-        """The sessions as they are now."""
-        yield GaugeMetricFamily("trocar_sessions", "Sessions", len(self._sessions))
-        merged: dict[str, Metric] = {}
-        for live in self._sessions:
-            for metric in live.session.metrics():
-                family = merged.setdefault(
-                    metric.name, Metric(metric.name, metric.documentation, metric.type)
-                )
-                for sample in metric.samples:
-                    labels = {"session": live.id, **sample.labels}
-                    family.add_sample(sample.name, labels, sample.value)
-        yield from merged.values()
-
-
-def exposition(sessions: Sessions) -> bytes:
-    """All numbers in Prometheus' text format."""
-    registry = CollectorRegistry()
-    registry.register(ServiceCollector(sessions))
-    return generate_latest(registry)

@@ -47,7 +47,7 @@ class Offer(Asked):
     replaces: Annotated[str, Field(max_length=64)] | None = None
 
 
-class Answer(BaseModel):
+class OfferAnswer(BaseModel):
     """Ours."""
 
     sdp: str
@@ -70,84 +70,6 @@ class SessionList(BaseModel):
     """Sessions that run, in the order of their opening."""
 
     sessions: list[SessionSummary]
-
-
-class Quantiles(BaseModel):
-    """Milliseconds over the last 250 samples."""
-
-    p50: float
-    p95: float
-
-
-class ClassStatus(BaseModel):
-    """A class as the last step saw it. confidence: estimated DSC, 0 to 1"""
-
-    id: int
-    name: str
-    color: str
-    present: bool
-    confidence: float
-    update: str
-
-
-class UnnamedStatus(BaseModel):
-    """Instruments whose kind is unknown, in the last step. area: share of the picture, 0 to 1"""
-
-    id: int
-    name: str
-    color: str
-    area: float
-
-
-class RecordingStatus(BaseModel):
-    """Whether a session is recorded, and may be; frames are those written so far.
-
-    state: off, recording, closed, or failed (the disk is full, say)
-    """
-
-    allowed: bool
-    state: Literal["off", "recording", "closed", "failed"]
-    frames: int
-    dropped: int
-
-
-class LearnerSample(BaseModel):
-    """The learner at one moment. t_s: seconds since the session was opened; counts are totals."""
-
-    t_s: float
-    confidence: dict[int, float]
-    accepted: int
-    refused: int
-    rolled_back: int
-
-
-class SessionStatus(SessionSummary):
-    """All that is known of a session; counts are totals since it was opened."""
-
-    model_config = ConfigDict(extra="allow")
-
-    source_state: str
-    demo: bool
-    fps_in: float
-    fps_out: float
-    step_ms: Quantiles
-    capture_to_send_ms: Quantiles
-    deadline_ms: float
-    frames_dropped: dict[str, int]
-    frames_in: int
-    frames_sent: int
-    frames_masked: int
-    frames_shown_plain: int
-    source_losses: int
-    updates: dict[str, int]
-    learner_failures: int
-    learner_frozen: bool
-    model_failures: int
-    model_starts: int
-    recording: RecordingStatus
-    classes: list[ClassStatus]
-    unnamed: UnnamedStatus
-    learner_history: list[LearnerSample]
 
 
 class ProfileList(BaseModel):

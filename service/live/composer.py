@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from models.types import ClassSpec, Segmentation, UInt8Array
-from service.live.appearance import named_style, palette_of
+from service.appearance import named_style, palette_of
 from service.live.badge import BADGE_COLORS, Badge
 from streaming.frame import Frame
 from streaming.mark import draw_mark
@@ -16,14 +16,15 @@ WHITE = (240, 240, 240)
 
 
 class Composer:
-    """Makes shots of frames. mark: with the frame's number in a corner, for measurements."""
+    """Makes pictures of frames. mark: with the frame's number in a corner, for measurements."""
 
     def __init__(self, classes: Callable[[], tuple[ClassSpec, ...]], *, mark: bool) -> None:
         self._classes, self._mark = classes, mark
 
     def untouched(self, frame: Frame) -> Picture:
         """The frame as it came."""
-        return self._shot(frame, lambda: frame.image_rgb.copy() if self._mark else frame.image_rgb)
+        image = frame.image_rgb
+        return self._picture(frame, image.copy if self._mark else lambda: image)
 
     def masked(self, frame: Frame, result: Segmentation) -> Picture:
         """The frame under its own masks."""
@@ -33,7 +34,7 @@ class Composer:
             palette, style = palette_of(classes), named_style(classes)
             return draw_overlay(frame.image_rgb, result.class_map, palette, style)
 
-        return self._shot(frame, draw)
+        return self._picture(frame, draw)
 
     def badged(self, frame: Frame, badge: Badge) -> Picture:
         """The frame without masks, under a badge that says why."""
@@ -43,9 +44,9 @@ class Composer:
             draw_badge(image, badge.value, BADGE_COLORS.get(badge, WHITE))
             return image
 
-        return self._shot(frame, draw)
+        return self._picture(frame, draw)
 
-    def _shot(self, frame: Frame, draw: Callable[[], UInt8Array]) -> Picture:
+    def _picture(self, frame: Frame, draw: Callable[[], UInt8Array]) -> Picture:
         def marked() -> UInt8Array:
             image = draw()
             draw_mark(image, frame.index)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 SAMPLES = 120
 SAMPLE_EVERY_S = 1.0
@@ -33,17 +32,12 @@ class LearnerHistory:
         self._began = time.monotonic()
         self._samples: deque[LearnerSample] = deque(maxlen=SAMPLES)
 
-    def add(self, status: Mapping[str, Any]) -> None:
-        """A sample of a session's status."""
-        updates = status["updates"]
-        self._samples.append(
-            LearnerSample(
-                round(time.monotonic() - self._began, 2),
-                {one["id"]: one["confidence"] for one in status["classes"]},
-                *(updates.get(result, 0) for result in ("accepted", "refused", "rolled_back")),
-            )
-        )
+    def add(self, updates: Mapping[str, int], confidence: dict[int, float]) -> None:
+        """A sample. updates: totals by outcome; confidence: by class id"""
+        t_s = round(time.monotonic() - self._began, 2)
+        totals = (updates.get(outcome, 0) for outcome in ("accepted", "refused", "rolled_back"))
+        self._samples.append(LearnerSample(t_s, confidence, *totals))
 
-    def samples(self) -> list[dict[str, Any]]:
+    def samples(self) -> tuple[LearnerSample, ...]:
         """Oldest first."""
-        return [asdict(sample) for sample in self._samples]
+        return tuple(self._samples)

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import Histogram
 
 from models.types import Segmentation
 from streaming.frame import Frame
@@ -18,57 +18,53 @@ BUCKETS_S = (0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.2, 0.4, 0.8, 2.0)
 RATE_S = 2.0  # seconds over which rates are counted
 
 
+class SentPictures:
+    """Pictures that went to the viewers of one rendition. seconds: counts capture to send"""
+
+    def __init__(self, seconds: Histogram) -> None:
+        self._seconds = seconds
+        self.count = 0
+        self.times: deque[float] = deque(maxlen=WINDOW)  # monotonic seconds
+        self.latency_ms: deque[float] = deque(maxlen=WINDOW)
+
+    def note(self, picture: Picture) -> None:
+        """One more went."""
+        self.count += 1
+        self.times.append(time.monotonic())
+        latency_s = (time.monotonic_ns() - picture.captured_ns) / 1e9
+        self.latency_ms.append(latency_s * 1e3)
+        self._seconds.observe(latency_s)
+
+    def capture_to_send_ms(self, since_ns: int) -> list[float]:
+        """Of each picture of the window that was captured since then (monotonic)."""
+        pairs = zip(self.times, self.latency_ms, strict=True)
+        return [took for sent, took in pairs if sent * 1e9 - took * 1e6 >= since_ns]
+
+
 class LiveNumbers:
-    """Written by the session alone, on its event loop."""
+    """Written by the session alone, on its event loop.
+
+    overlay: pictures with masks, or a badge in their place; plain: untouched ones
+    """
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        stages = Histogram(
+        self.stage_seconds = Histogram(
             "trocar_stage_seconds", "model: from a frame to its masks; others: from its capture",
-            ["stage"], buckets=BUCKETS_S, registry=self.registry,
+            ["stage"], buckets=BUCKETS_S, registry=None,
         )  # fmt: skip
-        self._step_s = stages.labels("model")
-        self._send_s = stages.labels("capture_to_send")
-        self._send_plain_s = stages.labels("capture_to_send_plain")
-        self.frames_sent = 0
-        self.sent: deque[float] = deque(maxlen=WINDOW)  # monotonic seconds
-        self.sent_plain: deque[float] = deque(maxlen=WINDOW)
+        self._step_s = self.stage_seconds.labels("model")
+        self.overlay = SentPictures(self.stage_seconds.labels("capture_to_send"))
+        self.plain = SentPictures(self.stage_seconds.labels("capture_to_send_plain"))
         self.step_ms: deque[float] = deque(maxlen=WINDOW)
-        self.latency_ms: deque[float] = deque(maxlen=WINDOW)
-        self.plain_latency_ms: deque[float] = deque(maxlen=WINDOW)
         self.late = 0
         self.masked = 0
-        self.plain = 0
-        self.failures = 0
+        self.shown_plain = 0
         self.broken = 0
 
     def note_step(self, result: Segmentation) -> None:
         """The model answered."""
         self.step_ms.append(result.step_ms)
         self._step_s.observe(result.step_ms / 1e3)
-
-    def note_sent(self, shot: Picture) -> None:
-        """A picture with masks, or a badge in their place, went to the viewers."""
-        self.sent.append(time.monotonic())
-        self.frames_sent += 1
-        latency_s = (time.monotonic_ns() - shot.captured_ns) / 1e9
-        self.latency_ms.append(latency_s * 1e3)
-        self._send_s.observe(latency_s)
-
-    def note_sent_plain(self, shot: Picture) -> None:
-        """An untouched picture went to the viewers."""
-        self.sent_plain.append(time.monotonic())
-        latency_s = (time.monotonic_ns() - shot.captured_ns) / 1e9
-        self.plain_latency_ms.append(latency_s * 1e3)
-        self._send_plain_s.observe(latency_s)
-
-    def capture_to_send_ms(self, since_ns: int, *, plain: bool) -> list[float]:
-        """Of each picture of the window that was captured since then (monotonic)."""
-        times, latencies = (
-            (self.sent_plain, self.plain_latency_ms) if plain else (self.sent, self.latency_ms)
-        )
-        pairs = zip(times, latencies, strict=True)
-        return [took for sent, took in pairs if sent * 1e9 - took * 1e6 >= since_ns]
 
     def usual_step_s(self) -> float:
         """Median step of the window, seconds; zero before the first."""
@@ -104,11 +100,3 @@ def silent_s(times: deque[float]) -> float:
         return time.monotonic() - times[-1]
     except IndexError:
         return 0.0
-
-
-def quantiles(samples: deque[float]) -> dict[str, float]:
-    """Median and 95th percentile, for the status."""
-    if not samples:
-        return {"p50": 0.0, "p95": 0.0}
-    p50, p95 = np.percentile(samples, [50, 95])
-    return {"p50": round(float(p50), 1), "p95": round(float(p95), 1)}

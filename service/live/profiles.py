@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from models.config import EMBEDDED_PROFILES
 from models.errors import ProfileError
-from models.method.profile import EMBEDDED_NAMES
 from service.settings import Settings
 
 MOST_LISTED = 100
@@ -16,7 +16,7 @@ MOST_LISTED = 100
 
 def known_profiles(settings: Settings) -> dict[str, str]:
     """Name -> what the tracker opens: the embedded ones, the command line's, the media folder's."""
-    known = {name: name for name in EMBEDDED_NAMES}
+    known = {name: name for name in EMBEDDED_PROFILES}
     if settings.media is not None:
         files = itertools.islice(_profiles_in(settings.media), MOST_LISTED)
         known |= {name: path for name, path in files if name not in known}

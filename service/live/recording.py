@@ -6,10 +6,10 @@ import asyncio
 import logging
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 from models.types import UInt8Array
 from service.errors import RecordingForbiddenError, RecordingStateError
+from service.live.status import RecordingStatus
 from streaming.frame import Frame
 from streaming.recorder import Recorder, RecorderState
 
@@ -67,8 +67,9 @@ class Recording:
         if self._recorder is not None:
             self._recorder.mask(frame, class_map)
 
-    def numbers(self) -> dict[str, Any]:
-        """For the status."""
-        none = {"state": "off", "frames": 0, "dropped": 0}
-        numbers = self._recorder.numbers() if self._recorder is not None else none
-        return {"allowed": self._root is not None, **numbers}
+    def status(self) -> RecordingStatus:
+        """Whether it records, and how much it has."""
+        allowed, recorder = self._root is not None, self._recorder
+        if recorder is None:
+            return RecordingStatus(allowed)
+        return RecordingStatus(allowed, recorder.state.value, recorder.frames, recorder.dropped)

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from models.phantom import DEMO_SEED
+from service.live.badge import Badge
 from service.live.phantom_source import PhantomScenes, PhantomUrl
-from service.live.session import Badge, SessionConfig
 from service.live.source_policy import SourcePolicy
 from streaming.network_stream import OPTIONS as STREAMS
 from streaming.sources import Source, open_source, split_url
 from streaming.whip import InboundStream
+
+
+@dataclass(frozen=True)
+class SessionConfig:
+    """What a session shows: how to open its source, its names, what it is when all is well.
+
+    badge: LIVE, DEMO or RECORDING
+    inbound: what is published into the session, where that is its source
+    record: whether it is recorded from its start on
+    """
+
+    open_source: Callable[[], Source]
+    shown_source: str
+    shown_profile: str
+    badge: Badge
+    mark: bool
+    inbound: InboundStream | None = None
+    record: bool = False
 
 
 def configure_session(

@@ -10,19 +10,17 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import replace
 
-from service.commands.weight_store import weight_source
 from service.errors import BusyError, UnknownSessionError
-from service.http.metrics import exposition
 from service.live.admission import why_refused
 from service.live.learner_history import SAMPLE_EVERY_S
 from service.live.live_session import LiveSession
 from service.live.profiles import profile_named
-from service.live.session import Session, SessionConfig
-from service.live.session_config import configure_session, own_profile
+from service.live.session import Session
+from service.live.session_config import SessionConfig, configure_session, own_profile
 from service.live.source_policy import SourcePolicy
 from service.log import SESSION, open_logging
 from service.model.process import ModelProcess, ModelTimes
-from service.model.warm_tracker import open_warm_tracker
+from service.model.warm_tracker import WarmTracker
 from service.model.worker import OpenSegmenter
 from service.settings import Settings
 
@@ -85,13 +83,9 @@ class Sessions:
         """
         if not all(live.session.ready for live in self):
             return "the model is not answering"
-        if self.full and all(live.session.full for live in self):
+        if self.full and all(live.session.peers.full for live in self):
             return "every place is taken"
         return None
-
-    def metrics(self) -> bytes:
-        """For Prometheus."""
-        return exposition(self)
 
     async def open_main(self) -> LiveSession:
         """The session that the command line describes, whatever its source. Raises as `open`."""
@@ -155,13 +149,11 @@ class Sessions:
 
     def _open_segmenter(self, profile: str) -> OpenSegmenter:
         settings = self.settings
-        return self._opener or functools.partial(
-            open_warm_tracker,
+        return self._opener or WarmTracker(
             profile,
             online=settings.online,
             gamma=settings.gamma,
             engine=settings.engine,
-            weights=weight_source(),
             learn_all=settings.learn_all,
         )
 

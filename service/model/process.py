@@ -200,7 +200,10 @@ class ModelProcess:
 
     def _call(self, call: Call) -> Any:
         self._send(call)
-        return self._answer(self._times.step_s)
+        answer = self._receive(self._times.step_s)
+        if isinstance(answer, Raised):
+            raise ModelFailedError(f"call failed: {answer.kind}")
+        return answer
 
     def _send(self, message: Step | Call) -> None:
         if self._pipe is None:
@@ -210,12 +213,6 @@ class ModelProcess:
         except OSError as error:
             self._stop()
             raise ModelFailedError("model process is gone") from error
-
-    def _answer(self, limit_s: float) -> Any:
-        answer = self._receive(limit_s)
-        if isinstance(answer, Raised):
-            raise ModelFailedError(f"call failed: {answer.kind}")
-        return answer
 
     def _receive(self, limit_s: float) -> Any:
         """The next answer, which may be Raised; lessons that come before it are noted."""

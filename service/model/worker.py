@@ -1,6 +1,6 @@
 """What runs in the model's process, and what crosses the pipe between it and the service.
 
-Frames and masks cross through shared memory, see model_process.py.
+Frames and masks cross through shared memory, see process.py.
 """
 
 from __future__ import annotations

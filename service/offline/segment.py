@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -26,10 +25,10 @@ from tqdm import tqdm
 
 from models.datasets.image_files import list_images, read_image
 from models.types import ClassSpec, Segmentation, UInt8Array
+from service.appearance import named_style, palette_of
 from service.errors import UsageError
-from service.live.appearance import named_style, palette_of
-from service.offline.output_folder import prepare_output
 from service.offline.results import Tally, class_lines, reason_of
+from service.output_folder import prepare_output
 from streaming.frame import Frame
 from streaming.image_folder import ImageFolder
 from streaming.overlay import draw_overlay
@@ -37,6 +36,7 @@ from streaming.prefetch import Prefetch
 from streaming.video_file import VideoFile
 from streaming.video_writer import VideoWriter
 
+Recording = VideoFile | ImageFolder
 PENDING = 4  # results waiting to be written
 MARKS = ("frames.jsonl", "slices.jsonl")  # written first and removed last: the rest is ours too
 OURS = (
@@ -57,31 +57,6 @@ class Segmenter(Protocol):
 
     def step(self, prepared: Any) -> Segmentation:
         """Segment the next frame."""
-
-
-class Recording(Protocol):
-    """What offline processing needs of a source."""
-
-    problem: str | None
-    size: tuple[int, int]  # (height, width) of the first frame
-    pixel_aspect: Fraction  # of its pixels, width over height
-
-    @property
-    def fps(self) -> Fraction:
-        """Nominal frame rate."""
-
-    @property
-    def frame_count(self) -> int | None:
-        """Number of frames, if known."""
-
-    def name_of(self, index: int) -> str | None:
-        """The file that a frame is, where each is one."""
-
-    def __iter__(self) -> Iterator[Frame]:
-        """Frames in order."""
-
-    def close(self) -> None:
-        """Release the source."""
 
 
 @dataclass(frozen=True)

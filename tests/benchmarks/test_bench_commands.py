@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from benchmarks.quality.metrics import Spread
-from benchmarks.quality.streaming_accuracy import Answer, play
+from benchmarks.quality.streaming_accuracy import TimedMask, play
 from benchmarks.report import write_report
 from benchmarks.result_file import write_result
 from benchmarks.speed import scale as scaling
@@ -108,9 +108,9 @@ def test_display_on_a_virtual_clock() -> None:
     images: list[UInt8Array] = [np.full((2, 2), number, np.uint8) for number in range(8)]
     seen = []
 
-    def segment(image: UInt8Array) -> Answer:
+    def segment(image: UInt8Array) -> TimedMask:
         seen.append(int(image[0, 0]))
-        return Answer(image, 0.15, 0.25)
+        return TimedMask(image, 0.15, 0.25)
 
     shown = play(images, 10, segment)
     # Taken at 0, 0.25, 0.5 and 0.75 s: frames 0, 2, 5, 7; masks at 0.15, 0.4, 0.65, 0.9 s.
@@ -120,10 +120,10 @@ def test_display_on_a_virtual_clock() -> None:
 
 def test_a_model_faster_than_the_stream_sees_every_frame() -> None:
     images: list[UInt8Array] = [np.full((2, 2), number, np.uint8) for number in range(5)]
-    shown = play(images, 10, lambda image: Answer(image, 0.02, 0.05))
+    shown = play(images, 10, lambda image: TimedMask(image, 0.02, 0.05))
     assert sorted(shown.maps) == [0, 1, 2, 3, 4]
     assert shown.source == [None, 0, 1, 2, 3]
-    at_once = play(images, 10, lambda image: Answer(image, 0.0, 0.0))
+    at_once = play(images, 10, lambda image: TimedMask(image, 0.0, 0.0))
     assert at_once.source == [0, 1, 2, 3, 4]
 
 

@@ -23,7 +23,7 @@ FRAMES, PATIENCE_S = 150, 60
 async def test_a_burnt_in_mask_is_that_of_its_frame(loss: float) -> None:
     async with signing_session((240, 320)) as session:
         looking = await segment(session, "overlay", loss, FRAMES, PATIENCE_S)
-        assert session.status()["renditions"]["plain"]["encoded"] == 0, "nobody watched it"
+        assert session.status().renditions["plain"].encoded == 0, "nobody watched it"
     marks, masks = zip(*looking.pairs, strict=True)
     assert marks == masks
     assert list(marks) == sorted(set(marks)), "time only goes forward"
@@ -47,8 +47,8 @@ async def test_a_message_names_the_frame_it_belongs_to(loss: float) -> None:
     marks, masks = zip(*looking.pairs, strict=True)
     assert marks == masks
     assert len(set(marks)) == len(marks) > 0.6 * FRAMES
-    assert status["renditions"]["overlay"]["encoded"] == 0, "nobody watched it"
-    assert status["masks_skipped"] <= 3, "at most until the first picture was out"
+    assert status.renditions["overlay"].encoded == 0, "nobody watched it"
+    assert status.masks_skipped <= 3, "at most until the first picture was out"
 
 
 def test_numbers_are_read_back_from_phantoms_under_their_masks() -> None:

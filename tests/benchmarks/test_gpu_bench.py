@@ -28,7 +28,7 @@ from models.method.profile import load_profile
 from models.tracking.ablation import Ablation
 from models.tracking.tracker import Tracker
 from models.types import UInt8Array
-from tests.support.captured_steps import Recording, Unwrapped, demo_frames
+from tests.support.captured_steps import CapturedSteps, Unwrapped, demo_frames
 
 
 def test_parity_says_how_far_an_engine_is_from_torch(
@@ -61,7 +61,7 @@ def test_parity_says_how_far_an_engine_is_from_torch(
 
 def test_the_gpu_table_has_stages_floors_peers_and_parity(
     weights: LoadedWeights,
-    recording: None,
+    captured_steps: None,
     monkeypatch: pytest.MonkeyPatch,
     one_thread: None,
     tmp_path: Path,
@@ -73,7 +73,7 @@ def test_the_gpu_table_has_stages_floors_peers_and_parity(
     tracker = Tracker(weights, load_profile("phantom"), ablation, EngineChoice("cuda_graph"))
     run, frames = StepTimer(tracker, stages=False), demo_frames(101, 2)
     numbers = gpu._engine_numbers(run, frames, GpuConfig(frames=2), "cuda_graph")
-    assert isinstance(run.tracker.engine, Recording), "the stages' clock is gone again"
+    assert isinstance(run.tracker.engine, CapturedSteps), "the stages' clock is gone again"
     assert numbers["step_ms"]["n"] == 2
     reached = gpu_floor.Ceilings(1e13, 1e12)
     shape = BankShape.of(4, load_profile("phantom").memory, weights.model.config.backbone)

@@ -41,12 +41,12 @@ from models.tracking.postprocess import postprocess
 from models.tracking.strategy import Prediction
 from models.tracking.tracker import Tracker
 from models.types import UNNAMED_ID, Update
-from tests.support.captured_steps import CPU, Recording, demo_frames, stand_in
+from tests.support.captured_steps import CPU, CapturedSteps, demo_frames, stand_in
 
 
 @pytest.mark.parametrize("instances", [False, True])
 def test_recorded_steps_see_and_learn_what_torch_does(
-    weights: LoadedWeights, instances: bool, recording: None, one_thread: None
+    weights: LoadedWeights, instances: bool, captured_steps: None, one_thread: None
 ) -> None:
     """Until the bank is full and after, and when the picture's size changes on the way."""
     profile = load_profile("phantom")
@@ -68,14 +68,14 @@ def test_recorded_steps_see_and_learn_what_torch_does(
         taught.append(Update.ACCEPTED in [one.update for one in found.results])
     assert instances or any(taught)
     engine = other.engine
-    assert isinstance(engine, Recording)
+    assert isinstance(engine, CapturedSteps)
     assert engine.steps == (2 if instances else 4), "two picture sizes; a bank full or not"
     ran = {name for name, _ in engine.captured}
     assert instances or {FULL, "attend_memory"} <= ran
 
 
 def test_a_recorded_step_keeps_nothing_of_pictures_of_many_sizes(
-    weights: LoadedWeights, recording: None, one_thread: None
+    weights: LoadedWeights, captured_steps: None, one_thread: None
 ) -> None:
     tracker = Tracker(weights, load_profile("phantom"), None, EngineChoice("cuda_graph"))
     for side in (64, 96, 128, 160, 64):
@@ -84,7 +84,7 @@ def test_a_recorded_step_keeps_nothing_of_pictures_of_many_sizes(
 
 
 def test_what_is_not_a_number_is_seen_on_the_device_too(
-    weights: LoadedWeights, recording: None, one_thread: None
+    weights: LoadedWeights, captured_steps: None, one_thread: None
 ) -> None:
     ablation = Ablation(gamma=0.5, instances=False)
     tracker = Tracker(weights, load_profile("phantom"), ablation, EngineChoice("cuda_graph"))
@@ -103,7 +103,7 @@ def test_what_is_not_a_number_is_seen_on_the_device_too(
 def test_a_frame_whose_description_is_not_a_number_teaches_nothing(
     weights: LoadedWeights,
     engine: str,
-    recording: None,
+    captured_steps: None,
     one_thread: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

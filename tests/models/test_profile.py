@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from benchmarks.quality.metrics import dsc
-from models.config import FitConfig
+from models.config import EMBEDDED_PROFILES, FitConfig
 from models.datasets.folder import open_folder
 from models.errors import DatasetError, ProfileError
 from models.fitting import fit
 from models.fitting.annotated import AnnotatedFrames, draw_shots, visible_classes
 from models.fitting.fit import fit_frames, fit_profile
 from models.method.checkpoint import LoadedWeights
-from models.method.profile import EMBEDDED_NAMES, Profile, load_profile, save_profile
+from models.method.profile import Profile, load_profile, save_profile
 from models.phantom import Procedure
 from models.tracking.ablation import Ablation
 from models.tracking.tracker import Tracker
@@ -33,7 +33,7 @@ def fitted(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return path
 
 
-@pytest.mark.parametrize("name", EMBEDDED_NAMES)
+@pytest.mark.parametrize("name", EMBEDDED_PROFILES)
 def test_embedded_profiles_belong_to_the_embedded_weights(
     name: str, weights: LoadedWeights
 ) -> None:

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 
 from service.commands.main import build_parser
 from service.http.app import create_app
-from service.http.relay import SHORTEST_SECRET, Relay
+from service.relay import SHORTEST_SECRET, Relay
 from service.settings import Settings
 
 Services = dict[str, Any]  # by name

@@ -57,7 +57,7 @@ async def test_badge_tells_of_a_dead_model_and_of_its_return(chromium: str) -> N
     slow = app(open_s=1.5)
     async with serving(slow) as server, open_page(chromium, server.url + PAGE) as browser:
         await browser.playing()
-        pid = server.session._model.pid
+        pid = server.session.model_pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         await browser.badge("AI OFF")

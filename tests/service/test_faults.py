@@ -19,7 +19,8 @@ from av import VideoFrame
 from benchmarks.live.remote_viewers import remote_viewers
 from benchmarks.live.viewer import AskAnswer, watching
 from service.live.badge import Badge
-from service.live.session import Session, SessionConfig
+from service.live.session import Session
+from service.live.session_config import SessionConfig
 from service.model.process import ModelProcess, ModelTimes
 from service.settings import Settings
 from streaming.frame import Frame
@@ -166,8 +167,8 @@ async def test_a_source_that_changes_its_size_is_followed(view: str) -> None:
             await until(lambda even=even: screen.shapes[-1] == even)  # type: ignore[misc]
             await screen.moves()
         assert session.badge() is Badge.LIVE
-        assert session.status()["frames_dropped"]["could_not_be_shown"] == 0
-        assert session.status()["model_failures"] == 0
+        assert session.status().frames_dropped.could_not_be_shown == 0
+        assert session.status().model_failures == 0
 
 
 async def test_a_viewer_that_vanishes_is_forgotten_and_missed_by_nobody(
@@ -177,13 +178,13 @@ async def test_a_viewer_that_vanishes_is_forgotten_and_missed_by_nobody(
     async with camera_session() as (session, _), screen_of(session) as screen:
         with contextlib.suppress(OSError, EOFError):
             async with remote_viewers(asking(session)) as remote:
-                await until(lambda: session.status()["renditions"]["overlay"]["viewers"] == 2)
+                await until(lambda: session.status().renditions["overlay"].viewers == 2)
                 os.kill(remote.pid, signal.SIGKILL)
                 before = len(screen.numbers)
                 await until(lambda: len(session.peers) == 1)
                 seen = screen.numbers[before:]
         await screen.moves()
-        assert session.status()["renditions"]["overlay"]["viewers"] == 1
+        assert session.status().renditions["overlay"].viewers == 1
         assert session.badge() is Badge.LIVE
     gaps = np.diff([number for number in seen if number is not None])
     assert np.median(gaps) == 1, "the others' picture went on"
@@ -193,8 +194,8 @@ async def test_a_viewer_that_stalls_delays_nobody() -> None:
     async with camera_session() as (session, _), screen_of(session, "plain") as screen:
         ask = asking(session, "plain")
         async with remote_viewers(ask) as remote:
-            await until(lambda: session.status()["renditions"]["plain"]["viewers"] == 2)
-            keyframes = session.status()["renditions"]["plain"]["keyframes"]
+            await until(lambda: session.status().renditions["plain"].viewers == 2)
+            keyframes = session.status().renditions["plain"].keyframes
             remote.stall()
             before = len(screen.numbers)
             await screen.moves(50)
@@ -202,7 +203,7 @@ async def test_a_viewer_that_stalls_delays_nobody() -> None:
         seen = [number for number in screen.numbers[before:] if number is not None]
         assert np.median(np.diff(seen)) == 1
         assert len(seen) > 45, "every picture arrived whole"
-        assert session.status()["renditions"]["plain"]["keyframes"] <= keyframes + 2
+        assert session.status().renditions["plain"].keyframes <= keyframes + 2
 
 
 async def test_a_recording_that_cannot_be_written_costs_no_picture() -> None:
@@ -210,7 +211,7 @@ async def test_a_recording_that_cannot_be_written_costs_no_picture() -> None:
         camera_session(record=Path("/dev/full")) as (session, _),
         screen_of(session) as screen,
     ):
-        await until(lambda: session.status()["recording"]["state"] == "failed")
+        await until(lambda: session.status().recording.state == "failed")
         await screen.moves()
         assert session.badge() is Badge.LIVE
 
@@ -224,10 +225,10 @@ def names(root: Path) -> list[str]:
 async def test_a_session_is_recorded_when_asked_to(tmp_path: Path) -> None:
     async with camera_session(record=tmp_path) as (session, _), screen_of(session) as screen:
         await screen.moves()
-        assert session.status()["recording"]["state"] == "recording"
+        assert session.status().recording.state == "recording"
     assert names(tmp_path) == ["masks.mkv", "video.mp4"]
-    assert session.status()["recording"]["state"] == "closed"
-    assert session.status()["recording"]["frames"] >= 16
+    assert session.status().recording.state == "closed"
+    assert session.status().recording.frames >= 16
 
 
 def corrupt(payload: bytes) -> bytes:
@@ -280,7 +281,7 @@ async def test_corrupt_packets_of_a_publisher_end_nothing() -> None:
             await until(lambda: any(number is not None for number in screen.numbers[before:]))
             assert broken > 3
             assert session.badge() in (Badge.LIVE, Badge.LIVE_SLOW)
-            assert session.status()["model_failures"] == 0
+            assert session.status().model_failures == 0
 
 
 @contextlib.asynccontextmanager

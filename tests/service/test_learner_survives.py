@@ -111,6 +111,7 @@ def test_a_tracker_goes_on_with_what_another_learnt(weights: LoadedWeights) -> N
         other.step(image)
     assert not np.array_equal(other.save()[0], state[0]), "and learns on"
     assert sum(one.nbytes for one in state) < 8 * 2**20, "what crosses the pipe"
+    assert all(type(one) is np.ndarray for one in state), "the service that holds it has no torch"
 
 
 def test_the_pace_of_a_source_that_states_none_is_measured() -> None:

@@ -36,7 +36,7 @@ async def shows_plain_then_recovers(server: Server, viewer: Viewer, badge: str) 
 async def test_model_killed() -> None:
     async with serving(app_with()) as server, server.viewer() as viewer:
         await frames(viewer, 10)
-        pid = server.session._model.pid
+        pid = server.session.model_pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         await shows_plain_then_recovers(server, viewer, "AI OFF")
@@ -87,7 +87,7 @@ async def test_a_model_that_does_nothing_but_raise_is_started_again(
 async def test_a_model_that_never_works_is_started_ever_less_often(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("service.live.session.RESTART_S", (0.2, 60.0))
+    monkeypatch.setattr("service.live.supervisor.RESTART_S", (0.2, 60.0))
     forever = tuple(range(1, 10_000))
     async with serving(app_with(raise_at=forever)) as server, server.viewer() as viewer:
         await frames(viewer, 100)

@@ -16,7 +16,7 @@ from service.live.admission import Pace, why_refused
 from service.live.learner_history import SAMPLES, LearnerHistory
 from service.live.sessions import Sessions
 from service.model.process import ModelTimes
-from service.model.warm_tracker import open_warm_tracker
+from service.model.warm_tracker import WarmTracker
 from service.settings import Settings
 from tests.support.asking import ask
 from tests.support.fakes import FakeTracker
@@ -76,7 +76,7 @@ async def test_a_session_is_opened_listed_watched_and_closed() -> None:
 
 async def test_a_closed_session_leaves_no_process_and_no_place_taken() -> None:
     async with serving(app_with(sessions=1)) as server:
-        process = server.session._model._process
+        process = server.session._model.process._process
         assert (await ask("DELETE", server.main)).code == 204
         assert not process.is_alive()
         assert (await ask("GET", f"{server.url}/api/sessions")).json == {"sessions": []}
@@ -145,10 +145,10 @@ async def test_the_learners_history_is_sampled() -> None:
 def test_the_learners_history_is_bounded() -> None:
     history = LearnerHistory()
     for count in range(3 * SAMPLES):
-        history.add({"updates": {"accepted": count}, "classes": []})
+        history.add({"accepted": count}, {})
     kept = history.samples()
     assert len(kept) == SAMPLES
-    assert kept[-1]["accepted"] == 3 * SAMPLES - 1
+    assert kept[-1].accepted == 3 * SAMPLES - 1
 
 
 def test_the_load_rule() -> None:
@@ -187,14 +187,14 @@ async def test_ready_means_warm_and_a_place_free() -> None:
             refused = await ask("GET", ready)
             assert (refused.code, refused.json["detail"]) == (503, "every place is taken")
             assert int(refused.headers["retry-after"]) > 0
-        server.session._model_up = False
+        server.session._model.up = False
         assert (await ask("GET", ready)).json["detail"] == "the model is not answering"
         assert (await ask("GET", f"{server.url}/healthz")).code == 200
 
 
 def test_the_warm_tracker_has_forgotten_its_warm_up(one_thread: None) -> None:
     image = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)
-    warm = open_warm_tracker("phantom", engine="torch").segment(image)
+    warm = WarmTracker("phantom", engine="torch")().segment(image)
     fresh = Tracker.open("phantom", engine="torch").segment(image)
     assert np.array_equal(warm.class_map, fresh.class_map)
     assert warm.results == fresh.results

@@ -17,10 +17,10 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from fastapi import FastAPI
 
 from service.errors import UsageError
-from service.http.relay import Relay
+from service.relay import Relay
 from service.settings import Settings
 from streaming.mark import read_mark
-from streaming.negotiation import Answer
+from streaming.negotiation import SdpAnswer
 from tests.service.test_sessions import app_with
 from tests.support.asking import Reply, ask
 from tests.support.live_service import Server, serving
@@ -134,10 +134,10 @@ async def test_what_whip_publishes_whep_plays() -> None:
     async with serving(inbound()) as server:
         replies: list[Reply] = []
 
-        async def answer(sdp: str) -> Answer:
+        async def answer(sdp: str) -> SdpAnswer:
             url = f"{server.url}/whip/main"
             replies.append(await ask("POST", url, sdp.encode(), Content_Type=SDP))
-            return Answer(replies[0].body.decode(), "")
+            return SdpAnswer(replies[0].body.decode(), "")
 
         async with (
             publishing(answer) as track,

@@ -13,7 +13,9 @@ from aiortc import RTCConfiguration, RTCPeerConnection
 from aiortc.jitterbuffer import JitterBuffer
 from aiortc.rtp import RtpPacket
 
-from service.live.session import Badge, Session, SessionConfig
+from service.live.badge import Badge
+from service.live.session import Session
+from service.live.session_config import SessionConfig
 from service.model.process import ModelProcess, ModelTimes
 from service.settings import Settings
 from streaming.frame import Frame

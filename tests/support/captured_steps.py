@@ -63,7 +63,7 @@ def stand_in(function: Callable[[], Any]) -> tuple[AgainAndAgain, Any]:
     return AgainAndAgain(made, found), found
 
 
-class Recording(Unwrapped):
+class CapturedSteps(Unwrapped):
     """CudaGraphEngine's way with graphs, in float32; with `stand_in` in the place of capture."""
 
     def __init__(self, weights: LoadedWeights, shape: BankShape) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
 from streaming.mark import draw_mark
-from streaming.negotiation import Answer
+from streaming.negotiation import SdpAnswer
 
 SIZE = (120, 256)
 
@@ -44,7 +44,7 @@ class NumberedTrack(MediaStreamTrack):
 
 
 @contextlib.asynccontextmanager
-async def publishing(answer: Callable[[str], Awaitable[Answer]]) -> AsyncIterator[NumberedTrack]:
+async def publishing(answer: Callable[[str], Awaitable[SdpAnswer]]) -> AsyncIterator[NumberedTrack]:
     """A publisher, connected, whose offer `answer` has answered."""
     peer, track = RTCPeerConnection(RTCConfiguration(iceServers=[])), NumberedTrack()
     connected = asyncio.Event()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, HTTPException, Response
 
 from service.http.error_handlers import TRY_AGAIN
-from service.http.metrics import CONTENT_TYPE
+from service.http.metrics import CONTENT_TYPE, exposition
 from service.http.routes.registry import Registry, problems
 from service.http.schemas import Health
 
@@ -30,4 +30,4 @@ async def readyz(registry: Registry) -> Health:
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(registry: Registry) -> Response:
     """For Prometheus."""
-    return Response(registry.metrics(), media_type=CONTENT_TYPE)
+    return Response(exposition(registry), media_type=CONTENT_TYPE)

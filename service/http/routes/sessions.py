@@ -10,19 +10,19 @@ from fastapi import APIRouter, Response
 from service.http.routes.registry import Labeled, Registry, problems
 from service.http.schemas import (
     Action,
-    Answer,
     Done,
     IceServer,
     IceServers,
     NewSession,
     Offer,
+    OfferAnswer,
     ProfileList,
     RecordingAction,
-    RecordingStatus,
     SessionList,
-    SessionStatus,
 )
+from service.live.live_session import LiveStatus
 from service.live.profiles import known_profiles
+from service.live.status import RecordingStatus
 
 router = APIRouter(prefix="/api")
 
@@ -54,18 +54,17 @@ async def list_sessions(registry: Registry) -> Any:
 @router.post(
     "/sessions",
     status_code=201,
-    response_model=SessionStatus,
     responses=problems(400, 403, 422, 503),
 )
-async def open_session(registry: Registry, body: NewSession, response: Response) -> Any:
+async def open_session(registry: Registry, body: NewSession, response: Response) -> LiveStatus:
     """Open a session; the answer comes when it runs, with its address in Location."""
     live = await registry.open(body.source, body.profile, body.name)
     response.headers["Location"] = f"/api/sessions/{live.id}"
     return live.status()
 
 
-@router.get("/sessions/{session_id}", response_model=SessionStatus, responses=problems(404))
-async def status(named: Labeled) -> Any:
+@router.get("/sessions/{session_id}", responses=problems(404))
+async def status(named: Labeled) -> LiveStatus:
     """What is shown, how fast, and what the learner did."""
     return named.status()
 
@@ -77,11 +76,11 @@ async def close_session(registry: Registry, named: Labeled) -> None:
 
 
 @router.post("/sessions/{session_id}/offer", responses=problems(400, 404, 422, 503))
-async def offer(named: Labeled, body: Offer, response: Response) -> Answer:
+async def offer(named: Labeled, body: Offer, response: Response) -> OfferAnswer:
     """Answer a WebRTC offer that wants to receive video; Location is the connection's address."""
     answer = await named.watch(body.sdp, body.view, body.replaces)
     response.headers["Location"] = f"/whep/{named.id}/{answer.id}"
-    return Answer(sdp=answer.sdp)
+    return OfferAnswer(sdp=answer.sdp)
 
 
 @router.post("/sessions/{session_id}/learner/{action}", responses=problems(404, 422, 503))
@@ -93,13 +92,12 @@ async def learner(named: Labeled, action: Action) -> Done:
 
 @router.post(
     "/sessions/{session_id}/recording/{action}",
-    response_model=RecordingStatus,
     responses=problems(403, 404, 409, 422),
 )
-async def record(named: Labeled, action: RecordingAction) -> Any:
+async def record(named: Labeled, action: RecordingAction) -> RecordingStatus:
     """Start or stop recording video and masks; only where the service has a folder for it."""
     if action == "start":
         named.session.record()
     else:
         await named.session.stop_recording()
-    return named.session.status()["recording"]
+    return named.session.status().recording

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from service.errors import UnknownSessionError
 from service.http.routes.registry import Labeled, Registry, problems
 from service.http.schemas import LARGEST_OFFER, View
-from streaming.peers import Answer
+from streaming.peers import SdpAnswer
 
 SDP = "application/sdp"
 TAKES_SDP = {"Accept-Post": SDP}
@@ -54,7 +54,7 @@ async def _sdp(request: Request) -> str:
 Sdp = Annotated[str, Depends(_sdp)]
 
 
-def _created(request: Request, registry: Registry, answer: Answer) -> Response:
+def _created(request: Request, registry: Registry, answer: SdpAnswer) -> Response:
     headers = {"Location": f"{request.url.path}/{answer.id}", **_relay(registry)}
     return Response(answer.sdp, 201, headers, SDP)
 
