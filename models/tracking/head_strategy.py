@@ -69,7 +69,7 @@ class HeadStrategy(Strategy[HeadOutput]):
         """See Strategy."""
         before = self._lessons.take_back()
         if before is not None:
-            self._names.restore(before)
+            self._restore(before)
         return before is not None
 
     def roll_back(self) -> None:
@@ -79,7 +79,8 @@ class HeadStrategy(Strategy[HeadOutput]):
     def reset(self) -> None:
         """See Strategy."""
         self._classifier.reset()
-        self._names.reset()
+        self._names.learner.reset()
+        self._names.apply()
         self._lessons.forget()
 
     def save(self) -> LearnerState:
@@ -88,7 +89,7 @@ class HeadStrategy(Strategy[HeadOutput]):
 
     def load(self, state: LearnerState) -> None:
         """See Strategy."""
-        self._names.restore(LearnerSnapshot.of(state, self._engine.device))
+        self._restore(LearnerSnapshot.of(state, self._engine.device))
         self._lessons.forget()
 
     def snapshot(self) -> _State:
@@ -98,6 +99,10 @@ class HeadStrategy(Strategy[HeadOutput]):
 
     def restore(self, state: _State) -> None:
         """See Strategy."""
-        self._names.restore(state.names)
+        self._restore(state.names)
         self._lessons.before = state.lessons
         self._classifier.restore(state.tracks)
+
+    def _restore(self, names: LearnerSnapshot) -> None:
+        self._names.learner.restore(names)
+        self._names.apply()

@@ -47,7 +47,6 @@ class PreparedFeatures:
 @dataclass(frozen=True)
 class _State:
     learnt: History
-    names: Any
     tracks: Any
 
 
@@ -71,10 +70,10 @@ class MemoryStrategy(Strategy[PreparedFeatures]):
         self._engine, self._profile, self._ablation = engine, profile, ablation
         self._labeler = labeler
         self._bank = MemoryBank(shape, profile.memory.max_pointer_distance, engine.device)
-        self.updates = OnlineUpdates(engine, profile, ablation, self._bank)
-        self._names: TaughtNames | None = None
+        names: TaughtNames | None = None
         if isinstance(labeler, InstanceClassifier) and classes > 1:
-            self._names = TaughtNames(labeler, classes, profile.learner)
+            names = TaughtNames(labeler, classes, profile.learner)
+        self.updates = OnlineUpdates(engine, profile, ablation, self._bank, names)
         self._seen: NetworkPass | None = None  # the frame last predicted
         self._number = 0
         self._recorded = {full: self._record(full) for full in (False, True)}
@@ -118,9 +117,7 @@ class MemoryStrategy(Strategy[PreparedFeatures]):
 
     def teach(self, prepared: PreparedFeatures, lesson: LessonMasks) -> None:
         """See Strategy."""
-        self.updates.teach(prepared.network, lesson, self._number)
-        if self._names is not None and prepared.head_output is not None:
-            self._names.teach(prepared.head_output, lesson)
+        self.updates.teach(prepared.network, prepared.head_output, lesson, self._number)
 
     def take_back(self) -> bool:
         """See Strategy."""
@@ -128,12 +125,12 @@ class MemoryStrategy(Strategy[PreparedFeatures]):
 
     def roll_back(self) -> None:
         """See Strategy."""
-        self._forget_names()
+        self._forget_tracks()
         self.updates.roll_back()
 
     def reset(self) -> None:
         """See Strategy."""
-        self._forget_names()
+        self._forget_tracks()
         self.updates.reset()
 
     def save(self) -> LearnerState:
@@ -147,14 +144,11 @@ class MemoryStrategy(Strategy[PreparedFeatures]):
     def snapshot(self) -> _State:
         """See Strategy."""
         tracks = None if self._labeler is None else self._labeler.snapshot()
-        names = None if self._names is None else self._names.learner.snapshot()
-        return _State(self.updates.snapshot(), names, tracks)
+        return _State(self.updates.snapshot(), tracks)
 
     def restore(self, state: _State) -> None:
         """See Strategy. The annotated frames in memory stay those of the first frame."""
         self.updates.restore(state.learnt)
-        if self._names is not None:
-            self._names.restore(state.names)
         if self._labeler is not None:
             self._labeler.restore(state.tracks)
 
@@ -165,11 +159,9 @@ class MemoryStrategy(Strategy[PreparedFeatures]):
         learner = self.updates.pixels
         return self._pixels.indicator if learner is None else learner.tau[0]
 
-    def _forget_names(self) -> None:
+    def _forget_tracks(self) -> None:
         if self._labeler is not None:
             self._labeler.reset()
-        if self._names is not None:
-            self._names.reset()
 
     def _record(self, full: bool) -> Step[_Decoded]:
         """What happens between a frame's features and its masks, for a bank that is full or not."""

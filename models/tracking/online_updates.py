@@ -14,6 +14,7 @@ from torch import Tensor
 from models.backbone.memory_bank import Entries, MemoryBank
 from models.backbone.sam2 import DecodedMasks, ImageFeatures
 from models.engines.interface import Engine
+from models.instances.instance_head import HeadOutput
 from models.learner.mapping_network import Sample, token_weights
 from models.learner.online_learner import LearnerSnapshot, LearnerStart, OnlineLearner
 from models.learner.pixel_classifier import RIDGE, instrument_features, pixel_sample
@@ -22,6 +23,7 @@ from models.learner.snapshots import Kept, Lessons, Snapshots
 from models.method.profile import Profile
 from models.tracking.ablation import Ablation
 from models.tracking.strategy import LessonMasks
+from models.tracking.taught_names import TaughtNames
 from models.types import LearnerState, Update
 
 ARRAYS = 9  # of one learner's snapshot
@@ -42,10 +44,9 @@ class NetworkPass:
 
 @dataclass(frozen=True)
 class LearntState:
-    """Everything that updates and lessons change. pixels: None where pixel names are fixed"""
+    """Everything that updates and lessons change. learners: see OnlineUpdates"""
 
-    mapping: LearnerSnapshot
-    pixels: LearnerSnapshot | None
+    learners: tuple[LearnerSnapshot, ...]
     bank: tuple[Tensor, ...]
 
 
@@ -62,12 +63,20 @@ class OnlineUpdates:
     """Everything of one stream that its frames and lessons change."""
 
     def __init__(
-        self, engine: Engine, profile: Profile, ablation: Ablation, bank: MemoryBank
+        self,
+        engine: Engine,
+        profile: Profile,
+        ablation: Ablation,
+        bank: MemoryBank,
+        names: TaughtNames | None,
     ) -> None:
-        """bank: of the stream; its recent part is written here only"""
-        self._engine, self._bank = engine, bank
+        """bank: of the stream; its recent part is written here only; names: of its instances"""
+        self._engine, self._bank, self._names = engine, bank, names
         self.learner = OnlineLearner(profile.start, profile.learner)
         self.pixels = _pixel_learner(profile)
+        taught = None if names is None else names.learner
+        possible = (self.learner, self.pixels, taught)
+        self._learners = [one for one in possible if one is not None]
         limit, every = ablation.learn_per_frame, ablation.learn_every
         self._round_robin = RoundRobin(len(profile.classes), limit, every)
         self._snapshots: Snapshots[LearntState] = Snapshots()
@@ -76,9 +85,7 @@ class OnlineUpdates:
     @property
     def nbytes(self) -> int:
         """Bytes of what was learnt and of all states it can go back to."""
-        own = self._bank.nbytes + self.learner.nbytes
-        if self.pixels is not None:
-            own += self.pixels.nbytes
+        own = self._bank.nbytes + sum(one.nbytes for one in self._learners)
         return 2 * own + self._lessons.kept(own)
 
     def update(self, seen: NetworkPass, confident: list[bool], frame: int) -> tuple[Update, ...]:
@@ -102,8 +109,10 @@ class OnlineUpdates:
             updates[row] = Update.ACCEPTED if good_one else Update.ROLLED_BACK
         return tuple(updates)
 
-    def teach(self, seen: NetworkPass, lesson: LessonMasks, frame: int) -> None:
-        """Learn what a person says of a frame: its memory, the mapping network, pixel names."""
+    def teach(
+        self, seen: NetworkPass, head_output: HeadOutput | None, lesson: LessonMasks, frame: int
+    ) -> None:
+        """Learn what a person says of a frame: its memory, the mapping network, names."""
         self._lessons.begin(self._state())
         mask, engine = lesson.mask, self._engine
         features = seen.features
@@ -115,6 +124,8 @@ class OnlineUpdates:
         weight = token_weights(mask, engine.config.grid, lesson.counted)
         self.learner.teach(Sample(seen.token_features.flatten(2), target.flatten(2), weight))
         self._teach_pixels(seen, lesson)
+        if self._names is not None and head_output is not None:
+            self._names.teach(head_output, lesson)
         shown = torch.nonzero(present).flatten()
         self._bank.push(shown, Entries(memory[shown], pointer[shown]), frame)
         engine.memories_changed(self._bank.tensors(frame))
@@ -151,15 +162,14 @@ class OnlineUpdates:
 
     def save(self) -> LearnerState:
         """What was learnt, without memories."""
-        pixels = () if self.pixels is None else self.pixels.snapshot().arrays()
-        return (*self.learner.snapshot().arrays(), *pixels)
+        return tuple(array for one in self._learners for array in one.snapshot().arrays())
 
     def load(self, state: LearnerState) -> None:
         """Go on with what was learnt elsewhere; memories stay."""
-        device = self._engine.device
-        self.learner.restore(LearnerSnapshot.of(state[:ARRAYS], device))
-        if self.pixels is not None:
-            self.pixels.restore(LearnerSnapshot.of(state[ARRAYS:], device))
+        for number, one in enumerate(self._learners):
+            own = state[ARRAYS * number : ARRAYS * (number + 1)]
+            one.restore(LearnerSnapshot.of(own, self._engine.device))
+        self._apply_names()
 
     def _teach_pixels(self, seen: NetworkPass, lesson: LessonMasks) -> None:
         if self.pixels is None:
@@ -172,21 +182,25 @@ class OnlineUpdates:
         if total > 0:
             self.pixels.teach(Sample(sample.token_features, sample.target, sample.weight / total))
 
+    def _apply_names(self) -> None:
+        if self._names is not None:
+            self._names.apply()
+
     def _state(self) -> LearntState:
-        pixels = None if self.pixels is None else self.pixels.snapshot()
-        return LearntState(self.learner.snapshot(), pixels, self._bank.snapshot())
+        learners = tuple(one.snapshot() for one in self._learners)
+        return LearntState(learners, self._bank.snapshot())
 
     def _restore(self, state: LearntState) -> None:
-        self.learner.restore(state.mapping)
-        if self.pixels is not None and state.pixels is not None:
-            self.pixels.restore(state.pixels)
+        for one, snapshot in zip(self._learners, state.learners, strict=True):
+            one.restore(snapshot)
         self._bank.restore(state.bank)
+        self._apply_names()
 
     def _forget(self) -> None:
-        self.learner.reset()
-        if self.pixels is not None:
-            self.pixels.reset()
+        for one in self._learners:
+            one.reset()
         self._bank.forget_recent()
+        self._apply_names()
         self._lessons.forget()
 
 

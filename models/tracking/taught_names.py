@@ -24,7 +24,7 @@ from models.instances.instance_classifier import (
 from models.instances.instance_head import HeadOutput
 from models.instances.vote_grouping import group_votes
 from models.learner.mapping_network import Sample, ridge_solution
-from models.learner.online_learner import LearnerSnapshot, LearnerStart, OnlineLearner
+from models.learner.online_learner import LearnerStart, OnlineLearner
 from models.tracking.strategy import LessonMasks
 
 RIDGE = 0.1
@@ -57,18 +57,8 @@ class TaughtNames:
         self.apply()
 
     def apply(self) -> None:
-        """Let the classifier name by what is known now."""
+        """Let the classifier name by what the learner knows now."""
         self._classifier.residual = GAIN * (self.learner.tau - self._start)[0]
-
-    def restore(self, state: LearnerSnapshot) -> None:
-        """Go on from there."""
-        self.learner.restore(state)
-        self.apply()
-
-    def reset(self) -> None:
-        """As the profile left it."""
-        self.learner.reset()
-        self._classifier.residual = None
 
     def _regions_of_nothing(self, head_output: HeadOutput, lesson: LessonMasks) -> Tensor:
         """Embeddings of what the head takes for instruments where a person says there is none."""

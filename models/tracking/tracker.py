@@ -11,11 +11,13 @@ constant.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from models.backbone.image_input import resize_mask
@@ -23,11 +25,13 @@ from models.backbone.memory_bank import BankShape
 from models.engines.interface import Engine, EngineChoice, one_pool
 from models.engines.open import open_engine
 from models.errors import LessonError, ProfileError, StepError
+from models.instances.clicks import Click
 from models.instances.instance_classifier import InstanceClassifier
 from models.instances.mask_follower import MaskFollower
 from models.method.checkpoint import LoadedWeights
 from models.method.model import OflSam2
 from models.method.profile import Mode, Profile, load_profile
+from models.method.prompts import segment_clicks
 from models.method.weight_source import WeightSource
 from models.tensor_tree import module_on, placed
 from models.tracking.ablation import Ablation
@@ -70,6 +74,7 @@ class Tracker:
         Raises ProfileError, EngineError.
         """
         _require_fit(profile, weights)
+        self._weights = weights
         self._ablation = ablation or Ablation()
         own_gamma = self._ablation.gamma
         self._gamma = profile.learner.gamma if own_gamma is None else own_gamma
@@ -231,6 +236,17 @@ class Tracker:
     def take_back(self) -> bool:
         """Undo the last lesson, and what was learnt since; False: there is none."""
         return self.strategy.take_back()
+
+    @torch.inference_mode()
+    def segment_clicks(
+        self, image_rgb: UInt8Array, clicks: Sequence[Click]
+    ) -> npt.NDArray[np.bool_]:
+        """The instrument that somebody points at, (H, W); see models/method/prompts.py.
+
+        Raises ModelError: weights without the heads for it, or clicks that are none.
+        """
+        with one_pool(self.engine):
+            return segment_clicks(self._weights, image_rgb, clicks)
 
     def _lesson_masks(self, image_rgb: UInt8Array, class_map: UInt8Array) -> LessonMasks:
         if class_map.shape != image_rgb.shape[:2]:

@@ -177,7 +177,7 @@ def test_a_poisoned_update_leaves_the_next_frame_as_good(
         updates = [one.update for one in poisoned.step(image).results]
         assert Update.ROLLED_BACK in updates
         assert Update.ACCEPTED not in updates
-    monkeypatch.setattr(module, "lesson_of", honest)
+    monkeypatch.setattr(module, "update_sample", honest)
     assert np.array_equal(clean.step(frames[4]).class_map, poisoned.step(frames[4]).class_map)
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from models.engines.gpu.resize import Taps
+from models.engines.gpu.taps import Taps
 
 BLOCK = 128
 CHANNELS = 3

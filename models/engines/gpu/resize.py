@@ -1,6 +1,6 @@
 """A picture of any size to the network's square input, where a GPU has its bytes.
 
-What `resize_image` of `preprocess.py` does by OpenCV: a 1080p frame that is resized on the
+What `resize_image` of `image_input.py` does by OpenCV: a 1080p frame that is resized on the
 processor costs as much as the network does on a large GPU. Shrinking is one kernel where Triton is
 (`picture_kernel.py`), else look-ups and sums of tensors.
 """
@@ -14,20 +14,9 @@ import torch
 from torch import Tensor
 
 from models.backbone.gpu_attention import why_no_kernels
+from models.engines.gpu.taps import Taps
 
-KEPT_SQUEEZES = 16  # sizes of pictures, in the process
-
-
-@dataclass(frozen=True)
-class Taps:
-    """What new pixels take of old ones, T each. place: (T, size) long; weight: (T, size)"""
-
-    place: Tensor
-    weight: Tensor
-
-    def on(self, device: torch.device) -> Taps:
-        """The same there."""
-        return Taps(self.place.to(device), self.weight.to(device))
+KEPT_SIZES = 16  # sizes of pictures, in the process
 
 
 @dataclass(frozen=True)
@@ -75,7 +64,7 @@ class Resize:
         return square
 
 
-@functools.lru_cache(maxsize=KEPT_SQUEEZES)
+@functools.lru_cache(maxsize=KEPT_SIZES)
 def resize_for(shape: tuple[int, int], size: int, device: torch.device) -> Resize:
     """Of pictures of this shape, (H, W), to squares of this size."""
     shrinks = min(shape) >= size
