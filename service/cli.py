@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from models.tracker import Tracker
 
 # As in models.engines, which --help does not import.
+DEINTERLACE = ("auto", "on", "off")  # as in streaming.deinterlace
+DEINTERLACE_HELP = "auto: where pictures say, or show, that they are interlaced"
 ENGINES = ("auto", "torch", "onnx", "cuda_graph", "tensorrt")
 SOURCE_HELP = "phantom://, rtsp://..., v4l2:///dev/video0, whip:// or a file"
 BACKBONES = ("nano", *OFFICIAL)
@@ -103,6 +105,7 @@ def _add_serve(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument("--gamma", type=share, default=None, help="confidence that teaches")
     parser.add_argument("--learn-all", action="store_true", help=LEARN_ALL_HELP)
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="how the network runs")
+    parser.add_argument("--deinterlace", choices=DEINTERLACE, default="auto", help=DEINTERLACE_HELP)
     parser.add_argument("--once", action="store_true", help="play a recording once, not in a loop")
     parser.add_argument("--sessions", type=count, default=4, help="at once")
     parser.add_argument(
@@ -128,6 +131,7 @@ def _add_segment(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument("--learn-all", action="store_true", help=LEARN_ALL_HELP)
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="how the network runs")
     parser.add_argument("--force", action="store_true", help="replace earlier results")
+    parser.add_argument("--deinterlace", choices=DEINTERLACE, default=None, help=DEINTERLACE_HELP)
     volume = add_cutting(parser)
     volume.add_argument("--order", choices=("middle-out", "in-order"), help="default: middle-out")
     parser.add_argument("--checkpoint", type=Path, help=CHECKPOINT_HELP)
@@ -213,6 +217,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         gamma=arguments.gamma,
         learn_all=arguments.learn_all,
         loop=not arguments.once,
+        deinterlace=arguments.deinterlace,
         engine=arguments.engine,
         capacity=arguments.capacity,
         log=arguments.log,
@@ -257,7 +262,11 @@ def _segment(arguments: argparse.Namespace) -> int:
         return _segment_volume(arguments, settings, open_tracker)
     only_for_volumes(arguments, "window", "slice_axis", "order")
     request = SegmentRequest(
-        source=arguments.input, out=arguments.out, force=arguments.force, settings=settings
+        source=arguments.input,
+        out=arguments.out,
+        force=arguments.force,
+        settings=settings,
+        deinterlace=arguments.deinterlace or "auto",
     )
     report = segment(request, open_tracker)
     if report["problem"]:

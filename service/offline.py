@@ -30,9 +30,11 @@ from service.appearance import named_style, palette_of
 from service.errors import UsageError
 from service.output_folder import prepare_output
 from service.results import Tally, class_lines, reason_of
+from streaming.deinterlace import Mode
 from streaming.frame import Frame
 from streaming.image_folder import ImageFolder
 from streaming.overlay import draw_overlay
+from streaming.pictures import TakenAs
 from streaming.prefetch import Prefetch
 from streaming.video_file import VideoFile
 from streaming.video_writer import VideoWriter
@@ -74,6 +76,9 @@ class Recording(Protocol):
     def frame_count(self) -> int | None:
         """Number of frames, if known."""
 
+    def taken_as(self) -> TakenAs:
+        """How the pictures so far were understood."""
+
     def name_of(self, index: int) -> str | None:
         """The file that a frame is, where each is one."""
 
@@ -93,6 +98,7 @@ class SegmentRequest:
     force: bool = False
     progress: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
+    deinterlace: Mode = "auto"
 
 
 def model_threads() -> int:
@@ -104,7 +110,7 @@ def model_threads() -> int:
     return max(1, (os.cpu_count() or 1) // 2)
 
 
-def open_recording(path: Path) -> Recording:
+def open_recording(path: Path, deinterlace: Mode = "auto") -> Recording:
     """A video file or a folder of images.
 
     Raises SourceError, DatasetError (an unreadable image), UsageError (no such path).
@@ -113,7 +119,7 @@ def open_recording(path: Path) -> Recording:
         return ImageFolder(list_images(path), read_image)
     if not path.exists():
         raise UsageError(f"expected a video or a folder of images, found nothing at {path}")
-    return VideoFile(path)
+    return VideoFile(path, deinterlace)
 
 
 def prepare_folder(out: Path, source: Path, *, force: bool) -> None:
@@ -202,7 +208,7 @@ def segment(request: SegmentRequest, open_segmenter: Callable[[], Segmenter]) ->
     Raises UsageError, SourceError, and whatever the segmenter raises; on KeyboardInterrupt the
     report is written before it is raised again.
     """
-    source = open_recording(request.source)
+    source = open_recording(request.source, request.deinterlace)
     try:
         segmenter = open_segmenter()
         prepare_folder(request.out, request.source, force=request.force)
@@ -281,6 +287,7 @@ def _report(
         "problem": reason,
         "size": {"height": source.size[0], "width": source.size[1]},
         "fps": float(source.fps),
+        "picture": source.taken_as().status(),
         "processed_fps": round(rate, 3),
         "times_real_time": round(rate / float(source.fps), 3),
         "mean_step_ms": round(tally.step_ms / max(tally.frames, 1), 3),

@@ -8,13 +8,19 @@ from models.phantom import DEMO_SEED
 from service.phantom_source import PhantomScenes, PhantomUrl
 from service.session import Badge, SessionPlan
 from service.source_policy import SourcePolicy
+from streaming.deinterlace import Mode
 from streaming.network_stream import OPTIONS as STREAMS
 from streaming.sources import Source, open_source, split_url
 from streaming.whip import InboundStream
 
 
 def plan_session(
-    source: str, profile: str, *, loop: bool = True, policy: SourcePolicy | None = None
+    source: str,
+    profile: str,
+    *,
+    loop: bool = True,
+    policy: SourcePolicy | None = None,
+    deinterlace: Mode = "auto",
 ) -> SessionPlan:
     """The plan of a source; nothing is opened yet. Raises SourceError.
 
@@ -26,11 +32,12 @@ def plan_session(
         scenes = PhantomScenes(url)
         return SessionPlan(scenes.source, "phantom", shown_profile, Badge.DEMO, url.mark)
     if source.startswith("whip:"):
-        inbound = InboundStream()
+        inbound = InboundStream(deinterlace=deinterlace)
         return SessionPlan(inbound.open, "inbound", shown_profile, Badge.LIVE, False, inbound)
 
     def open_it() -> Source:
-        return open_source(policy.admit(source) if policy else source, loop=loop)
+        admitted = policy.admit(source) if policy else source
+        return open_source(admitted, loop=loop, deinterlace=deinterlace)
 
     parts = split_url(source)
     shown = Path(parts.path).name or "source"  # never the whole address: it may hold a password

@@ -121,12 +121,30 @@ class LearnerSample(BaseModel):
     rolled_back: int
 
 
+class ColourStatus(BaseModel):
+    """How a picture's numbers were taken. assumed: what of it the stream did not say"""
+
+    model_config = ConfigDict(extra="allow")
+
+    matrix: str
+    range: Literal["limited", "full"]
+    assumed: list[Literal["matrix", "range"]]
+
+
+class PictureStatus(BaseModel):
+    """How the source's pictures are understood. deinterlaced: why, where they are"""
+
+    colour: ColourStatus | None
+    deinterlaced: Literal["tagged", "found", "asked"] | None
+
+
 class SessionStatus(SessionSummary):
     """All that is known of a session; counts are totals since it was opened."""
 
     model_config = ConfigDict(extra="allow")
 
     source_state: str
+    picture: PictureStatus
     demo: bool
     fps_in: float
     fps_out: float

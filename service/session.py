@@ -346,6 +346,7 @@ class Session:
             "source_state": self._pump.state.value,
             "profile": self._plan.shown_profile,
             "demo": self._plan.badge is Badge.DEMO,
+            "picture": self._pump.taken_as().status(),
             "source_fps": round(1 / self._interval_s, 3),
             "fps_in": round(rate(list(self._pump.arrivals)), 1),
             "fps_out": round(rate(numbers.sent), 1),

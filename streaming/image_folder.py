@@ -9,6 +9,7 @@ from pathlib import Path
 
 from streaming.errors import SourceError
 from streaming.frame import Frame, UInt8Array
+from streaming.pictures import TakenAs
 from streaming.pixel_aspect import SQUARE
 
 FPS = Fraction(25)
@@ -39,6 +40,10 @@ class ImageFolder:
     def frame_count(self) -> int:
         """Number of images."""
         return len(self._images)
+
+    def taken_as(self) -> TakenAs:
+        """Pictures that no video decoder made."""
+        return TakenAs()
 
     def name_of(self, index: int) -> str:
         """The file that a frame is."""
