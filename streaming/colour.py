@@ -11,7 +11,7 @@ from typing import Any
 
 import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from streaming.frame import UInt8Array
 
@@ -69,7 +69,11 @@ class ToRgb:
             self._key = key
             self.colour, self._source = _taken(picture)
         rgb = self._reformatter.reformat(
-            picture, format="rgb24", dst_color_range=ColorRange.JPEG, **self._source
+            picture,
+            format="rgb24",
+            interpolation=Interpolation.BICUBIC,  # as ffmpeg: of colour stored more coarsely
+            dst_color_range=ColorRange.JPEG,
+            **self._source,
         )
         return np.asarray(rgb.to_ndarray(), dtype=np.uint8)
 
