@@ -24,8 +24,9 @@ from typing import IO, Any, Protocol
 import cv2
 from tqdm import tqdm
 
-from models.datasets.image_files import list_images, read_image
+from models.datasets.image_files import list_images, passed_over, read_image
 from models.types import ClassSpec, Segmentation, UInt8Array
+from models.volumes.foreign import foreign_volume, how_to_convert
 from service.appearance import named_style, palette_of
 from service.errors import UsageError
 from service.output_folder import prepare_output
@@ -115,10 +116,21 @@ def open_recording(path: Path, deinterlace: Mode = "auto") -> Recording:
 
     Raises SourceError, DatasetError (an unreadable image), UsageError (no such path).
     """
-    if path.is_dir():
-        return ImageFolder(list_images(path), read_image)
     if not path.exists():
         raise UsageError(f"expected a video or a folder of images, found nothing at {path}")
+    images = list_images(path) if path.is_dir() else []
+    if images:
+        return ImageFolder(images, read_image, [one.name for one in passed_over(path)])
+    foreign = foreign_volume(path)
+    if foreign is not None:
+        raise UsageError(
+            f"{path.name}: expected a video, images or a volume, got {foreign}; "
+            f"{how_to_convert(foreign)}"
+        )
+    if path.is_dir():
+        unread = passed_over(path)
+        got = f"{unread[0].name}, which is not read: convert it" if unread else "none"
+        raise UsageError(f"expected a folder with .png or .jpg images, found {got}")
     return VideoFile(path, deinterlace)
 
 
