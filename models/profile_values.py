@@ -115,5 +115,5 @@ def _check_rows(rows: int, tensors: Mapping[str, Tensor]) -> None:
         return
     if row.dtype.is_floating_point or row.shape != tensors["reference.description"].shape[:1]:
         raise ValueError("expected a whole number a reference in reference.row")
-    if row.numel() and not (0 <= int(row.min()) and int(row.max()) < rows):
+    if row.numel() and not (int(row.min()) >= 0 and int(row.max()) < rows):
         raise ValueError(f"expected reference.row from 0 to {rows - 1}, got {int(row.max())}")

@@ -20,7 +20,7 @@ class Clock:
         self._longest_ns = RESTART_NS if may_be_joined else ABSURD_NS
         self._decoding_order = decoding_order
         self._offset_ns: int | None = None
-        self._former_ns = 0
+        self._former_ns = 0  # where the clock was before it was set
         self._last_ns = -1
 
     def at(self, pts_ns: int | None, dts_ns: int | None, interval_ns: int) -> int:
@@ -37,16 +37,11 @@ class Clock:
     def _continued(self, stated: int, expected: int) -> int:
         if self._offset_ns is None:  # the first picture had no time
             self._offset_ns = expected - stated
-        shown = stated + self._offset_ns
-        if self._goes_on(shown, expected):
+        shown, former = stated + self._offset_ns, stated + self._former_ns
+        if abs(shown - expected) > SLIP_NS and self._last_ns < former <= expected + SLIP_NS:
+            self._offset_ns, self._former_ns = self._former_ns, self._offset_ns
+            return former  # it was one wrong time, not another clock
+        if expected - SLIP_NS < shown <= expected + self._longest_ns:
             return max(shown, self._last_ns + 1)
-        former = stated + self._former_ns
-        self._former_ns, before = self._offset_ns, self._former_ns
-        if self._last_ns < former <= expected + SLIP_NS:  # it was one wrong time, not a new clock
-            self._offset_ns = before
-            return former
-        self._offset_ns = expected - stated
+        self._former_ns, self._offset_ns = self._offset_ns, expected - stated
         return expected
-
-    def _goes_on(self, shown: int, expected: int) -> bool:
-        return expected - SLIP_NS < shown <= expected + self._longest_ns

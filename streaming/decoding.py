@@ -31,6 +31,7 @@ class Decoding:
         self._one_to_one = bool(TIMED & formats)
         self.decoded, self.hidden = 0, 0
         self.broken: str | None = None
+        self._last_is_cut = False
 
     def __iter__(self) -> Iterator[av.VideoFrame]:
         """One pass."""
@@ -41,12 +42,13 @@ class Decoding:
         except av.error.FFmpegError as error:
             self.broken = error.strerror or type(error).__name__
         self._missing.lost += len(self._waiting) if self._one_to_one else 0
+        self._missing.unreadable += self._last_is_cut
 
     def _decode(self, packet: Packet[VideoStream]) -> Iterator[av.VideoFrame]:
         try:
             pictures = packet.decode()
         except av.error.FFmpegError:
-            self._missing.unreadable += not packet.is_corrupt
+            self._missing.unreadable += 1
             return
         for picture in pictures:
             assert isinstance(picture, av.VideoFrame)
@@ -56,7 +58,9 @@ class Decoding:
             yield picture
 
     def _note(self, packet: Packet[VideoStream]) -> None:
-        self._missing.unreadable += packet.is_corrupt
+        if packet.size:
+            self._missing.suspect += packet.is_corrupt
+            self._last_is_cut = packet.is_corrupt
         if self._key_pts is None and packet.is_keyframe:
             self._key_pts = packet.pts
         leads_in = (  # builds on what was before the cut: decoders leave it out

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 NAMED = 3  # places that the message names; others are counted
 RECENT = 25  # intervals by which a recording's own is known
-STEADY = 1.6  # longest over shortest of these, where pictures come at a rate
+STEADY, MOSTLY = 1.3, 0.8  # such a share is within so much of the usual: pictures come at a rate
+ALERT = 20  # pictures that a decoder may hold while the gap behind damage is still to come
 GAP, GAP_BESIDE_DAMAGE = 2.5, 1.5  # of the usual interval
 
 
@@ -15,39 +16,44 @@ GAP, GAP_BESIDE_DAMAGE = 2.5, 1.5  # of the usual interval
 class Missing:
     """indexed: the container lists its pictures, so that a pause is none of them missing
 
-    unreadable: packets that could not be decoded or came damaged; lost: whose picture never came
+    unreadable: packets that could not be decoded; lost: whose picture never came
     damaged: pictures that were decoded with errors in them
+    suspect: packets where the stream is not continuous, as at a joint, or after a loss
     """
 
     indexed: bool
     unreadable: int = 0
     lost: int = 0
     damaged: int = 0
+    suspect: int = 0
     places: list[tuple[int, int]] = field(default_factory=list)
     gaps: int = 0
     _recent: deque[int] = field(default_factory=lambda: deque(maxlen=RECENT))
     _known_bad: int = 0
+    _alert: int = 0
 
     def picture(self, last_ns: int, now_ns: int, stays_ns: int) -> None:
         """A picture has come after another. stays_ns: how long that one was to stay"""
         interval = now_ns - last_ns
-        bad = self.unreadable + self.lost
-        worse, self._known_bad = bad > self._known_bad, bad
-        if interval > self._longest(stays_ns, beside_damage=worse):
+        bad = self.unreadable + self.lost + self.suspect
+        self._alert = ALERT if bad > self._known_bad else max(0, self._alert - 1)
+        self._known_bad = bad
+        if interval > self._longest(stays_ns):
             self.gaps += 1
             if len(self.places) < NAMED:
                 self.places.append((last_ns + stays_ns, now_ns))
-        else:
-            self._recent.append(interval)
+        self._recent.append(interval)
 
-    def _longest(self, stays_ns: int, *, beside_damage: bool) -> float:
+    def _longest(self, stays_ns: int) -> float:
         """Nanoseconds that may pass until the next picture."""
-        recent = self._recent
-        if beside_damage:
-            return GAP_BESIDE_DAMAGE * max(stays_ns, max(recent, default=0))
-        if self.indexed or len(recent) < RECENT // 2 or max(recent) > STEADY * min(recent):
+        recent = sorted(self._recent)
+        usual = recent[len(recent) // 2] if recent else 0
+        if self._alert:
+            return GAP_BESIDE_DAMAGE * max(stays_ns, usual)
+        alike = sum(usual <= STEADY * one and one <= STEADY * usual for one in recent)
+        if self.indexed or len(recent) < RECENT // 2 or alike < MOSTLY * len(recent):
             return float("inf")
-        return GAP * max(recent)
+        return GAP * usual
 
     def told(self) -> list[str]:
         """Each finding as a part of a sentence."""

@@ -144,6 +144,8 @@ class VideoFile:
 
     def _told(self) -> str | None:
         """What is missing, in one line; a file that is cut often just ends."""
+        if self._indexed:
+            self._missing.lost = max(self._missing.lost, self._listed() - self._decoding.decoded)
         found = self._missing.told()
         if self._decoding.broken:
             found.append(f"unreadable after {self._end_s:.2f} s ({self._decoding.broken})")
@@ -153,13 +155,12 @@ class VideoFile:
             found += self._promised_more()
         return f"{self._path.name}: {', '.join(found)}" if found else None
 
+    def _listed(self) -> int:
+        """Pictures that the index lists and that are to be shown; empty chunks are none."""
+        return sum(entry.size > 0 for entry in self._stream.index_entries) - self._decoding.hidden
+
     def _promised_more(self) -> list[str]:
-        """Compare with what the header or the index lists, hidden pictures aside."""
-        decoded, hidden = self._decoding.decoded, self._decoding.hidden
-        if self._indexed:
-            listed = sum(entry.size > 0 for entry in self._stream.index_entries) - hidden
-            if decoded < listed:
-                return [f"the file lists {listed} pictures, {decoded} could be read"]
+        """Compare with the duration in the header."""
         seconds, read_s = self._promised_s(), self._start_s + self._end_s
         if seconds is not None and read_s + TAIL / self._rate < seconds:
             return [f"the file promises {seconds:.1f} s, {read_s:.1f} s could be read"]
