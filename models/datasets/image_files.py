@@ -128,7 +128,7 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises DatasetError when the file is not a readable image.
     """
     with opened_image(path, path.name, "a readable image") as image:
-        turned = _orientation(image, path) >= 5
+        turned = _orientation(image, path) >= 5 and image.format != "TIFF"  # Pillow turns these
         return (image.width, image.height) if turned else (image.height, image.width)
 
 
