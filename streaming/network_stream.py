@@ -58,7 +58,8 @@ class NetworkStream:
             )
         except (av.error.FFmpegError, OSError) as error:
             raise SourceError(self._say("expected a stream, cannot open it", error)) from error
-        if not self._container.streams.video:
+        streams = self._container.streams.video
+        if not streams or streams[0].codec_context is None:  # or one of an unknown codec
             self._container.close()
             raise SourceError(f"{self._place}: expected a video stream, found none")
         self._stream = self._container.streams.video[0]

@@ -188,9 +188,11 @@ def _open(path: Path) -> InputContainer:
     except (av.error.FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise SourceError(f"{path.name}: expected a video, cannot read it ({reason})") from error
-    if not container.streams.video:
+    streams = container.streams.video
+    what = "a video stream, found none" if not streams else "a video whose codec is known"
+    if not streams or streams[0].codec_context is None:
         container.close()
-        raise SourceError(f"{path.name}: expected a video stream, found none")
+        raise SourceError(f"{path.name}: expected {what}")
     return container
 
 
