@@ -10,6 +10,8 @@ PACKETS = (188, 192, 204)  # bytes of a transport stream's packet, without and w
 SYNC = 0x47
 UNKNOWN = (1 << 56) - 1  # EBML's "until the end"
 MOST_BOXES = 1_000_000
+PACK = b"\0\0\1\xba"
+TAIL = 1 << 18  # bytes at the end of a program stream, in which its last pack begins
 
 
 def is_cut_short(path: Path, container: str) -> bool:
@@ -43,17 +45,18 @@ def _boxes(file: BinaryIO, size: int) -> int:
 
 def _chunks(file: BinaryIO, size: int) -> int:
     """RIFF (avi), also of several parts: the end of its last one."""
-    at = 0
+    at = end = 0
     for _ in range(MOST_BOXES):
         file.seek(at)
         head = file.read(8)
         if len(head) < 8 or head[:4] != b"RIFF":
-            return at
+            return end
         length = int.from_bytes(head[4:], "little")
-        at += 8 + length + length % 2
+        end = at + 8 + length
+        at = end + length % 2  # the byte of padding need not be there
         if at >= size:
             break
-    return at - 1 if at == size + 1 else at  # some leave the last byte of padding out
+    return end
 
 
 def _elements(file: BinaryIO, size: int) -> int:
@@ -89,10 +92,27 @@ def _packets(file: BinaryIO, size: int) -> int:
     return size
 
 
+def _program(file: BinaryIO, size: int) -> int:
+    """Program streams (vob, mpg): the end of the last packet of the last pack."""
+    start = max(0, size - TAIL)
+    file.seek(start)
+    tail = file.read()
+    at = tail.rfind(PACK)
+    if at < 0:
+        return size
+    at += 14 + (tail[at + 13] & 7) if len(tail) > at + 13 and tail[at + 4] & 0xC0 == 0x40 else 12
+    while tail[at : at + 3] == PACK[:3] and len(tail) >= at + 6:
+        at += 4 if tail[at + 3] == 0xB9 else 6 + int.from_bytes(tail[at + 4 : at + 6], "big")
+    rest = tail[at:]
+    begins_another = 0 < len(rest) < 6 and PACK.startswith(rest[:3])
+    return start + at + (6 if begins_another else 0)
+
+
 ENDS: dict[str, Callable[[BinaryIO, int], int]] = {
     "mp4": _boxes,
     "mov": _boxes,
     "avi": _chunks,
     "matroska": _elements,
     "mpegts": _packets,
+    "mpeg": _program,
 }

@@ -26,6 +26,7 @@ OFFSET = ("Offset", "Position", "Origin")
 PLACE = (*MATRIX, *OFFSET, "CenterOfRotation", "AnatomicalOrientation", "ElementSpacing")
 FLAGS = {"true": True, "1": True, "false": False, "0": False}
 MAX_HEADER = 64 * 1024
+LONGEST_FIELD = 1000
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -186,8 +187,13 @@ def _read_header(path: Path) -> Header:
             if not line or not equals or file.tell() > MAX_HEADER:
                 what = "an empty file" if file.tell() == 0 else "something else"
                 raise VolumeError(f"{path.name}: expected a MetaImage header, got {what}")
-            fields[key.strip()] = value.strip()
+            fields[key.strip()] = _quotable(value.strip())
         return Header(path.name, fields, file.tell())
+
+
+def _quotable(value: str) -> str:
+    """Cut, where no field that is used here can be so long: it is then refused in a short line."""
+    return value if len(value) <= LONGEST_FIELD else f"{value[:40]}..."
 
 
 def _affine(header: Header, dimensions: int) -> Affine:
@@ -217,7 +223,11 @@ def _data_file(path: Path, header: Header) -> Path:
     if several or relative.is_absolute() or ".." in relative.parts:
         raise VolumeError(f"{path.name}: expected its voxels in one file beside it, got {named}")
     data = path.parent / relative
-    if not data.is_file():
+    try:
+        there = data.is_file()
+    except (OSError, ValueError):  # no name that a file can have
+        there = False
+    if not there:
         raise VolumeError(f"{path.name}: expected its voxels in {named} beside it, found no file")
     return data
 

@@ -22,7 +22,7 @@ KINDS = {
     "a.mkv": {}, "a.avi": {}, "a.ts": {}, "a.vob": {},
 }  # fmt: skip
 FRAMES = 24
-# A container of these says how long it is: a cut anywhere is noticed.
+# These containers say how long they are: a cut anywhere is noticed.
 SAY_THEIR_LENGTH = ("whole.mp4", "first.mp4", "a.mkv", "a.avi")
 FREELY = settings(
     max_examples=40,
@@ -76,7 +76,8 @@ def test_a_cut_at_any_byte_is_never_whole(folder: Path, name: str, share: float)
     assert problem is None or "\n" not in problem
     if problem is None:
         assert name not in SAY_THEIR_LENGTH
-        for one, same in zip(frames, all_of_it, strict=False):
+        between_packets = name == "a.ts" and end % 188 == 0  # its last picture may be half of one
+        for one, same in zip(frames[: -2 if between_packets else None], all_of_it, strict=False):
             assert np.array_equal(one.image_rgb, same.image_rgb), "a good recording, but shorter"
 
 
