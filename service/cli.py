@@ -235,6 +235,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 def _segment(arguments: argparse.Namespace) -> int:
     from models.tracker import Tracker
     from models.volumes.files import is_volume
+    from service.errors import UsageError
     from service.offline import SegmentRequest, model_threads, segment
     from service.weights import weight_source
 
@@ -258,6 +259,8 @@ def _segment(arguments: argparse.Namespace) -> int:
         "learn_all": arguments.learn_all or volume,
         "engine": arguments.engine,
     }
+    if volume and arguments.deinterlace is not None:
+        raise UsageError("--deinterlace is for recordings, this is a volume")
     if volume:
         return _segment_volume(arguments, settings, open_tracker)
     only_for_volumes(arguments, "window", "slice_axis", "order")

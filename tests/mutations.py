@@ -213,7 +213,7 @@ class Reader:
     """A process that reads files, and a new one after each that did not survive it."""
 
     def __init__(self) -> None:
-        self._context = multiprocessing.get_context("fork")
+        self._context = multiprocessing.get_context("spawn")
         self._start()
 
     def _start(self) -> None:

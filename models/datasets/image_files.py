@@ -119,7 +119,7 @@ def read_image(path: Path) -> UInt8Array:
         if upright.mode in ("I", "F"):
             depth = "int32" if upright.mode == "I" else "float32"
             raise DatasetError(f"{path.name}: expected 8 or 16 bit pixels, got {depth}")
-        return np.array(upright.convert("RGB"), np.uint8)
+        return np.array(upright if upright.mode == "RGB" else upright.convert("RGB"), np.uint8)
 
 
 def image_size(path: Path) -> tuple[int, int]:

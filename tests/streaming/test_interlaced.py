@@ -10,11 +10,16 @@ import numpy as np
 import pytest
 
 from models.types import UInt8Array
+from service.cli import main
+from service.schemas import PictureStatus
 from streaming.deinterlace import Deinterlacer, Look, Mode
+from streaming.frame import Frame
 from streaming.pictures import Pictures
+from streaming.pump import Pump
+from streaming.slot import LatestSlot
 from streaming.sources import LiveFile
 from streaming.video_file import VideoFile
-from tests.segmenting import read_report, with_a_fake
+from tests.segmenting import read_report, refused, with_a_fake
 from tests.streaming.odd_clips import Clip, interlaced, read, times_s, write
 
 TAGGED = {"flags": "+ilme+ildct"}  # with the lower field first
@@ -141,6 +146,24 @@ def test_a_recording_played_live_is_looked_at_once(tmp_path: Path) -> None:
     source = LiveFile(clip_of(tmp_path / "a.mp4", (576, 720), frames=8, tagged=True), loop=False)
     assert source.taken_as().deinterlaced == "tagged"
     assert len(list(source)) == 8
+
+
+def test_a_session_says_how_its_source_is_taken(tmp_path: Path) -> None:
+    path = clip_of(tmp_path / "a.mp4", (576, 720), frames=8, tagged=True)
+    slot: LatestSlot[Frame] = LatestSlot()
+    pump = Pump(lambda: LiveFile(path), slot)
+    pump.start(LiveFile(path))
+    status = pump.taken_as().status()
+    pump.close()
+    assert PictureStatus(**status).deinterlaced == "tagged"
+    assert status["colour"]["matrix"] == "BT.601"
+    assert pump.taken_as().status() == {"colour": None, "deinterlaced": None}, "nothing is shown"
+
+
+def test_a_volume_has_no_fields(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.nii").write_bytes(b"x")
+    code = main(["segment", str(tmp_path / "a.nii"), "-o", "out", "--deinterlace", "on"])
+    refused(capsys, code, "--deinterlace is for recordings")
 
 
 def test_looking_ends(tmp_path: Path) -> None:
