@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -173,6 +174,9 @@ class VideoFile:
             return None
         if stream.duration and stream.time_base:
             return float(stream.duration * stream.time_base)
+        tagged = re.fullmatch(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", ""))
+        if tagged:  # of a Matroska stream that has others beside it
+            return int(tagged[1]) * 3600 + int(tagged[2]) * 60 + float(tagged[3])
         if container.duration and len(container.streams) == 1:
             return float(container.duration / av.time_base)
         return None

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import random
 import re
+from fractions import Fraction
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from streaming.errors import SourceError
-from tests.streaming.odd_clips import Clip, joined, packet_places, read, spoilt, times_s, write
+from tests.streaming.odd_clips import (
+    Clip,
+    joined,
+    packet_places,
+    picture,
+    read,
+    spoilt,
+    times_s,
+    write,
+)
 
 MINUTE = Clip(frames=100, size=(96, 128))
 
@@ -60,6 +72,33 @@ def test_packets_taken_out_of_a_transport_stream_are_noticed(tmp_path: Path) -> 
     assert len(frames) == 75
     assert video.problem is not None
     assert re.search(r"no pictures between 2\.0\d and 3\.0\d s", video.problem)
+
+
+def test_a_recording_with_sound_that_ends_too_soon_is_noticed(tmp_path: Path) -> None:
+    """Its demuxer does not find its way back; the header has the length of the longest stream."""
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25, options={"g": "10"})
+        video.height, video.width, video.pix_fmt = 96, 128, "yuv420p"
+        sound = container.add_stream("aac", rate=8000, layout="mono")
+        for number in range(100):
+            frame = av.VideoFrame.from_ndarray(picture(number, (96, 128)), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            container.mux(video.encode(frame))
+            for part in range(2):
+                heard = av.AudioFrame.from_ndarray(
+                    np.zeros((1, 320), np.float32), format="fltp", layout="mono"
+                )
+                heard.rate, heard.pts = 8000, 320 * (2 * number + part)
+                heard.time_base = Fraction(1, 8000)
+                container.mux(sound.encode(heard))
+        container.mux(video.encode())
+        container.mux(sound.encode())
+    assert read(path)[1].problem is None, "its sound is twice as long"
+    place, _ = packet_places(path)[60]
+    frames, video_file = read(spoilt(path, place, path.stat().st_size - place - 200, b"\0"))
+    assert len(frames) < 70
+    assert video_file.problem is not None
 
 
 def test_several_holes_are_counted_and_the_first_are_named(tmp_path: Path) -> None:
