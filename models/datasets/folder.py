@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from models.datasets.image_files import images_of, masks_of, read_image, read_label_image, visible
-from models.datasets.json_file import read_json
+from models.datasets.json_file import read_json, whole
 from models.datasets.sequences import AnnotatedFrame, AnnotatedSequence, Dataset
 from models.errors import DatasetError
 from models.types import BACKGROUND_ID, IGNORE_ID, ClassSpec, UInt8Array
@@ -68,8 +68,10 @@ def _class_spec(entry: Any, number: int, file: str) -> ClassSpec:
     if not isinstance(entry, dict):
         raise DatasetError(f"{where}: expected an object with id and name, got {entry!r}")
     class_id, name = entry.get("id"), entry.get("name")
-    if isinstance(class_id, bool) or not isinstance(class_id, int):
-        raise DatasetError(f"{where}: expected an integer id, got {class_id!r}")
+    try:
+        class_id = whole(None if isinstance(class_id, str) else class_id)
+    except ValueError as error:
+        raise DatasetError(f"{where}: expected an integer id, got {str(class_id)[:40]}") from error
     if not BACKGROUND_ID < class_id < IGNORE_ID:
         raise DatasetError(f"{where}: expected an id from 1 to 254, got {class_id}")
     if not isinstance(name, str) or not name.strip():
@@ -84,8 +86,6 @@ def _open_clip(path: Path, classes: tuple[ClassSpec, ...]) -> AnnotatedSequence:
     images = images_of(path / "images", f"{path.name}/images")
     if not images:
         raise DatasetError(f"{path.name}/images: expected .png or .jpg files, found none")
-    if len({image.stem for image in images}) < len(images):
-        raise DatasetError(f"{path.name}/images: two images share a stem, masks would be ambiguous")
     masks = masks_of(path / "masks", images, f"{path.name}/masks")
     frames = tuple(_frame(image, masks.get(image.stem), classes) for image in images)
     return AnnotatedSequence(path.name, frames, group=path.name)

@@ -59,7 +59,7 @@ def passed_over(folder: Path) -> list[Path]:
 def images_of(folder: Path, where: str) -> list[Path]:
     """As list_images; where: the folder's name in messages.
 
-    Raises DatasetError when there is a picture that would be passed over.
+    Raises DatasetError when there is a picture that would be passed over, or one stem twice.
     """
     unread = passed_over(folder)
     if unread:
@@ -67,7 +67,10 @@ def images_of(folder: Path, where: str) -> list[Path]:
             f"{where}/{unread[0].name}: expected images as {', '.join(IMAGE_SUFFIXES)}, "
             f"convert {'it' if len(unread) == 1 else f'the {len(unread)} that are none'}"
         )
-    return list_images(folder)
+    images = list_images(folder)
+    if len({image.stem for image in images}) < len(images):
+        raise DatasetError(f"{where}: two images share a stem, masks would be ambiguous")
+    return images
 
 
 def natural(path: Path) -> list[tuple[int, int, str]]:

@@ -323,6 +323,24 @@ def test_classes_with_a_byte_order_mark_are_read(tmp_path: Path) -> None:
         assert open_folder(root).classes[0].name == "Zange für Öl"
 
 
+def test_class_ids_near_a_whole_number_are_that_number(tmp_path: Path) -> None:
+    root = folder_set(tmp_path / "set")
+    (root / "classes.json").write_text('{"classes": [{"id": 1.0000001, "name": "grasper"}]}')
+    assert checked(root).classes[0].frames == 4
+
+
+@pytest.mark.parametrize("place", ["JPEGImages/480p", "left_frames"])
+def test_two_pictures_of_one_name_are_told(tmp_path: Path, place: str) -> None:
+    """Which of them the mask belongs to nobody knows."""
+    name = "davis" if "480p" in place else "endovis2017"
+    root = write_tiny(name, tmp_path / "set")
+    image = sorted(root.rglob(f"*{place}*/**/*.*g"))[0]
+    other = ".png" if image.suffix == ".jpg" else ".jpg"
+    Image.open(image).convert("RGB").save(image.with_suffix(other))
+    with pytest.raises(DatasetError, match="two images share a stem"):
+        open_dataset(name, root)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
