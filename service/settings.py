@@ -31,6 +31,7 @@ class Settings:
     record: a folder for recordings: of the session of `trocar serve` from its start on, of others
         when asked to over HTTP; None records nothing, ever
     log: lines of text or of JSON, see log.py
+    deinterlace: "auto" where a source says, or looks, that it is interlaced; or "on", "off"
     sessions: at once; viewers: of one session at once
     deadline_intervals: frame intervals the picture waits for the model at most
     """
@@ -54,6 +55,7 @@ class Settings:
     sessions: int = 4
     record: Path | None = None
     viewers: int = 8
+    deinterlace: Literal["auto", "on", "off"] = "auto"
     deadline_intervals: float = 2.0
 
     @classmethod

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import av
-import numpy as np
 
+from streaming.deinterlace import Mode
 from streaming.errors import SourceError
-from streaming.frame import Frame
+from streaming.frame import Frame, UInt8Array
 from streaming.frame_rate import frame_rate
+from streaming.pictures import Pictures, TakenAs
 from streaming.pixel_aspect import pixel_aspect, with_square_pixels
 
 OPEN_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 2.0
@@ -39,9 +40,10 @@ class NetworkStream:
 
     finite = False
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, deinterlace: Mode = "auto") -> None:
         parts = urlsplit(url)
         self._place = parts.path if parts.scheme == "v4l2" else (parts.hostname or "")
+        self._whole: Pictures[int] = Pictures(deinterlace)
         self._closed = threading.Event()
         self._starting = threading.Lock()
         self._started = False  # from then on the container is the iteration's to close
@@ -56,7 +58,8 @@ class NetworkStream:
             )
         except (av.error.FFmpegError, OSError) as error:
             raise SourceError(self._say("expected a stream, cannot open it", error)) from error
-        if not self._container.streams.video:
+        streams = self._container.streams.video
+        if not streams or streams[0].codec_context is None:  # or one of an unknown codec
             self._container.close()
             raise SourceError(f"{self._place}: expected a video stream, found none")
         self._stream = self._container.streams.video[0]
@@ -72,18 +75,25 @@ class NetworkStream:
             self._started = True
         started_ns = time.monotonic_ns()
         try:
-            for index, picture in enumerate(self._pictures()):
-                captured_ns = time.monotonic_ns()
+            for index, (stored, captured_ns) in enumerate(self._stamped()):
                 if self._closed.is_set():
                     return
-                image = np.asarray(picture.to_ndarray(format="rgb24"), dtype=np.uint8)
-                image = with_square_pixels(image, pixel_aspect(self._stream))
+                image = with_square_pixels(stored, pixel_aspect(self._stream))
                 yield Frame(image, index, captured_ns - started_ns, captured_ns)
         except av.error.FFmpegError as error:
             if not self._closed.is_set():
                 raise SourceError(self._say("the stream broke off", error)) from error
         finally:
             self._container.close()
+
+    def taken_as(self) -> TakenAs:
+        """How the pictures so far were understood."""
+        return self._whole.taken_as()
+
+    def _stamped(self) -> Iterator[tuple[UInt8Array, int]]:
+        """RGB pictures, each with the moment at which it came, also where it is held back."""
+        for picture in self._pictures():
+            yield from self._whole.pass_on(picture, time.monotonic_ns())
 
     def _pictures(self) -> Iterator[av.VideoFrame]:
         """Decoded pictures; a packet that cannot be decoded costs its own only."""

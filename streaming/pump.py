@@ -12,8 +12,9 @@ from enum import StrEnum
 
 from streaming.errors import StreamingError
 from streaming.frame import Frame
+from streaming.pictures import TakenAs
 from streaming.slot import LatestSlot
-from streaming.sources import Source
+from streaming.sources import Decoded, Source
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,11 @@ class Pump:
         if self._thread.is_alive():
             self._thread.join(timeout_s)
         self.state = PumpState.CLOSED
+
+    def taken_as(self) -> TakenAs:
+        """How the source's pictures are understood; nothing while there is none."""
+        source = self._source
+        return source.taken_as() if isinstance(source, Decoded) else TakenAs()
 
     def _run(self) -> None:
         retry_s = FIRST_RETRY_S

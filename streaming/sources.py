@@ -7,13 +7,15 @@ import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from streaming.deinterlace import Mode
 from streaming.errors import SourceError
 from streaming.frame import Frame, UInt8Array
 from streaming.network_stream import OPTIONS as STREAMS
 from streaming.network_stream import NetworkStream
+from streaming.pictures import TakenAs
 from streaming.pixel_aspect import with_square_pixels
 from streaming.video_file import VideoFile
 
@@ -35,6 +37,14 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Interrupt the iteration, wherever it waits; may be called twice."""
+
+
+@runtime_checkable
+class Decoded(Protocol):
+    """A source whose pictures a decoder made, and that says how they were understood."""
+
+    def taken_as(self) -> TakenAs:
+        """Of the pictures so far."""
 
 
 class _Pace:
@@ -70,19 +80,24 @@ class _Pace:
 class LiveFile:
     """A recording played as if it were live: at its own pace, from the start again at its end."""
 
-    def __init__(self, path: Path, *, loop: bool = True) -> None:
+    def __init__(self, path: Path, *, loop: bool = True, deinterlace: Mode = "auto") -> None:
         self._path, self._loop, self.finite = path, loop, not loop
         self._pace = _Pace()
-        first = VideoFile(path)
+        first = VideoFile(path, deinterlace)
         self.fps, self.size = first.fps, first.size
+        self._deinterlace, self._look, self._taken_as = deinterlace, first.look, first.taken_as()
         first.close()
+
+    def taken_as(self) -> TakenAs:
+        """How its pictures are understood."""
+        return self._taken_as
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames, numbered through the loops."""
         index, offset_ns = 0, 0
         interval_ns = int(1_000_000_000 / self.fps)
         while not self._pace.is_closed():
-            video, last_ns = VideoFile(self._path), 0
+            video, last_ns = VideoFile(self._path, self._deinterlace, self._look), 0
             try:
                 for frame in video:
                     last_ns = offset_ns + frame.pts_ns
@@ -147,7 +162,7 @@ def split_url(url: str) -> SplitResult:
     return parts
 
 
-def open_source(url: str, *, loop: bool = True) -> Source:
+def open_source(url: str, *, loop: bool = True, deinterlace: Mode = "auto") -> Source:
     """A live source by its URL.
 
     A path or file:// URL of a recording, rtsp:// or rtsps://, v4l2:///dev/video0.
@@ -155,10 +170,10 @@ def open_source(url: str, *, loop: bool = True) -> Source:
     """
     parts = split_url(url)
     if parts.scheme in STREAMS:
-        return NetworkStream(url)
+        return NetworkStream(url, deinterlace)
     if parts.scheme == "file":
-        return LiveFile(Path(unquote(parts.path)), loop=loop)
+        return LiveFile(Path(unquote(parts.path)), loop=loop, deinterlace=deinterlace)
     if parts.scheme and "://" in url:
         known = "phantom://, rtsp://, rtsps://, v4l2://, file:// or a path"
         raise SourceError(f"expected {known}, got a {parts.scheme}:// URL")
-    return LiveFile(Path(url), loop=loop)
+    return LiveFile(Path(url), loop=loop, deinterlace=deinterlace)

@@ -15,10 +15,10 @@ from fractions import Fraction
 from typing import Any
 
 import av
-import numpy as np
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 
+from streaming.deinterlace import Mode
 from streaming.frame import Frame
 from streaming.negotiation import (
     CONNECT_S,
@@ -29,6 +29,7 @@ from streaming.negotiation import (
     refusing,
     when_gone,
 )
+from streaming.pictures import Pictures, TakenAs
 from streaming.receiving import DecoderQueue, release_on_marker
 
 ASKED_AT_ONCE = 2  # the one that publishes and one that wants to take over
@@ -40,8 +41,8 @@ class InboundStream:
     `answer`, `hang_up` and `close` belong to the event loop; `open` may be called anywhere.
     """
 
-    def __init__(self, *, connect_s: float = CONNECT_S) -> None:
-        self._connect_s = connect_s
+    def __init__(self, *, connect_s: float = CONNECT_S, deinterlace: Mode = "auto") -> None:
+        self._connect_s, self._deinterlace = connect_s, deinterlace
         self._connections: dict[str, RTCPeerConnection] = {}
         self._publisher: str | None = None
         self._drains: dict[str, asyncio.Task[Any]] = {}
@@ -52,7 +53,7 @@ class InboundStream:
 
     def open(self) -> InboundFrames:
         """The stream as a source; it waits for a publisher, and ends when he leaves."""
-        return InboundFrames(self._newest)
+        return InboundFrames(self._newest, self._deinterlace)
 
     @property
     def replaced(self) -> int:
@@ -156,19 +157,23 @@ class InboundFrames:
     size = (0, 0)
     finite = False
 
-    def __init__(self, newest: _Newest) -> None:
+    def __init__(self, newest: _Newest, deinterlace: Mode = "auto") -> None:
         self._newest = newest
+        self._whole: Pictures[int] = Pictures(deinterlace)
         self._closed = threading.Event()
+
+    def taken_as(self) -> TakenAs:
+        """How the pictures so far were understood."""
+        return self._whole.taken_as()
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames of one publisher, until he leaves or the source is closed."""
         index, first_ns = 0, None
         while (item := self._newest.get(self._closed)) is not None:
-            picture, captured_ns = item
-            first_ns = captured_ns if first_ns is None else first_ns
-            image = np.asarray(picture.to_ndarray(format="rgb24"), dtype=np.uint8)
-            yield Frame(image, index, captured_ns - first_ns, captured_ns)
-            index += 1
+            first_ns = item[1] if first_ns is None else first_ns
+            for image, captured_ns in self._whole.pass_on(*item):
+                yield Frame(image, index, captured_ns - first_ns, captured_ns)
+                index += 1
 
     def close(self) -> None:
         """Interrupt the iteration; may be called twice."""

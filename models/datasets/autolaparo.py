@@ -158,7 +158,7 @@ def _split(clip: int) -> str | None:
 def _procedures(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         rows = [row for row in csv.reader(file) if row]
     wrong = next((row for row in rows if len(row) != 2), None)
     if wrong is not None:

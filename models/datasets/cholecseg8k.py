@@ -24,7 +24,13 @@ import cv2
 import numpy as np
 
 from models.datasets.choices import one_of
-from models.datasets.image_files import list_folders, natural, read_image, read_label_image
+from models.datasets.image_files import (
+    list_folders,
+    natural,
+    read_image,
+    read_label_image,
+    visible,
+)
 from models.datasets.phantom_dataset import Roles
 from models.datasets.sequences import AnnotatedFrame, AnnotatedSequence, Dataset
 from models.errors import DatasetError
@@ -98,7 +104,7 @@ def write_cholecseg8k(dataset: Dataset, out: Path) -> Iterator[int]:
 
 def _open_clip(clip: Path, root: Path, table: UInt8Array, split: str | None) -> AnnotatedSequence:
     where = clip.relative_to(root)
-    names = {path.name for path in clip.iterdir()}
+    names = {path.name for path in visible(clip)}
     stems = sorted((name.removesuffix(IMAGE) for name in names if name.endswith(IMAGE)), key=_order)
     if not stems:
         raise DatasetError(f"{where}: expected frames such as frame_80{IMAGE}, found none")

@@ -6,12 +6,13 @@
     ROOT/result.json                            images where it says              (Label Studio)
 
 Regions are polygons, run lengths, or run lengths as a compressed string; where they overlap, the
-smaller one is on top. A region with `iscrowd` counts as its category: annotation tools mark painted
-masks so. Class ids are 1, 2, ... in the order of the category ids, which may be 0. An image without
-a region is not annotated, unless empty="background" says that nothing is to be seen in it.
+smaller one is on top. A ring of one or two corners beside others is a stray click. A box without
+an outline is refused, or passed over with shapes="skip". A region with `iscrowd` counts as its
+category: annotation tools mark painted masks so. Class ids are 1, 2, ... in the order of the
+category ids, which may be 0. An image without a region is not annotated, unless empty="background"
+says that nothing is to be seen in it.
 A sequence is a folder of images, or what the group of the regular expression `sequence` finds in a
-file name. Subsets called train, val, valid, validation and test are
-the splits.
+file name. Subsets called train, val, valid, validation and test are the splits.
 
 The format is COCO's published one; the places are those that the exporters' documentation names.
 The JSON file is read as a whole: outlines stay in memory, pixels do not.
@@ -30,8 +31,8 @@ import cv2
 import numpy as np
 
 from models.datasets.choices import one_of, pattern
-from models.datasets.coco_file import CocoFile, CocoImage, find_image, read_file, read_regions
-from models.datasets.image_files import natural, read_image
+from models.datasets.coco_file import CocoFile, CocoImage, images_of_file, read_file, read_regions
+from models.datasets.image_files import is_hidden, natural, read_image
 from models.datasets.phantom_dataset import Roles
 from models.datasets.regions import pack_counts, runs
 from models.datasets.sequences import AnnotatedFrame, AnnotatedSequence, Dataset
@@ -58,20 +59,29 @@ FIXTURE_CLASSES = CLASSES[:4]
 ROLES = Roles(shafts={1: 1, 2: 2, 3: 3, 4: 4}, jaws={1: 1, 2: 2, 3: 3, 4: 4})
 
 
-def open_coco(root: Path, *, sequence: str | None = None, empty: str = "unannotated") -> Dataset:
+def open_coco(
+    root: Path,
+    *,
+    sequence: str | None = None,
+    empty: str = "unannotated",
+    shapes: str = "refuse",
+) -> Dataset:
     """Open an export in COCO's format.
 
     sequence: a regular expression with one group that finds a sequence's name in a file name
     empty: what an image without a region is, "unannotated" or "background"
+    shapes: what to do with boxes and the like, which outline nothing, "refuse" or "skip"
     Raises DatasetError: no annotation file, one that is not COCO's, files with other categories, a
-      region of no image or category, an image that is not there; on reading, a region that cannot
-      be drawn, an image of another size than the file says.
+      region of no image or category, a box, an image that is not there or there twice; on
+      reading, a region that cannot be drawn, an image of another size than the file says.
     """
     one_of("empty", empty, ("unannotated", "background"))
     pattern("sequence", sequence)
+    one_of("shapes", shapes, ("refuse", "skip"))
     if not root.is_dir():
         raise DatasetError(f"expected a data set folder, found none at {root}")
-    found = sorted({path for place in PLACES for path in root.glob(place)}, key=natural)
+    placed = {path for place in PLACES for path in root.glob(place) if not is_hidden(path, root)}
+    found = sorted(placed, key=natural)
     if not found:
         raise DatasetError(f"{root}: expected annotations/instances_*.json or alike, found none")
     files = [read_file(path, root) for path in found]
@@ -81,6 +91,8 @@ def open_coco(root: Path, *, sequence: str | None = None, empty: str = "unannota
             raise DatasetError(
                 f"{file.name}: expected the categories of {files[0].name}, got others"
             )
+    for file in files:
+        _require_outlines(file, shapes)
     sequences = [one for file in files for one in _sequences(file, root, sequence, empty)]
     return Dataset("coco", root, classes, tuple(sequences))
 
@@ -126,13 +138,26 @@ def _regions(mask: UInt8Array, image: int, before: int) -> list[dict[str, Any]]:
     return written
 
 
+def _require_outlines(file: CocoFile, shapes: str) -> None:
+    """What a box shows would be taught as background. Raises DatasetError."""
+    bare = [(image.file_name, which) for image in file.images for which in image.bare]
+    if bare and (shapes == "refuse" or not any(image.regions for image in file.images)):
+        image, which = bare[0]
+        skip = ' (shapes="skip")' if shapes == "refuse" else ""
+        raise DatasetError(
+            f"{file.name}: expected outlines, annotation {which} in {image}, "
+            f"one of {len(bare)}{skip}"
+        )
+
+
 def _sequences(
     file: CocoFile, root: Path, pattern: str | None, empty: str
 ) -> list[AnnotatedSequence]:
     subset = _subset(file)
+    named = images_of_file(file, root, subset)
     grouped: dict[str, list[tuple[str, AnnotatedFrame]]] = {}
     for image in sorted(file.images, key=lambda one: natural(Path(one.file_name))):
-        path = find_image(image.file_name, file, root, subset)
+        path = named.find(image.file_name)
         annotated = bool(image.regions) or empty == "background"
         read = partial(read_regions, image, path, file.name) if annotated else None
         frame = AnnotatedFrame(path.stem, partial(read_image, path), read)
@@ -157,7 +182,7 @@ def _subset(file: CocoFile) -> str:
 
 
 def _sequence_name(image: CocoImage, subset: str, pattern: str | None) -> str:
-    folder = Path(image.file_name).parent.name
+    folder = Path(image.file_name.replace("\\", "/")).parent.name
     if pattern is None:
         return folder or subset
     found = re.search(pattern, image.file_name)

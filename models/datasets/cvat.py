@@ -27,9 +27,10 @@ import numpy as np
 
 from models.datasets.choices import one_of, pattern
 from models.datasets.folder import DEFAULT_COLORS
-from models.datasets.image_files import list_images, natural, read_image, require_size
+from models.datasets.image_files import images_of, natural, read_image, require_size
+from models.datasets.named_images import NamedImages
 from models.datasets.phantom_dataset import Roles
-from models.datasets.regions import BoolArray, fill_polygon, fill_runs, runs
+from models.datasets.regions import BoolArray, corners, fill_rings, fill_runs, runs
 from models.datasets.sequences import AnnotatedFrame, AnnotatedSequence, Dataset
 from models.errors import DatasetError
 from models.phantom import CLASSES
@@ -95,6 +96,9 @@ def open_cvat(
     names = [element.text or "" for element in tree.iterfind("meta//labels/label/name")]
     if not 0 < len(names) < 255:
         raise DatasetError(f"{FILE}: expected 1 to 254 labels in meta, got {len(names)}")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DatasetError(f"{FILE}: expected each label once, got {twice} twice")
     classes = tuple(
         ClassSpec(number, name, DEFAULT_COLORS[(number - 1) % len(DEFAULT_COLORS)])
         for number, name in enumerate(names, start=1)
@@ -143,15 +147,20 @@ def _add_masks(image: ET.Element, mask: UInt8Array, names: dict[int, str]) -> No
         ET.SubElement(image, "mask", {"label": names[class_id], **attributes})
 
 
+class _PlainXml(ET.TreeBuilder):
+    """Entities can make a few bytes into gigabytes; CVAT writes none."""
+
+    def doctype(self, *_: object) -> None:
+        """Whatever its encoding, and wherever it stands."""
+        raise DatasetError(f"{FILE}: expected plain XML, got a document type with entities")
+
+
 def _parse(path: Path) -> ET.Element:
     if not path.is_file():
         raise DatasetError(f"{path.parent}: expected {FILE}, found no file")
-    text = path.read_bytes()
-    if b"<!DOCTYPE" in text[:2000] or b"<!ENTITY" in text[:2000]:
-        raise DatasetError(f"{FILE}: expected plain XML, got a document type with entities")
     try:
-        tree = ET.fromstring(text)
-    except ET.ParseError as error:
+        tree = ET.fromstring(path.read_bytes(), ET.XMLParser(target=_PlainXml()))
+    except (ET.ParseError, LookupError, ValueError) as error:
         raise DatasetError(f"{FILE}: not valid XML ({error})") from error
     if tree.tag != "annotations":
         raise DatasetError(f"{FILE}: expected <annotations>, got <{tree.tag}>")
@@ -160,10 +169,11 @@ def _parse(path: Path) -> ET.Element:
 
 def _open_images(tree: ET.Element, export: _Export) -> list[AnnotatedSequence]:
     grouped: dict[str, list[AnnotatedFrame]] = {}
+    named = NamedImages((export.root / "images", export.root), FILE, "images")
     images = sorted(tree.iterfind("image"), key=lambda one: natural(Path(one.attrib["name"])))
     for image in images:
         name = image.attrib["name"]
-        path = _find(export.root, name)
+        path = named.find(name)
         size = (int(image.attrib["height"]), int(image.attrib["width"]))
         regions = tuple(
             region for shape in image if (region := _region(shape, shape.get("label"), export))
@@ -175,7 +185,7 @@ def _open_images(tree: ET.Element, export: _Export) -> list[AnnotatedSequence]:
 
 def _open_video(tree: ET.Element, export: _Export) -> AnnotatedSequence:
     folder = export.root / "images"
-    images = list_images(folder) if folder.is_dir() else []
+    images = images_of(folder, "images") if folder.is_dir() else []
     if not images:
         raise DatasetError(f"{FILE}: expected frames in images, found none: export with images")
     size = [tree.findtext(f"meta//original_size/{side}") for side in ("height", "width")]
@@ -187,7 +197,7 @@ def _open_video(tree: ET.Element, export: _Export) -> AnnotatedSequence:
             region = _region(shape, track.get("label"), export)
             if region and shape.get("outside", "0") != "1":
                 regions.setdefault(int(shape.attrib["frame"]), []).append(region)
-    by_number = {int(re.sub(r"\D", "", path.stem) or -1): path for path in images}
+    by_number = _by_number(images, tree)
     missing = sorted(regions.keys() - by_number.keys())
     if missing:
         raise DatasetError(f"{FILE}: expected images/frame_{missing[0]:06d}.png, found none")
@@ -198,6 +208,33 @@ def _open_video(tree: ET.Element, export: _Export) -> AnnotatedSequence:
     )
     name = tree.findtext("meta//name") or export.root.name
     return AnnotatedSequence(name, frames, group=name)
+
+
+def _by_number(images: list[Path], tree: ET.Element) -> dict[int, Path]:
+    """Frame number -> image. CVAT counts a video's own frames from 0, also where it took but every
+    n-th: numbers that it cannot have given are somebody else's, and would be off by some.
+
+    Raises DatasetError: an image without a number at its end, one twice, one CVAT did not give.
+    """
+    first, last = (tree.findtext(f"meta//{one}_frame") for one in ("start", "stop"))
+    step = re.search(r"step=(\d+)", tree.findtext("meta//frame_filter") or "")
+    every, start = int(step[1]) if step else 1, int(first or 0)
+    found: dict[int, Path] = {}
+    for path in images:
+        number = re.search(r"([0-9]+)$", path.stem)
+        if number is None:
+            raise DatasetError(f"images/{path.name}: expected a name like frame_000000.png")
+        n = int(number[1])
+        if n in found:
+            raise DatasetError(f"images/{path.name}: expected frame {n} once, got {found[n].name}")
+        if n < start or (n - start) % every or (last is not None and n > int(last)):
+            counted = f"{start} to {last or 'the last'} in steps of {every}"
+            raise DatasetError(
+                f"images/{path.name}: expected frames as CVAT counts them, {counted}: "
+                "export with images"
+            )
+        found[n] = path
+    return found
 
 
 def _frame(
@@ -220,19 +257,9 @@ def _region(shape: ET.Element, label: str | None, export: _Export) -> Region | N
     return Region(export.class_id(label), z_order, shape.tag, dict(shape.attrib))
 
 
-def _find(root: Path, name: str) -> Path:
-    relative = Path(name)
-    if relative.is_absolute() or ".." in relative.parts:
-        raise DatasetError(f"{FILE}: expected images inside the folder, got {name}")
-    for place in (root / "images", root):
-        if (place / relative).is_file():
-            return place / relative
-    raise DatasetError(f"{FILE}: expected an image images/{name}, found none")
-
-
 def _sequence_name(name: str, export: _Export) -> str:
     if export.sequence is None:
-        return Path(name).parent.name or export.root.name
+        return Path(name.replace("\\", "/")).parent.name or export.root.name
     found = re.search(export.sequence, name)
     if found is None or not found.groups():
         raise DatasetError(f"sequence: expected a group that finds {name}, got {export.sequence}")
@@ -257,8 +284,8 @@ def _read_regions(
 def _draw(region: Region, size: tuple[int, int]) -> BoolArray:
     given = region.attributes
     if region.kind == "polygon":
-        corners = [corner.split(",") for corner in given["points"].split(";")]
-        return fill_polygon(np.array(corners, dtype=np.float64).reshape(-1, 2), size)
+        numbers = given["points"].replace(";", ",").split(",")
+        return fill_rings([corners([float(number) for number in numbers])], size)
     left, top, width, height = (int(given[key]) for key in ("left", "top", "width", "height"))
     if left < 0 or top < 0 or top + height > size[0] or left + width > size[1]:
         raise ValueError(f"expected a place inside {size[1]}x{size[0]}")

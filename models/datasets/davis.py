@@ -21,14 +21,16 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from models.datasets.choices import one_of, within
 from models.datasets.folder import DEFAULT_COLORS, read_classes, write_classes
 from models.datasets.image_files import (
+    images_of,
+    label_values,
     list_folders,
-    list_images,
     masks_of,
+    opened_image,
     read_image,
     require_folder,
     require_known,
@@ -115,7 +117,7 @@ def _classes(root: Path, objects: int) -> tuple[ClassSpec, ...]:
 def _open_sequence(
     images: Path, masks: Path, classes: tuple[ClassSpec, ...], year: int
 ) -> tuple[AnnotatedFrame, ...]:
-    found = list_images(images)
+    found = images_of(images, f"JPEGImages/{images.name}")
     if not found:
         raise DatasetError(f"JPEGImages/{images.name}: expected .jpg files, found none")
     labels = masks_of(masks, found, f"Annotations/{masks.name}")
@@ -133,14 +135,13 @@ def _open_sequence(
 
 def _read_mask(path: Path, image: Path, classes: tuple[ClassSpec, ...], year: int) -> UInt8Array:
     where = f"Annotations/{path.parent.name}/{path.name}"
-    try:
-        with Image.open(path) as opened:
-            mode, values = opened.mode, np.array(opened)
-    except (UnidentifiedImageError, OSError) as error:
-        raise DatasetError(f"{where}: expected a readable PNG, got something else") from error
-    if mode not in ("P", "L", "1"):
-        raise DatasetError(f"{where}: expected a palette or grey image, got one of mode {mode}")
-    mask = values.astype(np.uint8)
+    with opened_image(path, where, "a readable PNG") as opened:
+        mode = opened.mode
+        if mode not in ("P", "L", "1"):
+            raise DatasetError(f"{where}: expected a palette or grey image, got one of mode {mode}")
+        mask = label_values(opened, path, where)
+    if mode == "1":  # one object
+        mask = np.minimum(mask, 1)
     require_size(mask.shape, where, image)
     if year == 2016:
         return (mask > 0).astype(np.uint8)
@@ -156,7 +157,7 @@ def _splits(root: Path, names: set[str]) -> dict[str, str]:
     for folder in ("480p", "2016", "2017"):
         for stem, split in SPLITS.items():
             path = root / f"ImageSets/{folder}/{stem}.txt"
-            for line in path.read_text().split("\n") if path.is_file() else ():
+            for line in path.read_text(encoding="utf-8-sig").split("\n") if path.is_file() else ():
                 if not line.strip():
                     continue
                 first = line.split()[0]

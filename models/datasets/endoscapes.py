@@ -23,7 +23,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from models.datasets.coco_file import CocoFile, find_image, read_file, read_regions
+from models.datasets.coco_file import CocoFile, images_of_file, read_file, read_regions
 from models.datasets.image_files import natural, read_image, read_label_image, require_known
 from models.datasets.phantom_dataset import Roles
 from models.datasets.sequences import AnnotatedFrame, AnnotatedSequence, Dataset
@@ -97,7 +97,11 @@ def _check_label_map(path: Path) -> None:
     """The map is optional; where it is, it must be the one the values are read by."""
     if not path.is_file():
         return
-    names = [line.strip().lower() for line in path.read_text().splitlines() if line.strip()]
+    names = [
+        line.strip().lower()
+        for line in path.read_text(encoding="utf-8-sig").splitlines()
+        if line.strip()
+    ]
     expected = ["background", *(spec.name for spec in CLASSES)]
     if names != expected:
         raise DatasetError(f"{path.name}: expected {', '.join(expected)}, got {', '.join(names)}")
@@ -108,9 +112,10 @@ def _open_split(root: Path, folder: str) -> list[AnnotatedSequence]:
     if not path.is_file():
         raise DatasetError(f"{folder}: expected {ANNOTATIONS}, found none")
     file = read_file(path, root)
+    named = images_of_file(file, root, folder)
     videos: dict[str, list[AnnotatedFrame]] = {}
     for image in sorted(file.images, key=lambda one: natural(Path(one.file_name))):
-        found = find_image(image.file_name, file, root, folder)
+        found = named.find(image.file_name)
         video, _, number = found.stem.partition("_")
         if not (video.isdecimal() and number.isdecimal()):
             raise DatasetError(f"{folder}/{found.name}: expected a name VIDEO_FRAME.jpg")

@@ -30,11 +30,12 @@ import numpy as np
 from models.datasets.choices import one_of
 from models.datasets.image_files import (
     folders_below,
-    list_images,
+    images_of,
     masks_of,
     read_image,
     read_label_image,
     require_known,
+    visible,
 )
 from models.datasets.phantom_dataset import Roles
 from models.datasets.sequences import AnnotatedFrame, AnnotatedSequence, Dataset
@@ -147,7 +148,7 @@ def _split(name: str, fold: int | None) -> str | None:
 def _frames(folder: Path, task: str, *, crop: bool) -> tuple[AnnotatedFrame, ...]:
     published = (folder / "left_frames").is_dir()
     place = folder / ("left_frames" if published else "images")
-    images = list_images(place) if place.is_dir() else []
+    images = images_of(place, f"{folder.name}/{place.name}") if place.is_dir() else []
     if not images:
         raise DatasetError(f"{folder.name}: expected frames in left_frames or images, found none")
     if not published:
@@ -172,7 +173,8 @@ def _frames(folder: Path, task: str, *, crop: bool) -> tuple[AnnotatedFrame, ...
 def _type_folders(folder: Path) -> dict[Path, int]:
     """Annotation folder -> type. "Left_Large_Needle_Driver_labels" is of a large needle driver."""
     truth = folder / "ground_truth"
-    found = sorted(path for path in truth.iterdir() if path.is_dir()) if truth.is_dir() else []
+    inside = visible(truth) if truth.is_dir() else []
+    found = [path for path in inside if path.is_dir()]
     if not found:
         raise DatasetError(f"{folder.name}: expected folders in ground_truth, found none")
     types = {}

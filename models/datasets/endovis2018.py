@@ -31,7 +31,7 @@ import numpy.typing as npt
 from models.datasets.choices import one_of
 from models.datasets.image_files import (
     folders_below,
-    list_images,
+    images_of,
     masks_of,
     read_image,
     read_label_image,
@@ -118,7 +118,7 @@ def _rgb(spec: ClassSpec) -> tuple[int, ...]:
 
 
 def _open_scene(folder: Path, kept: tuple[ClassSpec, ...]) -> tuple[AnnotatedFrame, ...]:
-    images = list_images(folder / "left_frames")
+    images = images_of(folder / "left_frames", f"{folder.name}/left_frames")
     if not images:
         raise DatasetError(f"{folder.name}/left_frames: expected .png files, found none")
     masks = masks_of(folder / "labels", images, f"{folder.name}/labels")
@@ -167,7 +167,7 @@ def _open_types(root: Path) -> list[AnnotatedSequence]:
 
 
 def _open_types_split(folder: Path) -> list[AnnotatedSequence]:
-    images = list_images(folder / "images")
+    images = images_of(folder / "images", f"{folder.name}/images")
     masks = masks_of(folder / "annotations", images, f"{folder.name}/annotations")
     if not images or not masks:
         missing = "annotations" if images else "images"

@@ -20,7 +20,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from models.datasets.image_files import list_images, masks_of, natural, read_image, read_label_image
+from models.datasets.image_files import images_of, masks_of, read_image, read_label_image, visible
+from models.datasets.json_file import read_json, whole
 from models.datasets.sequences import AnnotatedFrame, AnnotatedSequence, Dataset
 from models.errors import DatasetError
 from models.types import BACKGROUND_ID, IGNORE_ID, ClassSpec, UInt8Array
@@ -37,7 +38,7 @@ def open_folder(root: Path) -> Dataset:
     if not root.is_dir():
         raise DatasetError(f"expected a data set folder, found none at {root}")
     classes = read_classes(root / "classes.json")
-    found = [path for path in sorted(root.iterdir(), key=natural) if (path / "images").is_dir()]
+    found = [path for path in visible(root) if (path / "images").is_dir()]
     if not found:
         raise DatasetError(f"{root}: expected clips with an images folder, found none")
     return Dataset("folder", root, classes, tuple(_open_clip(path, classes) for path in found))
@@ -47,10 +48,7 @@ def read_classes(path: Path) -> tuple[ClassSpec, ...]:
     """Classes of a data set. Raises DatasetError with what was expected and what came."""
     if not path.is_file():
         raise DatasetError(f"expected {path.name} in {path.parent}, found no file")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path.name}: not valid JSON ({error})") from error
+    content = read_json(path, path.name)
     listed = content.get("classes") if isinstance(content, dict) else None
     if not isinstance(listed, list) or not listed:
         raise DatasetError(f'{path.name}: expected {{"classes": [...]}} with at least one class')
@@ -70,8 +68,10 @@ def _class_spec(entry: Any, number: int, file: str) -> ClassSpec:
     if not isinstance(entry, dict):
         raise DatasetError(f"{where}: expected an object with id and name, got {entry!r}")
     class_id, name = entry.get("id"), entry.get("name")
-    if isinstance(class_id, bool) or not isinstance(class_id, int):
-        raise DatasetError(f"{where}: expected an integer id, got {class_id!r}")
+    try:
+        class_id = whole(None if isinstance(class_id, str) else class_id)
+    except ValueError as error:
+        raise DatasetError(f"{where}: expected an integer id, got {str(class_id)[:40]}") from error
     if not BACKGROUND_ID < class_id < IGNORE_ID:
         raise DatasetError(f"{where}: expected an id from 1 to 254, got {class_id}")
     if not isinstance(name, str) or not name.strip():
@@ -83,11 +83,9 @@ def _class_spec(entry: Any, number: int, file: str) -> ClassSpec:
 
 
 def _open_clip(path: Path, classes: tuple[ClassSpec, ...]) -> AnnotatedSequence:
-    images = list_images(path / "images")
+    images = images_of(path / "images", f"{path.name}/images")
     if not images:
         raise DatasetError(f"{path.name}/images: expected .png or .jpg files, found none")
-    if len({image.stem for image in images}) < len(images):
-        raise DatasetError(f"{path.name}/images: two images share a stem, masks would be ambiguous")
     masks = masks_of(path / "masks", images, f"{path.name}/masks")
     frames = tuple(_frame(image, masks.get(image.stem), classes) for image in images)
     return AnnotatedSequence(path.name, frames, group=path.name)

@@ -20,13 +20,15 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Image
 
 from models.datasets.folder import DEFAULT_COLORS
-from models.datasets.image_files import natural
+from models.datasets.image_files import visible
+from models.datasets.json_file import read_json, whole
 from models.datasets.sequences import Dataset
 from models.datasets.volume_cases import Case, Cutting, open_cases
 from models.errors import DatasetError
 from models.types import BACKGROUND_ID, IGNORE_ID, ClassSpec
 from models.volumes import Window, is_volume, open_volume, read_labels
 from models.volumes.files import stem
+from models.volumes.foreign import foreign_volume, how_to_convert
 from models.volumes.phantom import PhantomVolume
 
 
@@ -87,10 +89,16 @@ def list_volumes(root: Path, folder: str) -> dict[str, Path]:
     """Volumes of ROOT/folder by name, in natural order. Raises DatasetError: none, or one twice."""
     if not (root / folder).is_dir():
         raise DatasetError(f"expected a folder {folder} in {root}, found none")
-    found = [p for p in (root / folder).iterdir() if is_volume(p) and not p.name.startswith(".")]
+    listed = visible(root / folder)
+    found = [path for path in listed if is_volume(path)]
+    for path in listed:
+        if path not in found and (foreign := foreign_volume(path)):
+            raise DatasetError(
+                f"{folder}/{path.name}: expected volumes, got {foreign}; {how_to_convert(foreign)}"
+            )
     if not found:
         raise DatasetError(f"{folder}: expected volumes (.nii, .nii.gz, .mhd, .mha), found none")
-    named = {stem(path): path for path in sorted(found, key=natural)}
+    named = {stem(path): path for path in found}
     if len(named) < len(found):
         twice = next(path for path in found if named[stem(path)] != path)
         raise DatasetError(f"{folder}/{twice.name}: expected one file for {stem(twice)}, found two")
@@ -120,9 +128,12 @@ def _declared(path: Path) -> tuple[ClassSpec, ...]:
     if not path.is_file():
         return ()
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-        named = {_label(key, value): _name(key, value) for key, value in content["labels"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        content = read_json(path, path.name)
+        listed = content["labels"].items()
+        named = {_label(key, value): _name(key, value) for key, value in listed}
+        if len(named) < len(listed):
+            raise ValueError("a label twice")
+    except (DatasetError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
             f'{path.name}: expected {{"labels": {{"1": "liver"}}}} with ids of 1 to 254'
         ) from error
@@ -133,7 +144,7 @@ def _declared(path: Path) -> tuple[ClassSpec, ...]:
 
 
 def _label(key: str, value: Any) -> int:
-    return int(key) if key.isdecimal() else int(value)
+    return whole(key if key.isdecimal() else value)
 
 
 def _name(key: str, value: Any) -> str:

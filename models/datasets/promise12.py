@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.datasets.choices import one_of
+from models.datasets.image_files import is_hidden
 from models.datasets.sequences import Dataset
 from models.datasets.volume_cases import Case, Cutting, open_cases
 from models.errors import DatasetError
@@ -41,7 +42,7 @@ def open_promise12(root: Path, *, split: str = "none") -> Dataset:
         raise DatasetError(f"expected a data set folder, found none at {root}")
     images: dict[str, Path] = {}
     labels: dict[str, Path] = {}
-    for path in sorted(root.rglob("*.mhd")):
+    for path in sorted(one for one in root.rglob("*.mhd") if not is_hidden(one, root)):
         match = re.fullmatch(r"(Case\d\d)(_segmentation)?", path.stem)
         if match is None:
             raise DatasetError(f"{path.name}: expected CaseNN.mhd or CaseNN_segmentation.mhd")

@@ -37,9 +37,34 @@ def fill_polygon(points: npt.NDArray[np.float64], shape: tuple[int, int]) -> Boo
     return inside
 
 
+def fill_rings(rings: Sequence[npt.NDArray[np.float64]], shape: tuple[int, int]) -> BoolArray:
+    """(H, W) True inside any of the rings. One of fewer than three corners is a stray click.
+
+    Raises ValueError: a corner that is not finite, or stray clicks alone, which outline nothing.
+    """
+    if all(len(ring) < 3 for ring in rings):
+        most = max((len(ring) for ring in rings), default=0)
+        raise ValueError(f"expected three finite corners or more, got {most} corners")
+    region = np.zeros(shape, np.bool_)
+    for ring in rings:
+        if len(ring) >= 3:
+            region |= fill_polygon(ring, shape)
+    return region
+
+
+def corners(numbers: Sequence[float]) -> npt.NDArray[np.float64]:
+    """x, y, x, y, ... -> (n, 2). Raises ValueError."""
+    flat = np.asarray(numbers, dtype=np.float64)
+    if flat.ndim != 1 or len(flat) % 2:
+        raise ValueError(f"expected pairs of x and y, got {flat.size} numbers")
+    return flat.reshape(-1, 2)
+
+
 def fill_runs(counts: Sequence[int], shape: tuple[int, int], *, by_column: bool) -> BoolArray:
     """(H, W) True in every second run. Raises ValueError when they do not fill the shape."""
     height, width = shape
+    if any(count != int(count) for count in counts):
+        raise ValueError("expected runs of whole pixels")
     if any(count < 0 for count in counts) or sum(counts) != height * width:
         raise ValueError(f"expected runs of {height * width} pixels, got {sum(counts)}")
     flat = np.repeat(np.arange(len(counts)) % 2 == 1, np.asarray(counts, dtype=np.intp))

@@ -105,7 +105,7 @@ def _table(organs: str) -> UInt8Array:
 
 def _prepared(root: Path, table: UInt8Array) -> tuple[AnnotatedSequence, ...]:
     slices: dict[str, list[AnnotatedFrame]] = {}
-    for path in sorted((root / "train_npz").glob("*")):
+    for path in sorted((root / "train_npz").glob("[!.]*")):
         match = re.fullmatch(r"(case\d{4})_slice(\d{3})\.npz", path.name)
         if match is None:
             raise DatasetError(f"train_npz/{path.name}: expected caseNNNN_sliceMMM.npz")
@@ -114,7 +114,7 @@ def _prepared(root: Path, table: UInt8Array) -> tuple[AnnotatedSequence, ...]:
         )
         slices.setdefault(match[1], []).append(frame)
     train = [AnnotatedSequence(n, tuple(f), n, "train") for n, f in slices.items()]
-    volumes = sorted((root / "test_vol_h5").glob("*"))
+    volumes = sorted((root / "test_vol_h5").glob("[!.]*"))
     test = [_open_h5(path, table) for path in volumes]
     if not train and not test:
         raise DatasetError(f"{root}: expected caseNNNN_sliceMMM.npz or caseNNNN.npy.h5, found none")

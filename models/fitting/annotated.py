@@ -9,6 +9,7 @@ import numpy as np
 
 from models.backbone.image_input import resize_image, resize_mask
 from models.datasets.sequences import Dataset
+from models.datasets.summary import only_255
 from models.errors import DatasetError
 from models.types import IGNORE_ID, ClassSpec, UInt8Array
 
@@ -101,6 +102,8 @@ def visible_classes(classes: tuple[ClassSpec, ...], pairs: Sequence[Pair]) -> tu
     """The classes that at least one class map shows. Raises DatasetError when there is none."""
     shown = {int(class_id) for _, mask in pairs for class_id in np.unique(mask)}
     visible = tuple(spec for spec in classes if spec.class_id in shown)
+    if not visible and IGNORE_ID in shown:
+        raise DatasetError(only_255(classes))
     if not visible:
         raise DatasetError("expected annotated frames that show a class, found only background")
     return visible

@@ -84,6 +84,11 @@ class OnlineLearner:
         held = tensors_in((self._state(), self._start.tau, self._start.anchor))
         return sum(t.numel() * t.element_size() for t in held)
 
+    @property
+    def snapshot_nbytes(self) -> int:
+        """Bytes of a snapshot."""
+        return sum(t.numel() * t.element_size() for t in tensors_in(self._state()))
+
     def update(self, classes: Tensor, sample: Sample) -> Tensor:
         """Learn from a confident frame, unless the guard objects: then nothing changes.
 

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 SNAPSHOT_EVERY = 50  # accepted updates between the states that `back` returns to
 KEPT = 2  # of these states; the profile is the one before the first
-LESSONS = 4  # that can be taken back
+LESSONS = 3  # that can be taken back
 
 State = TypeVar("State")
 
@@ -69,8 +69,3 @@ class Lessons(Generic[State]):
     def forget(self) -> None:
         """No lesson can be taken back."""
         self.before = ()
-
-    @staticmethod
-    def kept(nbytes: int) -> int:
-        """Bytes at most, with the state of now. nbytes: of one state"""
-        return (LESSONS + 1) * nbytes

@@ -139,7 +139,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             header = json.loads((file.metadata() or {}).get("trocar", "{}"))
             tensors = {_in_model(key): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             return header, tensors
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+    except (SafetensorError, ValueError, RecursionError, OSError) as error:
         raise CheckpointError(f"{path.name}: not a whole safetensors file ({error})") from error
 
 

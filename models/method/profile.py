@@ -21,6 +21,7 @@ from models.instances.exemplars import Exemplars
 from models.learner.mapping_network import Statistics
 from models.learner.online_learner import LearnerStart
 from models.learner.pixel_classifier import PixelNames
+from models.method.profile_values import check_values, read_header
 from models.types import ClassSpec
 
 FORMAT, FIRST_FORMAT = "trocar-profile-2", "trocar-profile-1"
@@ -140,22 +141,23 @@ def save_profile(profile: Profile, path: Path) -> None:
     part = path.with_name(path.name + ".part")
     contiguous = {key: value.detach().contiguous() for key, value in tensors.items()}
     # Written by us: the library's own files can be read by nobody else.
-    part.write_bytes(save(contiguous, metadata={"trocar": json.dumps(header)}))
+    part.write_bytes(save(contiguous, metadata={"trocar": json.dumps(header, allow_nan=False)}))
     part.replace(path)
 
 
 def load_profile(profile: str | Path) -> Profile:
     """An embedded profile by name, or a file.
 
-    Raises ProfileError: no such file, truncated, not safetensors (a pickle, say), other format.
+    Raises ProfileError: no such file, truncated, not safetensors (a pickle, say), other format,
+    numbers that no fit can have written.
     """
     path = _locate(profile)
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("trocar", "{}"))
+            header = read_header((file.metadata() or {}).get("trocar", "{}"))
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except (SafetensorError, ValueError, OSError) as error:
+        reason = _reason(error)
         raise ProfileError(
             f"{path.name}: expected a whole profile in safetensors format, got {reason}"
         ) from error
@@ -167,9 +169,14 @@ def load_profile(profile: str | Path) -> Profile:
     try:
         if found == FIRST_FORMAT:
             header, tensors = _from_first_format(header, tensors)
+        check_values(header, tensors)
         return _assemble(header, tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ProfileError(f"{path.name}: profile is incomplete ({error})") from error
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise ProfileError(f"{path.name}: profile is incomplete ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _locate(profile: str | Path) -> Path:

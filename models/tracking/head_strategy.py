@@ -18,7 +18,7 @@ from models.engines.interface import Engine
 from models.instances.instance_classifier import ClassifierState, InstanceClassifier
 from models.instances.instance_head import HeadOutput
 from models.learner.online_learner import LearnerSnapshot
-from models.learner.snapshots import Lessons
+from models.learner.snapshots import LESSONS, Lessons
 from models.tracking.frame_functions import encode_with_head
 from models.tracking.strategy import LessonMasks, Strategy
 from models.tracking.taught_names import TaughtNames
@@ -46,7 +46,8 @@ class HeadStrategy(Strategy[HeadOutput]):
     @property
     def nbytes(self) -> int:
         """See Strategy."""
-        return self._lessons.kept(self._names.learner.nbytes)
+        learner = self._names.learner
+        return learner.nbytes + LESSONS * learner.snapshot_nbytes
 
     def prepare(self, image: Tensor) -> HeadOutput:
         """See Strategy."""

@@ -19,7 +19,7 @@ from models.learner.mapping_network import Sample, token_weights
 from models.learner.online_learner import LearnerSnapshot, LearnerStart, OnlineLearner
 from models.learner.pixel_classifier import RIDGE, instrument_features, pixel_sample
 from models.learner.round_robin import RoundRobin
-from models.learner.snapshots import Kept, Lessons, Snapshots
+from models.learner.snapshots import KEPT, LESSONS, Kept, Lessons, Snapshots
 from models.method.profile import Profile
 from models.tracking.ablation import Ablation
 from models.tracking.strategy import LessonMasks
@@ -86,7 +86,8 @@ class OnlineUpdates:
     def nbytes(self) -> int:
         """Bytes of what was learnt and of all states it can go back to."""
         own = self._bank.nbytes + sum(one.nbytes for one in self._learners)
-        return 2 * own + self._lessons.kept(own)
+        earlier = self._bank.nbytes + sum(one.snapshot_nbytes for one in self._learners)
+        return own + (KEPT + LESSONS) * earlier
 
     def update(self, seen: NetworkPass, confident: list[bool], frame: int) -> tuple[Update, ...]:
         """Learn from a frame: the classes whose turn it is.

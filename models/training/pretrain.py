@@ -10,6 +10,7 @@ row, gradients through its closed form (as LWL does). Resumable; stops cleanly a
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -239,8 +240,11 @@ class Trainer:
         torch.save(state, out / "state.pt.part")
         (out / "state.pt.part").replace(out / "state.pt")
         settings = {k: str(v) for k, v in asdict(self.config).items()}
-        curve = {"settings": settings, "step": self.step, "history": self.history}
-        (out / "curve.json").write_text(json.dumps(curve))
+        told = [
+            {k: v if math.isfinite(v) else None for k, v in one.items()} for one in self.history
+        ]
+        curve = {"settings": settings, "step": self.step, "history": told}
+        (out / "curve.json").write_text(json.dumps(curve, allow_nan=False))
         draw_curve(self.history, out / "curve.png")
 
     def resume(self) -> bool:

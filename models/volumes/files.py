@@ -8,8 +8,10 @@ import numpy as np
 
 from models.errors import VolumeError
 from models.types import UInt8Array
+from models.volumes.foreign import foreign_volume, how_to_convert
 from models.volumes.grid import Volume
 
+NEAR = 1e-3  # tools that resample or scale labels write 0.9999999
 SUFFIXES = (".nii", ".nii.gz", ".mhd", ".mha")
 
 
@@ -32,8 +34,10 @@ def open_volume(path: Path) -> Volume:
     """
     if not path.is_file():
         raise VolumeError(f"expected a volume, found no file at {path}")
-    if not is_volume(path):
-        raise VolumeError(f"{path.name}: expected a volume ({', '.join(SUFFIXES)})")
+    foreign = foreign_volume(path)
+    if not is_volume(path) or foreign == "DICOM":
+        got = f", got {foreign}; {how_to_convert(foreign)}" if foreign else ""
+        raise VolumeError(f"{path.name}: expected a volume ({', '.join(SUFFIXES)}){got}")
     if path.suffix.lower() in (".mhd", ".mha"):
         from models.volumes.metaimage import open_metaimage
 
@@ -52,8 +56,9 @@ def read_labels(labels: Volume, image: Volume) -> UInt8Array:
     if difference:
         raise VolumeError(f"{labels.path.name}: does not overlay {image.path.name}: {difference}")
     values = labels.read()
-    wrong = (values < 0) | (values > 255) | (values % 1 != 0)
+    near = np.rint(values)
+    wrong = (near < 0) | (near > 255) | (np.abs(values - near) > NEAR)
     if wrong.any():
         first = values[wrong].flat[0]
         raise VolumeError(f"{labels.path.name}: expected label ids from 0 to 255, got {first}")
-    return values.astype(np.uint8)
+    return near.astype(np.uint8)

@@ -24,7 +24,9 @@ TYPES = {
 MATRIX = ("TransformMatrix", "Rotation", "Orientation")
 OFFSET = ("Offset", "Position", "Origin")
 PLACE = (*MATRIX, *OFFSET, "CenterOfRotation", "AnatomicalOrientation", "ElementSpacing")
+FLAGS = {"true": True, "1": True, "false": False, "0": False}
 MAX_HEADER = 64 * 1024
+LONGEST_FIELD = 1000
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -49,13 +51,27 @@ class Header:
         """Raises VolumeError."""
         text = self.text(*keys, default=default)
         try:
-            return [float(part) for part in text.split()]
+            numbers = [float(part) for part in text.split()]
         except ValueError as error:
             raise VolumeError(f"{self.name}: expected numbers in {keys[0]}, got {text}") from error
+        if not numbers:
+            raise VolumeError(f"{self.name}: expected numbers in {keys[0]}, got none")
+        return numbers
 
-    def yes(self, *keys: str) -> bool:
-        """A flag, off where it is not there."""
-        return self.text(*keys, default="False").lower() in ("true", "1")
+    def whole_numbers(self, *keys: str, default: str | None = None) -> list[int]:
+        """Raises VolumeError."""
+        numbers = self.numbers(*keys, default=default)
+        wrong = next((n for n in numbers if not math.isfinite(n) or n % 1), None)
+        if wrong is not None:
+            raise VolumeError(f"{self.name}: expected whole numbers in {keys[0]}, got {wrong}")
+        return [int(n) for n in numbers]
+
+    def yes(self, *keys: str, default: str = "False") -> bool:
+        """A flag. Raises VolumeError when it is neither True nor False."""
+        text = self.text(*keys, default=default)
+        if text.lower() not in FLAGS:
+            raise VolumeError(f"{self.name}: expected {keys[0]} = True or False, got {text}")
+        return FLAGS[text.lower()]
 
 
 @dataclass(frozen=True)
@@ -86,7 +102,7 @@ class MetaImageVolume:
         return checked_voxels(self.path.name, voxels)
 
     def _content(self, wanted: int) -> bytes:
-        start = int(self.header.numbers("HeaderSize", default="0")[0])
+        start = self.header.whole_numbers("HeaderSize", default="0")[0]
         local = self.data == self.path
         with self.data.open("rb") as file:
             if start < 0:  # the voxels are the file's last bytes
@@ -129,9 +145,12 @@ class MetaImageVolume:
 def open_metaimage(path: Path) -> MetaImageVolume:
     """Read the header. Raises VolumeError: also when the voxels' file is missing or too short."""
     header = _read_header(path)
-    shape = [int(side) for side in header.numbers("DimSize")]
+    _require_plain(header)
+    shape = header.whole_numbers("DimSize")
     if header.text("ElementNumberOfChannels", default="1") != "1":
         raise VolumeError(f"{path.name}: expected one number a voxel, got several channels")
+    if header.text("NDims", default=str(len(shape))) != str(len(shape)):
+        raise VolumeError(f"{path.name}: expected DimSize of NDims numbers, got {len(shape)}")
     grid = checked_grid(path.name, shape, _affine(header, len(shape)))
     kind = header.text("ElementType")
     if kind not in TYPES:
@@ -139,6 +158,24 @@ def open_metaimage(path: Path) -> MetaImageVolume:
     order = ">" if header.yes("BinaryDataByteOrderMSB", "ElementByteOrderMSB") else "<"
     data = _data_file(path, header)
     return MetaImageVolume(path, grid, header, np.dtype(order + TYPES[kind]), data)
+
+
+def _require_plain(header: Header) -> None:
+    """Raises VolumeError for what would change the meaning of the voxels' bytes."""
+    if header.text("ObjectType", default="Image") != "Image":
+        found = header.text("ObjectType")
+        raise VolumeError(f"{header.name}: expected ObjectType = Image, got {found}")
+    if not header.yes("BinaryData", default="True"):
+        raise VolumeError(
+            f"{header.name}: expected BinaryData = True, got False: its voxels are text"
+        )
+    slope = header.numbers("ElementToIntensityFunctionSlope", default="1")
+    offset = header.numbers("ElementToIntensityFunctionOffset", default="0")
+    if (slope, offset) != ([1.0], [0.0]):
+        raise VolumeError(
+            f"{header.name}: expected voxels without ElementToIntensityFunction, got {slope[0]:g} "
+            f"and {offset[0]:g}"
+        )
 
 
 def _read_header(path: Path) -> Header:
@@ -150,8 +187,13 @@ def _read_header(path: Path) -> Header:
             if not line or not equals or file.tell() > MAX_HEADER:
                 what = "an empty file" if file.tell() == 0 else "something else"
                 raise VolumeError(f"{path.name}: expected a MetaImage header, got {what}")
-            fields[key.strip()] = value.strip()
+            fields[key.strip()] = _quotable(value.strip())
         return Header(path.name, fields, file.tell())
+
+
+def _quotable(value: str) -> str:
+    """Cut, where no field that is used here can be so long: it is then refused in a short line."""
+    return value if len(value) <= LONGEST_FIELD else f"{value[:40]}..."
 
 
 def _affine(header: Header, dimensions: int) -> Affine:
@@ -159,6 +201,8 @@ def _affine(header: Header, dimensions: int) -> Affine:
     identity = " ".join(str(int(n)) for n in np.eye(max(dimensions, 0)).flatten())
     directions = header.numbers(*MATRIX, default=identity)
     spacing = header.numbers("ElementSpacing", "ElementSize", default="1 " * dimensions)
+    if not all(0 < side < math.inf for side in spacing):
+        raise VolumeError(f"{header.name}: expected ElementSpacing above 0, got {spacing}")
     offset = header.numbers(*OFFSET, default="0 " * dimensions)
     if (len(directions), len(spacing), len(offset)) != (dimensions**2, dimensions, dimensions):
         raise VolumeError(f"{header.name}: expected matrix, spacing and offset of DimSize's length")
@@ -174,10 +218,16 @@ def _data_file(path: Path, header: Header) -> Path:
     named = header.text("ElementDataFile")
     if named.upper() == "LOCAL":
         return path
-    if named.upper().startswith("LIST") or "%" in named or Path(named).name != named:
+    relative = Path(named.replace("\\", "/"))
+    several = named.upper().startswith("LIST") or "%" in named
+    if several or relative.is_absolute() or ".." in relative.parts:
         raise VolumeError(f"{path.name}: expected its voxels in one file beside it, got {named}")
-    data = path.with_name(named)
-    if not data.is_file():
+    data = path.parent / relative
+    try:
+        there = data.is_file()
+    except (OSError, ValueError):  # no name that a file can have
+        there = False
+    if not there:
         raise VolumeError(f"{path.name}: expected its voxels in {named} beside it, found no file")
     return data
 

@@ -26,6 +26,7 @@ PLACE = (
     "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y",
     "qoffset_z", "srow_x", "srow_y", "srow_z", "xyzt_units",
 )  # fmt: skip
+PLAIN = ("none", "estimate", "label", "dimensionless")  # NIfTI's intents of one number a voxel
 MILLIMETRES = {"meter": 1000.0, "micron": 0.001}  # others, unknown too, are millimetres
 
 
@@ -78,6 +79,11 @@ def open_nifti(path: Path) -> NiftiVolume:
         raise VolumeError(f"{path.name}: expected NIfTI, got {type(image).__name__}")
     if image.get_data_dtype().kind not in "iuf":
         raise VolumeError(f"{path.name}: expected one number a voxel, got {image.get_data_dtype()}")
+    meaning = image.header.get_intent()[0]
+    if meaning not in PLAIN:
+        raise VolumeError(
+            f"{path.name}: expected intensities or labels, its header says {meaning} (intent_code)"
+        )
     affine[:3] *= MILLIMETRES.get(unit, 1.0)
     return NiftiVolume(path, checked_grid(path.name, image.shape, affine), image)
 

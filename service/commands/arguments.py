@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from models.volumes import Window
 
 ENGINES = ("auto", "torch", "onnx", "cuda_graph", "tensorrt")  # as in models.engines
+DEINTERLACE = ("auto", "on", "off")  # as in streaming.deinterlace, which --help does not import
+DEINTERLACE_HELP = "auto: where pictures say, or show, that they are interlaced"
 CHECKPOINT_HELP = "weights of the backbone; else what `trocar weights fetch` brought"
 LEARN_ALL_HELP = "every class learns from every frame, not one class at a time"
 PROFILE_HELP = f"{', '.join(EMBEDDED_PROFILES)}, or a file that `trocar fit` wrote"

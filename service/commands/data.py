@@ -91,6 +91,11 @@ def _print(name: str, sequences: int, summary: Summary) -> None:
         )
     if summary.ignored:
         print(f"{'':7}{'ignored':32}{'':8}{summary.ignored:>10.2%}")
+    if summary.only_ignored:
+        print(
+            f"{summary.only_ignored} of {summary.annotated} masks hold 0 and 255 alone: 255 is "
+            "ignored here, no class; write the class's id if an instrument is meant"
+        )
 
 
 def _make(arguments: argparse.Namespace) -> int:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from service.commands.arguments import (
     CHECKPOINT_HELP,
+    DEINTERLACE,
+    DEINTERLACE_HELP,
     add_cutting,
     add_tracker,
     only_for_volumes,
@@ -27,6 +29,7 @@ def add_segment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument("-o", "--out", type=Path, required=True, help="output folder")
     add_tracker(parser, "instrument")
     parser.add_argument("--force", action="store_true", help="replace earlier results")
+    parser.add_argument("--deinterlace", choices=DEINTERLACE, default=None, help=DEINTERLACE_HELP)
     volume = add_cutting(parser)
     volume.add_argument("--order", choices=("middle-out", "in-order"), help="default: middle-out")
     parser.add_argument("--checkpoint", type=Path, help=CHECKPOINT_HELP)
@@ -36,10 +39,13 @@ def add_segment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _segment(arguments: argparse.Namespace) -> int:
     from models.tracking.tracker import Tracker
     from models.volumes.files import is_volume
+    from service.errors import UsageError
     from service.model.weights import weight_source
     from service.offline.segment import model_threads
 
     volume = is_volume(arguments.input)
+    if volume and arguments.deinterlace is not None:
+        raise UsageError("--deinterlace is for recordings, this is a volume")
     if not volume:
         only_for_volumes(arguments, "window", "slice_axis", "order")
     chosen = {
@@ -63,7 +69,11 @@ def _recording(
     from service.offline.segment import SegmentRequest, segment
 
     request = SegmentRequest(
-        source=arguments.input, out=arguments.out, force=arguments.force, settings=settings
+        source=arguments.input,
+        out=arguments.out,
+        force=arguments.force,
+        settings=settings,
+        deinterlace=arguments.deinterlace or "auto",
     )
     report = segment(request, open_tracker)
     if report["problem"]:

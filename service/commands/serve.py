@@ -6,7 +6,14 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from service.commands.arguments import add_tracker, capacity, count, port
+from service.commands.arguments import (
+    DEINTERLACE,
+    DEINTERLACE_HELP,
+    add_tracker,
+    capacity,
+    count,
+    port,
+)
 
 SOURCE_HELP = "phantom://, rtsp://..., v4l2:///dev/video0, whip:// or a file"
 
@@ -24,6 +31,7 @@ def add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     add("--capacity", type=capacity, default=0.9, help="seconds of model a second for all sessions")
     add("--viewers", type=count, default=8, help="of one session at once")
     add("--log", choices=("text", "json"), default="text", help="form of the logs")
+    add("--deinterlace", choices=DEINTERLACE, default="auto", help=DEINTERLACE_HELP)
     add("--record", type=Path, metavar="DIR", help="a folder; video and masks")
     opened = parser.add_argument_group("what sessions opened over HTTP may show, besides rtsp://")
     add = opened.add_argument

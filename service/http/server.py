@@ -77,7 +77,9 @@ def serve(settings: Settings) -> None:
 def _first_lines(settings: Settings) -> tuple[str, ...]:
     """What to say on stdout; without the source's name where logs are collected."""
     profile = settings.profile or own_profile(settings.source)
-    plan = configure_session(settings.source, profile, loop=settings.loop)
+    plan = configure_session(
+        settings.source, profile, loop=settings.loop, deinterlace=settings.deinterlace
+    )
     plan.open_source().close()  # a bad source is an error of the command, not of the server
     shown = {Badge.DEMO: "demo data", Badge.LIVE: "live"}.get(plan.badge, "a recording")
     address = f"Open http://{settings.host}:{{port}}"

@@ -33,7 +33,7 @@ def _is_among(profile: str, known: dict[str, str]) -> bool:
 def _profiles_in(media: Path) -> Iterator[tuple[str, str]]:
     """Name and real path of each, in order; links are followed, so that none leads out."""
     root = os.path.realpath(media)
-    for file in sorted(media.glob("*.safetensors")):
+    for file in sorted(media.glob("[!.]*.safetensors")):
         path = os.path.realpath(file)
         if Path(path).is_relative_to(root):
             yield file.stem, path

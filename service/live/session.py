@@ -253,6 +253,7 @@ class Session:
             source_fps=round(1 / self._interval.interval_s, 3),
             viewers=len(self.peers),
             source_state=self._pump.state.value,
+            picture=self._pump.taken_as(),
             demo=self._plan.badge is Badge.DEMO,
             fps_in=round(rate(list(self._pump.arrivals)), 1),
             fps_out=round(rate(numbers.overlay.times), 1),

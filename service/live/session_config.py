@@ -10,6 +10,7 @@ from models.phantom import DEMO_SEED
 from service.live.badge import Badge
 from service.live.phantom_source import PhantomScenes, PhantomUrl
 from service.live.source_policy import SourcePolicy
+from streaming.deinterlace import Mode
 from streaming.network_stream import OPTIONS as STREAMS
 from streaming.sources import Source, open_source, split_url
 from streaming.whip import InboundStream
@@ -34,7 +35,12 @@ class SessionConfig:
 
 
 def configure_session(
-    source: str, profile: str, *, loop: bool = True, policy: SourcePolicy | None = None
+    source: str,
+    profile: str,
+    *,
+    loop: bool = True,
+    policy: SourcePolicy | None = None,
+    deinterlace: Mode = "auto",
 ) -> SessionConfig:
     """The plan of a source; nothing is opened yet. Raises SourceError.
 
@@ -46,11 +52,12 @@ def configure_session(
         scenes = PhantomScenes(url)
         return SessionConfig(scenes.source, "phantom", shown_profile, Badge.DEMO, url.mark)
     if source.startswith("whip:"):
-        inbound = InboundStream()
+        inbound = InboundStream(deinterlace=deinterlace)
         return SessionConfig(inbound.open, "inbound", shown_profile, Badge.LIVE, False, inbound)
 
     def open_it() -> Source:
-        return open_source(policy.admit(source) if policy else source, loop=loop)
+        admitted = policy.admit(source) if policy else source
+        return open_source(admitted, loop=loop, deinterlace=deinterlace)
 
     parts = split_url(source)
     shown = Path(parts.path).name or "source"  # never the whole address: it may hold a password

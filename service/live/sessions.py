@@ -91,7 +91,9 @@ class Sessions:
         """The session that the command line describes, whatever its source. Raises as `open`."""
         settings = self.settings
         profile = settings.profile or own_profile(settings.source)
-        plan = configure_session(settings.source, profile, loop=settings.loop)
+        plan = configure_session(
+            settings.source, profile, loop=settings.loop, deinterlace=settings.deinterlace
+        )
         plan = replace(plan, record=settings.record is not None)
         return await self._open(MAIN, MAIN, plan, profile)
 
@@ -102,7 +104,13 @@ class Sessions:
         """
         wanted = profile or own_profile(source)
         chosen = await asyncio.to_thread(profile_named, wanted, self.settings)  # a slow folder
-        plan = await asyncio.to_thread(configure_session, source, chosen, policy=self._policy)
+        plan = await asyncio.to_thread(
+            configure_session,
+            source,
+            chosen,
+            policy=self._policy,
+            deinterlace=self.settings.deinterlace,
+        )
         session_id = secrets.token_hex(4)
         return await self._open(session_id, name or session_id, plan, chosen)
 

@@ -11,6 +11,7 @@ import numpy as np
 from models.types import ClassResult, ClassSpec, Segmentation, Update
 from service.appearance import UNNAMED
 from service.live.badge import Badge
+from streaming.pictures import TakenAs
 from streaming.rendition import RenditionStatus
 
 
@@ -123,6 +124,7 @@ class SessionStatus:
     source_fps: float
     viewers: int
     source_state: str
+    picture: TakenAs
     demo: bool
     fps_in: float
     fps_out: float

@@ -23,12 +23,14 @@ from typing import IO, Any, Protocol
 import cv2
 from tqdm import tqdm
 
-from models.datasets.image_files import list_images, read_image
+from models.datasets.image_files import list_images, passed_over, read_image
 from models.types import ClassSpec, Segmentation, UInt8Array
+from models.volumes.foreign import foreign_volume, how_to_convert
 from service.appearance import named_style, palette_of
 from service.errors import UsageError
 from service.offline.results import Tally, class_lines, reason_of
 from service.output_folder import prepare_output
+from streaming.deinterlace import Mode
 from streaming.frame import Frame
 from streaming.image_folder import ImageFolder
 from streaming.overlay import draw_overlay
@@ -68,6 +70,7 @@ class SegmentRequest:
     force: bool = False
     progress: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
+    deinterlace: Mode = "auto"
 
 
 def model_threads() -> int:
@@ -79,16 +82,27 @@ def model_threads() -> int:
     return max(1, (os.cpu_count() or 1) // 2)
 
 
-def open_recording(path: Path) -> Recording:
+def open_recording(path: Path, deinterlace: Mode = "auto") -> Recording:
     """A video file or a folder of images.
 
     Raises SourceError, DatasetError (an unreadable image), UsageError (no such path).
     """
-    if path.is_dir():
-        return ImageFolder(list_images(path), read_image)
     if not path.exists():
         raise UsageError(f"expected a video or a folder of images, found nothing at {path}")
-    return VideoFile(path)
+    images = list_images(path) if path.is_dir() else []
+    if images:
+        return ImageFolder(images, read_image, [one.name for one in passed_over(path)])
+    foreign = foreign_volume(path)
+    if foreign is not None:
+        raise UsageError(
+            f"{path.name}: expected a video, images or a volume, got {foreign}; "
+            f"{how_to_convert(foreign)}"
+        )
+    if path.is_dir():
+        unread = passed_over(path)
+        got = f"{unread[0].name}, which is not read: convert it" if unread else "none"
+        raise UsageError(f"expected a folder with .png or .jpg images, found {got}")
+    return VideoFile(path, deinterlace)
 
 
 def prepare_folder(out: Path, source: Path, *, force: bool) -> None:
@@ -177,7 +191,7 @@ def segment(request: SegmentRequest, open_segmenter: Callable[[], Segmenter]) ->
     Raises UsageError, SourceError, and whatever the segmenter raises; on KeyboardInterrupt the
     report is written before it is raised again.
     """
-    source = open_recording(request.source)
+    source = open_recording(request.source, request.deinterlace)
     try:
         segmenter = open_segmenter()
         prepare_folder(request.out, request.source, force=request.force)
@@ -256,6 +270,7 @@ def _report(
         "problem": reason,
         "size": {"height": source.size[0], "width": source.size[1]},
         "fps": float(source.fps),
+        "picture": source.taken_as().status(),
         "processed_fps": round(rate, 3),
         "times_real_time": round(rate / float(source.fps), 3),
         "mean_step_ms": round(tally.step_ms / max(tally.frames, 1), 3),
