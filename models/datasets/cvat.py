@@ -67,7 +67,7 @@ class _Export:
         """Raises DatasetError for a label that the file does not declare."""
         found = next((spec.class_id for spec in self.classes if spec.name == label), None)
         if found is None:
-            raise DatasetError(f"{FILE}: expected a label it declares, got {label!r}")
+            raise DatasetError(f"{FILE}: expected a label it declares, got {str(label)[:80]!r}")
         return found
 
 

@@ -76,8 +76,14 @@ def images_of(folder: Path, where: str) -> list[Path]:
 def natural(path: Path) -> list[tuple[int, int, str]]:
     """Sort key in which numbers count as numbers; equal only for equal names."""
     parts = re.split(r"([0-9]+)", path.name.lower())
-    key = [(0, int(p), "") if at % 2 else (1, 0, p) for at, p in enumerate(parts)]
+    # A number is its digits, and the longer one is the larger: int() refuses thousands of them.
+    key = [_digits(part) if at % 2 else (1, 0, part) for at, part in enumerate(parts)]
     return [*key, (2, 0, path.name)]
+
+
+def _digits(number: str) -> tuple[int, int, str]:
+    digits = number.lstrip("0")
+    return 0, len(digits), digits
 
 
 @contextmanager

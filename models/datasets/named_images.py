@@ -29,13 +29,17 @@ class NamedImages:
         before = self._named_by.setdefault(path, name)
         if before is not name:
             also = "" if before == name else f", as {before} too"
-            raise DatasetError(f"{self._where}: expected each image once, got {name} twice{also}")
+            raise DatasetError(
+                f"{self._where}: expected each image once, got {_short(name)} twice{also}"
+            )
         return path
 
     def _find(self, name: str) -> Path:
         relative = Path(name.replace("\\", "/"))
         if relative.is_absolute() or ".." in relative.parts or re.match(r"[A-Za-z]:", name):
-            raise DatasetError(f"{self._where}: expected images inside the folder, got {name}")
+            raise DatasetError(
+                f"{self._where}: expected images inside the folder, got {_short(name)}"
+            )
         for place in self._places:
             for exact in (place / name, place / relative):
                 if _is_file(exact):
@@ -43,10 +47,12 @@ class NamedImages:
             alike = self._alike(place / relative)
             if len(alike) > 1:
                 found = ", ".join(path.name for path in alike)
-                raise DatasetError(f"{self._where}: expected one image {name}, found {found}")
+                raise DatasetError(
+                    f"{self._where}: expected one image {_short(name)}, found {found}"
+                )
             if alike:
                 return alike[0]
-        shown = self._shown.format(name)
+        shown = self._shown.format(_short(name))
         raise DatasetError(f"{self._where}: expected an image {shown}, found none")
 
     def _alike(self, path: Path) -> list[Path]:
@@ -66,6 +72,11 @@ class NamedImages:
                 stems.setdefault(path.stem, []).append(path)
             self._listed[folder] = stems
         return self._listed[folder]
+
+
+def _short(name: str) -> str:
+    """For messages: a file has no name that is longer."""
+    return name if len(name) <= 255 else f"{name[:80]}..."
 
 
 def _is_file(path: Path) -> bool:

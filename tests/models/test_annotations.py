@@ -157,6 +157,7 @@ def test_names_as_other_tools_write_them(tmp_path: Path, name: str) -> None:
         ("000.jpg", "expected an image 000.jpg in images, found none"),
         ("a\0b.png", "expected an image"),
         ("x" * 5000, "expected an image"),
+        ("9" * 5000, "expected an image"),
     ],
 )
 def test_names_that_are_nowhere_are_told(tmp_path: Path, name: str, expected: str) -> None:
