@@ -38,8 +38,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.set_defaults(command=_tour)
     kinds = parser.add_subparsers(metavar="COMMAND")
     for add in (
-        _add_accuracy, _add_embedded, _add_lessons, _add_stages, _add_peers, _add_scale,
-        _add_streaming, _add_loopback, _add_in_browser, _add_exactness, _add_steady, _add_soak,
+        _add_accuracy, _add_embedded, _add_golden, _add_lessons, _add_stages, _add_peers,
+        _add_scale, _add_streaming, _add_loopback, _add_in_browser, _add_exactness, _add_steady,
+        _add_soak,
         _add_gpu, _add_volumes, _add_report,
     ):  # fmt: skip
         add(kinds)
@@ -92,6 +93,11 @@ def _add_embedded(kinds: Kinds) -> None:  # type: ignore[valid-type]
     parser.add_argument("--procedures", type=count, default=40)
     parser.add_argument("--clips", type=count, default=50)
     parser.add_argument("--json", type=_result_file, required=True, help="where to write it")
+
+
+def _add_golden(kinds: Kinds) -> None:  # type: ignore[valid-type]
+    help_text = "what the tests hold README's claims of accuracy by, measured anew"
+    _add_result(_command(kinds, "golden", help_text, _golden))
 
 
 def _add_stages(kinds: Kinds) -> None:  # type: ignore[valid-type]
@@ -226,6 +232,12 @@ def _embedded(arguments: argparse.Namespace) -> int:
     from benchmarks.quality.embedded import run_embedded
 
     return run_embedded(arguments.procedures, arguments.clips, arguments.json)
+
+
+def _golden(arguments: argparse.Namespace) -> int:
+    from benchmarks.quality.golden import run_golden
+
+    return run_golden(arguments.json, arguments.note)
 
 
 def _stages(arguments: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import multiprocessing as mp
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,6 +41,7 @@ from models.tracking.tracker import Tracker
 from models.types import ClassSpec, UInt8Array
 
 Unit = TypeVar("Unit")
+Clip = list[PhantomFrame]
 
 FIRST_SEED = 20_000
 SIZE = (256, 256)
@@ -68,7 +69,7 @@ def run_embedded(procedures: int, clips: int, out: Path) -> int:
         print_find(result["find"])
         result["track"] = track(workers, clips)
         print_track(result["track"])
-        result["click"] = click_summary(_each(workers, clicked_in_clip, clips, "click"))
+        result["click"] = click_summary(each(workers, clicked_in_clip, clips, "click"))
         print_click(result["click"])
         result["name"] = name(workers, procedures)
         print_name(result["name"])
@@ -78,14 +79,14 @@ def run_embedded(procedures: int, clips: int, out: Path) -> int:
     return 0
 
 
-def _each(workers: Executor, unit: Callable[[int], Unit], count: int, label: str) -> list[Unit]:
+def each(workers: Executor, unit: Callable[[int], Unit], count: int, label: str) -> list[Unit]:
     """The unit's results for 0 to count - 1, one process per core, with a progress bar."""
     return list(tqdm(workers.map(unit, range(count)), total=count, desc=label, unit="unit"))
 
 
 def find(workers: Executor, clips: int) -> dict[str, Any]:
     """Any instrument, embedded profile `instrument`, one clip of each unseen procedure."""
-    tallies = _each(workers, find_in_clip, clips, "find")
+    tallies = each(workers, find_in_clip, clips, "find")
     alarms = [alarm for tally in tallies for alarm in tally.alarms.get(1, [])]
     return {
         "clips": clips,
@@ -120,7 +121,7 @@ class TrackScores:
 
 def track(workers: Executor, clips: int) -> dict[str, Any]:
     """Instances of the first frame, followed at 25 frames a second."""
-    scores = _each(workers, track_in_clip, clips, "track")
+    scores = each(workers, track_in_clip, clips, "track")
     return {
         "clips": clips,
         "frames_per_clip": TRACK_FRAMES,
@@ -178,7 +179,7 @@ def _mean_j(found: list[UInt8Array], truths: list[UInt8Array], ids: list[int]) -
 
 def name(workers: Executor, procedures: int) -> dict[str, Any]:
     """Kinds from SHOTS annotated frames of other clips; each of NAMED on the same sequences."""
-    units = _each(workers, name_in_procedure, procedures, "name")
+    units = each(workers, name_in_procedure, procedures, "name")
     plain = {key: [unit.plain[key] for unit in units] for key in NAMED}
     shifted = {key: [unit.shifted[key] for unit in units] for key in SHIFTED}
     carried = {key: [unit.carried[key] for unit in units] for key in CARRIED}
@@ -223,32 +224,46 @@ class NameScores:
 
 def name_in_procedure(number: int) -> NameScores:
     """One unseen procedure: a profile from some clips, every variant on others."""
-    weights, seed = load_embedded(), FIRST_SEED + 10_000 + number
+    weights, seed = load_embedded(), name_seed(number)
     profile = few_shot_profile(weights, seed, SHOTS)
     plain, shifted = named_clips(seed), named_clips(seed, SHIFT)
 
-    def run(key: str, clips: list[list[PhantomFrame]], before: list[PhantomFrame]) -> Tally:
-        """before: frames of the same operation that come first and are not scored"""
-        tracker, tally = Tracker(weights, profile, VARIANTS[key]), Tally()
-        for clip in clips:
-            tracker.reset()
-            for frame in before:
-                tracker.step(frame.image_rgb)
-            for frame in clip:
-                result = tracker.step(frame.image_rgb)
-                score_frame(result, frame.class_mask, tally)
-                tally.named += rightly_named(result.class_map, frame)
-        return tally
+    def run(
+        key: str, clips: list[list[PhantomFrame]], before: Sequence[PhantomFrame] = ()
+    ) -> Tally:
+        return run_clips(Tracker(weights, profile, VARIANTS[key]), clips, before)
 
     colours = ColourNames(annotated_frames(Procedure(seed), SHOTS).pairs)
     by_colour = [one for clip in plain for frame in clip for one in colours.rightly_named(frame)]
     return NameScores(
-        {key: run(key, plain, []) for key in NAMED},
-        {key: run(key, shifted, []) for key in SHIFTED},
+        {key: run(key, plain) for key in NAMED},
+        {key: run(key, shifted) for key in SHIFTED},
         {key: run(key, plain[1:], plain[0]) for key in CARRIED},
         float(np.mean(by_colour)) if by_colour else float("nan"),
         _flicker(Tracker(weights, profile, VARIANTS["full"]), seed),
     )
+
+
+def name_seed(number: int) -> int:
+    """The procedure's seed."""
+    return FIRST_SEED + 10_000 + number
+
+
+def run_clips(tracker: Tracker, clips: list[Clip], before: Sequence[PhantomFrame] = ()) -> Tally:
+    """Score every frame of the clips, each from a fresh state.
+
+    before: frames of the same operation that come before each clip and are not scored
+    """
+    tally = Tally()
+    for clip in clips:
+        tracker.reset()
+        for frame in before:
+            tracker.step(frame.image_rgb)
+        for frame in clip:
+            result = tracker.step(frame.image_rgb)
+            score_frame(result, frame.class_mask, tally)
+            tally.named += rightly_named(result.class_map, frame)
+    return tally
 
 
 def _flicker(tracker: Tracker, seed: int) -> Counter[str]:
@@ -263,7 +278,7 @@ def _flicker(tracker: Tracker, seed: int) -> Counter[str]:
     return total
 
 
-def named_clips(seed: int, shift: Shift | None = None) -> list[list[PhantomFrame]]:
+def named_clips(seed: int, shift: Shift | None = None) -> list[Clip]:
     """Two seconds of each test clip of a procedure."""
     clips = [Procedure(seed).clip(index, size=SIZE, shift=shift) for index in TEST_CLIPS]
     return [[clip.render(n * NAME_STEP_S) for n in range(NAME_FRAMES)] for clip in clips]
