@@ -9,6 +9,7 @@ import numpy as np
 
 from models.datasets.sequences import Dataset
 from models.errors import DatasetError
+from models.frame_augmentation import LabelledPicture
 from models.preprocess import resize_image, resize_mask
 from models.types import IGNORE_ID, ClassSpec, UInt8Array
 
@@ -21,6 +22,7 @@ class AnnotatedFrames:
 
     image: (N, S, S, 3) uint8; mask: (C, N, S, S) uint8 0 or 1
     counted: (N, S, S) uint8, 0 where a pixel is ignored: nobody says what it shows
+    pictures: N, as they are drawn from to adapt the instance head, see frame_augmentation.py
     clip: N numbers, equal where frames are of one clip (or volume) and so resemble each other
     """
 
@@ -28,6 +30,7 @@ class AnnotatedFrames:
     mask: UInt8Array
     counted: UInt8Array
     clip: tuple[int, ...]
+    pictures: tuple[LabelledPicture, ...]
 
     @classmethod
     def of(
@@ -48,7 +51,8 @@ class AnnotatedFrames:
         ]
         counted = [resize_mask((mask != IGNORE_ID).astype(np.uint8), size) for _, mask in pairs]
         known = tuple(range(len(pairs)) if clip is None else clip)
-        return cls(images, np.asarray(masks, dtype=np.uint8), np.stack(counted), known)
+        pictures = tuple(LabelledPicture.of(*pair, class_ids, size) for pair in pairs)
+        return cls(images, np.asarray(masks, dtype=np.uint8), np.stack(counted), known, pictures)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from models.adapted_head import head_tensors
+from models.adoption import Adoption, adopt_head
 from models.annotated import AnnotatedFrames, draw_shots, visible_classes
 from models.checkpoint import LoadedWeights, load_embedded
 from models.config import PUBLISHED_EPOCHS, FitConfig, LearnerConfig, MemoryConfig
@@ -52,6 +54,7 @@ class FitReport:
     frames: fitted on; annotated: how many there were
     followed: whether the instruments of the one frame were found, where following was asked for
     by_head: masks come from the parting head alone, see by_head.py
+    adoption: what came of adapting it to the annotated frames
     """
 
     path: Path | None
@@ -64,6 +67,7 @@ class FitReport:
     followed: bool = False
     by_head: bool = False
     annotated: int = 0
+    adoption: Adoption = field(default_factory=Adoption)
 
 
 def fit_profile(
@@ -75,6 +79,7 @@ def fit_profile(
     weights: LoadedWeights | None = None,
     instances: bool = True,
     follow: bool = False,
+    adapt: int = 0,
     progress: bool = True,
 ) -> FitReport:
     """Fit a backbone to a data set and write the profile.
@@ -82,7 +87,7 @@ def fit_profile(
     weights: of the backbone, see `models/weight_source.py`; None takes the embedded ones
     shots: use this many annotated frames, drawn by seed so that every class is seen; None uses all,
     but at most MOST_FRAMES
-    instances, follow: see FitConfig
+    instances, follow, adapt: see FitConfig
     A class that no drawn frame shows cannot be learnt: it is left out, and the report names it.
     Raises DatasetError: no annotated frame, none that shows anything, several to follow.
     ProfileError: out is a folder.
@@ -91,7 +96,9 @@ def fit_profile(
         raise ProfileError(f"expected a file for the profile, {out} is a folder")
     weights = weights or load_embedded()
     drawn = draw_shots(dataset, shots or MOST_FRAMES, seed)
-    config = FitConfig(seed=seed, follow=follow, instances=instances, progress=progress)
+    config = FitConfig(
+        seed=seed, follow=follow, instances=instances, adapt=adapt, progress=progress
+    )
     size = weights.model.config.backbone.image_size
     classes = visible_classes(dataset.classes, drawn.pairs)
     ids = [spec.class_id for spec in classes]
@@ -127,10 +134,14 @@ def fit_frames(
         encoded = replace(encoded, references=[])
     _require_visible(classes, encoded.present)
     bar.update()
+    adoption = adopt_head(model, frames, encoded, config)
     held_out = held_out_frames(encoded, config)
     ridge = choose_ridge(model, encoded, held_out, weights.ridge)
     bar.update()
     left_out = leave_one_out(model, encoded, held_out, ridge)
+    if adoption.head is not None:
+        seen = [adoption.instrument[out.frame] for out in held_out]
+        left_out = replace(left_out, instrument=seen)
     epochs = train_fusion(model, left_out, _with_epochs(config, weights))
     bar.update()
     answer = choose_answer(model, left_out)
@@ -153,6 +164,7 @@ def fit_frames(
         naming=_naming(encoded, answer.naming_weight),
         references=_references(encoded, answer.found_weight),
         foreground=_foreground(model, encoded) if config.follow else None,
+        head=None if adoption.head is None else head_tensors(adoption.head),
         object_offset=answer.object_offset,
         lift=encoded.lift,
     )
@@ -166,6 +178,7 @@ def fit_frames(
         ridge=ridge,
         followed=profile.foreground is not None,
         by_head=profile.references is not None and profile.references.unaided,
+        adoption=adoption,
     )
     return profile, report
 

@@ -35,6 +35,7 @@ from models.naming import NameMasks, Naming, apply_naming
 from models.ofl_sam2 import OflSam2
 from models.profile import Calibration, SupportSet, pool_features, raw_confidence
 from models.references import References
+from models.specks import rule_for
 
 RIDGES = (0.3, 1.0, 3.0, 10.0)  # times the ridge that pretraining found
 FOUND_WEIGHTS = (1.0, 0.5, 0.0)  # see References; the first, unless another is clearly better
@@ -103,6 +104,8 @@ class LeftOut:
 
     attended, mapped: (n, C, D, h, w); mask: (n, C, S, S); counted: (n, S, S); features, image,
     indicator and references (both from the other frames): of n frames
+    instrument: logits of an adapted head that has not seen the frame, see adoption.py; None: there
+    is none
     """
 
     attended: Tensor
@@ -113,6 +116,7 @@ class LeftOut:
     image: list[Tensor]
     indicator: list[Tensor | None]
     references: list[References]
+    instrument: list[Tensor] | None = None
 
 
 @torch.no_grad()
@@ -255,8 +259,12 @@ def _answer_left_out(model: OflSam2, left_out: LeftOut, frame: int, answer: Answ
     decoded = model.backbone.decode_masks(fused, features).shifted(answer.object_offset)
     if answer.found_weight is not None and model.parting is not None:
         references = replace(left_out.references[frame], found_weight=answer.found_weight)
-        namer = InstanceNamer(model.parting, references)
-        return namer.name(model.parting(features, left_out.image[frame]), decoded)
+        adapted = left_out.instrument is not None
+        rule = rule_for(len(decoded.iou), adapted=adapted)
+        parted = model.parting(features, left_out.image[frame])
+        if left_out.instrument is not None:
+            parted = replace(parted, instrument=left_out.instrument[frame])
+        return InstanceNamer(model.parting, references, rule).name(parted, decoded)
     indicator = left_out.indicator[frame]
     if indicator is None or answer.naming_weight <= 0:
         return Named(decoded, raw_confidence(decoded, torch.ones(len(decoded.iou))))

@@ -26,7 +26,7 @@ from models.instances import Float, Labels, part_votes
 from models.namer import Named, Namer
 from models.parting import DESCRIPTION, PartedFrame, PartingHead
 from models.references import Recent, References
-from models.specks import Mask, Specks
+from models.specks import STRICT, Mask, SpeckRule, Specks
 from models.tracks import NOBODY, Instances, InstanceTracks, TrackState
 
 MAX_REFERENCES = 256  # regions of annotated frames that a profile keeps
@@ -94,11 +94,12 @@ class NamerState:
 class InstanceNamer(Namer[NamerState]):
     """Names the instances of one stream, frame by frame."""
 
-    def __init__(self, head: PartingHead, references: References) -> None:
+    def __init__(self, head: PartingHead, references: References, rule: SpeckRule = STRICT) -> None:
+        """rule: for small regions"""
         super().__init__(head)
         self.references = references
         self.recent: Recent | None = None  # what the stream has taught beside them
-        self.tracks, self._specks = InstanceTracks(), Specks()
+        self.tracks, self._specks = InstanceTracks(), Specks(rule)
 
     def reset(self) -> None:
         """Forget the stream."""

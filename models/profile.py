@@ -94,6 +94,7 @@ class Profile:
     references: References | None = None
     foreground: Tensor | None = None  # where each class is an instrument of one frame that is
     # followed: (T + 1,), see foreground_fit.py
+    head: dict[str, Tensor] | None = None  # adapted to the annotated pictures, see adapted_head.py
     object_offset: float = 0.0  # added to the object score, which decides whether a class is there
 
 
@@ -119,6 +120,7 @@ def save_profile(profile: Profile, path: Path) -> None:
         **({} if profile.naming is None else {"indicator": profile.naming.indicator}),
         **_reference_tensors(profile.references),
         **({} if profile.foreground is None else {"foreground": profile.foreground}),
+        **{f"head.{key}": value.half() for key, value in (profile.head or {}).items()},
         **{f"fusion.{key}": value for key, value in profile.fusion.items()},
     }
     header = {
@@ -194,7 +196,6 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Profile:
         if f.name in header["learner"] or f.name != "target"  # profiles from before it was a choice
     }
     learner["context"] = tuple(learner["context"])
-    prefix = "fusion."
     return Profile(
         classes=tuple(ClassSpec(**spec) for spec in header["classes"]),
         backbone=header["backbone"],
@@ -204,7 +205,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Profile:
         start=LearnerStart(
             tau, anchor, float(header["ridge"]), tensors["tolerance"], tensors["surprise"]
         ),
-        fusion={k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)},
+        fusion=_part(tensors, "fusion."),
         support=support,
         calibration=Calibration(tensors["calibration.slope"], tensors["calibration.offset"]),
         fitted_on=dict(header["fitted_on"]),
@@ -212,8 +213,13 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Profile:
         lift=tensors.get("lift"),
         references=_references(header, tensors),
         foreground=tensors.get("foreground"),
+        head=_part(tensors, "head.") or None,
         object_offset=float(header["object_offset"]),
     )
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def _naming(header: dict[str, Any], tensors: dict[str, Tensor]) -> Naming | None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from models.adapted_head import with_own_head
 from models.ahead import Ahead
 from models.answering import Answering, PreparedFrame
 from models.by_head import SURE_NAME, ByHead
@@ -33,6 +34,7 @@ from models.ofl_sam2 import OflSam2
 from models.parts import Parts
 from models.placement import module_on, placed
 from models.profile import Profile, load_profile
+from models.specks import rule_for
 from models.stream import Lesson, StreamState
 from models.types import ClassResult, ClassSpec, Segmentation, UInt8Array, Update
 from models.weight_source import WeightSource
@@ -58,6 +60,7 @@ class Tracker:
                 f"profile was fitted on weights {profile.backbone_sha256[:12]}, "
                 f"these are {weights.sha256[:12]}: fit it again"
             )
+        weights = with_own_head(weights, profile.head, len(profile.classes))
         self._parts = parts or Parts()
         self._model = _with_profile(weights.model, profile)
         self._gamma = profile.learner.gamma if self._parts.gamma is None else self._parts.gamma
@@ -264,7 +267,8 @@ def _way(engine: Engine, model: OflSam2, profile: Profile, parts: Parts) -> Answ
         if profile.foreground is not None:
             namer = Follower(head, rows, profile.foreground)
         elif profile.references is not None:
-            namer = InstanceNamer(head, profile.references)
+            rule = rule_for(rows, adapted=profile.head is not None)
+            namer = InstanceNamer(head, profile.references, rule)
     if isinstance(namer, InstanceNamer) and namer.references.unaided:
         guarded = bool(torch.isfinite(profile.start.tolerance).all())
         blind = parts.gamma == 0  # everything teaches: the ablation

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import argparse
 
+MOST_ADAPT_STEPS = 2000  # ten minutes and more on two cores
+
 
 def count(text: str) -> int:
     """A whole number from 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
     return int(text)
+
+
+def adapt_steps(text: str) -> int:
+    """auto, off or steps=N -> steps, 0 for none."""
+    from models.config import ADAPT_STEPS
+
+    if text in ("auto", "off"):
+        return ADAPT_STEPS if text == "auto" else 0
+    name, _, number = text.partition("=")
+    if name != "steps" or not number.isdecimal() or not 1 <= int(number) <= MOST_ADAPT_STEPS:
+        raise argparse.ArgumentTypeError(
+            f"expected auto, off or steps=N with N from 1 to {MOST_ADAPT_STEPS}, got {text!r}"
+        )
+    return int(number)
 
 
 def classes(text: str) -> int:

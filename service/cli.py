@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from service.arguments import capacity, count, frame_rate, port, seed, share, size
+from service.arguments import adapt_steps, capacity, count, frame_rate, port, seed, share, size
 from service.data_command import CHOICE_HELP, add_data
 from service.export_command import add_export
 from service.settings import let_threads_sleep
@@ -18,6 +18,7 @@ from service.weights_command import BACKBONES as OFFICIAL
 from service.weights_command import CHECKPOINT_HELP, add_weights
 
 if TYPE_CHECKING:
+    from models.adoption import Adoption
     from models.tracker import Tracker
 
 # As in models.engines, which --help does not import.
@@ -157,6 +158,13 @@ def _add_fit(commands: Commands) -> None:  # type: ignore[valid-type]
         "--follow",
         action="store_true",
         help="the one frame shows an instrument a class: follow these",
+    )
+    parser.add_argument(
+        "--adapt",
+        type=adapt_steps,
+        default="auto",
+        metavar="auto|off|steps=N",
+        help="train the instance head on the frames, kept where held-out ones gain; default: auto",
     )
     parser.set_defaults(command=_fit)
 
@@ -299,6 +307,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         weights=weights,
         instances=not arguments.name_pixels,
         follow=arguments.follow,
+        adapt=arguments.adapt,
     )
     known = {name: dsc for name, dsc in report.held_out_dsc.items() if not math.isnan(dsc)}
     for name, dsc in known.items():
@@ -310,10 +319,21 @@ def _fit(arguments: argparse.Namespace) -> int:
         print(f"{name}: never visible in the annotated frames, left out of the profile")
     if arguments.follow and not report.followed:
         print("the embedded head hardly finds these: memories alone follow them", file=sys.stderr)
+    _print_adoption(report.adoption)
     if report.by_head:
         print("masks by the parting head alone: memory and mapping network added nothing to it")
     print(f"{report.frames} of {report.annotated} annotated frames -> {arguments.out}")
     return 0
+
+
+def _print_adoption(adoption: Adoption) -> None:
+    if not adoption.frames:
+        return
+    scores = f"DSC on {adoption.frames} held-out frames {adoption.before:.3f}"
+    if adoption.head is None:
+        print(f"instrument head kept as it is: {scores}, adapted {adoption.after:.3f}")
+    else:
+        print(f"instrument head adapted: {scores} -> {adoption.after:.3f}")
 
 
 def _phantom(arguments: argparse.Namespace) -> int:
