@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from numpy.random import Generator
 from torch import Tensor, nn
 
 from models.backbone import Backbone
-from models.frame_augmentation import Augmentation, LabelledPicture, Shares
+from models.frame_augmentation import Augmentation, LabelledPicture
 from models.parting import PartingHead
 from models.types import IGNORE_ID
 
@@ -37,9 +37,6 @@ class AdaptConfig:
     phantoms: int = 1
     memory: float = 0.97
     decay: float = 0.01
-    bare_weight: float = 1.0
-    shares: Shares = field(default_factory=Shares)
-    trained: tuple[str, ...] = ()
 
 
 class Adaptation:
@@ -54,7 +51,7 @@ class Adaptation:
     ) -> None:
         """told: is called after every step"""
         self._backbone, self._phantoms, self._config = backbone, phantoms, config
-        self._augmentation = Augmentation(backbone.config.image_size, config.shares)
+        self._augmentation = Augmentation(backbone.config.image_size)
         self._told = told
 
     def adapted(
@@ -64,9 +61,6 @@ class Adaptation:
         config = self._config
         trained = copy.deepcopy(head).train().requires_grad_(True)
         trained.describer.requires_grad_(False)
-        if config.trained:
-            for name, one in trained.named_parameters():
-                one.requires_grad_(name.startswith(config.trained))
         mean = copy.deepcopy(head)
         own = [one for one in trained.parameters() if one.requires_grad]
         optimizer = torch.optim.AdamW(own, lr=config.rate, weight_decay=config.decay)
@@ -103,9 +97,8 @@ class Adaptation:
             logits = head(features, image).instrument.float()
         known = F.adaptive_avg_pool2d((region != IGNORE_ID).float(), logits.shape[-1])
         cover = F.adaptive_avg_pool2d((region == 1).float(), logits.shape[-1])
-        losses = instrument_loss(logits, cover / known.clamp_min(1e-6), (known > 0.5).float())
-        bare = cover.amax(dim=(1, 2, 3)) == 0
-        return (losses * torch.where(bare, self._config.bare_weight, 1.0)).mean()
+        whole = cover / known.clamp_min(1e-6)
+        return instrument_loss(logits, whole, (known > 0.5).float()).mean()
 
 
 def instrument_loss(logits: Tensor, cover: Tensor, known: Tensor) -> Tensor:

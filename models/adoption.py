@@ -69,7 +69,7 @@ def adopt_head(
             heads.append(training.adapted(model.parting, others, rng))
             instrument |= {n: instrument_logits(heads[-1], encoded, n) for n in fold}
         before, after = _compared(model.parting, encoded, instrument)
-        if after < before + MARGIN:
+        if after <= before + MARGIN:
             return Adoption(None, before, after, len(instrument))
         heads += [training.adapted(model.parting, frames.pictures, rng) for _ in range(FINAL)]
     return Adoption(mean_head(heads), before, after, len(instrument), instrument)

@@ -16,13 +16,14 @@ import numpy as np
 import numpy.typing as npt
 from numpy.random import Generator
 
-from models.light import Floats, Light, seen
+from models.light import Light, seen
 from models.preprocess import resize_image
 from models.types import IGNORE_ID, UInt8Array
 
 Matrix = npt.NDArray[np.float64]
 
 FINER, MOST_SIDE = 2, 512  # pixels a picture is kept at, for one the network takes; at most
+PASTED, PATCHED, BARE = 0.4, 0.3, 0.25  # shares of draws
 SCALES, TURN = (0.74, 1.57), 18.0  # of a warp; the standard deviation of its angle, degrees
 MOVE = 0.12  # of its shift, in shares of the side
 BARE_SIDES = (0.25, 0.7)  # of a crop without instrument, in shares of the picture
@@ -53,22 +54,10 @@ class LabelledPicture:
 
 
 @dataclass(frozen=True)
-class Shares:
-    """How often: instruments of another picture pasted on, tissue laid over, a bare crop instead"""
-
-    pasted: float = 0.4
-    patched: float = 0.3
-    bare: float = 0.25
-    mirrored_down: float = 0.5
-    glare: float = 0.0
-
-
-@dataclass(frozen=True)
 class Augmentation:
     """Draws changed pictures of `size` pixels a side."""
 
     size: int
-    shares: Shares = Shares()
 
     def draw(
         self,
@@ -82,19 +71,17 @@ class Augmentation:
 
         bare: it may be a crop without instrument instead
         """
-        crop = _bare_crop(one, rng) if bare and rng.random() < self.shares.bare else None
+        crop = _bare_crop(one, rng) if bare and rng.random() < BARE else None
         drawn = self._warped(one, rng) if crop is None else self._warped(crop, rng)
-        if others and rng.random() < self.shares.patched:
+        if others and rng.random() < PATCHED:
             drawn = _patched(drawn, self._warped(_any(others, rng), rng), rng)
-        if others and crop is None and rng.random() < self.shares.pasted:
+        if others and crop is None and rng.random() < PASTED:
             drawn = _pasted(drawn, self._warped(_any(others, rng), rng))
         lit = Light.random(rng).on(drawn.image_rgb.astype(np.float32), rng)
-        if rng.random() < self.shares.glare:
-            lit = lit + (_highlights if rng.random() < 0.6 else _bloom)(self.size, rng)
         return LabelledPicture(seen(lit, rng), drawn.region)
 
     def _warped(self, one: LabelledPicture, rng: Generator) -> LabelledPicture:
-        matrix = _random_warp(len(one.region), self.size, self.shares, rng)
+        matrix = _random_warp(len(one.region), self.size, rng)
         size = (self.size, self.size)
         scale = math.sqrt(abs(float(np.linalg.det(matrix[:, :2]))))
         image = one.image_rgb
@@ -113,11 +100,11 @@ class Augmentation:
         return LabelledPicture(np.asarray(warped, np.uint8), np.asarray(region, np.uint8))
 
 
-def _random_warp(side: int, size: int, shares: Shares, rng: Generator) -> Matrix:
+def _random_warp(side: int, size: int, rng: Generator) -> Matrix:
     """(2, 3) from a picture of `side` pixels to one of `size`."""
     scale = math.exp(rng.uniform(math.log(SCALES[0]), math.log(SCALES[1]))) * size / side
     angle = math.radians(rng.normal(0, TURN))
-    flips = np.where(rng.random(2) < (0.5, shares.mirrored_down), -1.0, 1.0)
+    flips = np.where(rng.random(2) < 0.5, -1.0, 1.0)
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     linear = scale * turn * flips
     middle = size / 2 + size * rng.normal(0, MOVE, 2)
@@ -166,28 +153,3 @@ def _laid_over(
 
 def _any(others: Sequence[LabelledPicture], rng: Generator) -> LabelledPicture:
     return others[int(rng.integers(len(others)))]
-
-
-def _highlights(side: int, rng: Generator) -> Floats:
-    """Wet tissue that mirrors the lamp: sharp white spots in one place. (S, S, 1) to be added"""
-    grain = rng.standard_normal((side, side), dtype=np.float32)
-    spots = cv2.GaussianBlur(grain, (0, 0), float(rng.uniform(1.0, 4.0)))
-    away = _away(side, rng) / (side * rng.uniform(0.03, 0.2))
-    field = spots / np.std(spots) - rng.uniform(0.3, 1.5) - away**2
-    return np.asarray(np.clip(field * rng.uniform(200, 900), 0, 400), np.float32)[..., None]
-
-
-def _bloom(side: int, rng: Generator) -> Floats:
-    """Tissue so near the lamp that it is white. (S, S, 1) to be added"""
-    away = _away(side, rng) / (side * rng.uniform(0.1, 0.35))
-    return np.asarray(rng.uniform(150, 600) * np.exp(-(away**2)), np.float32)[..., None]
-
-
-def _away(side: int, rng: Generator) -> Floats:
-    """Distance from a point, in pixels of a direction that is squeezed. (S, S)"""
-    y, x = np.mgrid[:side, :side].astype(np.float32)
-    across, down = rng.uniform(0, side, 2)
-    angle, squeeze = rng.uniform(0, math.pi), rng.uniform(1, 3)
-    along = math.cos(angle) * (x - across) + math.sin(angle) * (y - down)
-    beside = math.cos(angle) * (y - down) - math.sin(angle) * (x - across)
-    return np.asarray(np.hypot(along, squeeze * beside), np.float32)

@@ -30,7 +30,7 @@ class SpeckRule:
 
 
 STRICT = SpeckRule()
-LAX = SpeckRule(3.0, 1.5)  # of a head adapted to the annotated pictures, where no name is at stake
+LAX = SpeckRule(2.0, 1.0)  # of a head adapted to the annotated pictures, where no name is at stake
 
 
 def rule_for(classes: int, *, adapted: bool) -> SpeckRule:

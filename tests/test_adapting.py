@@ -58,9 +58,9 @@ def foreground_dsc(weights: LoadedWeights, profile: Profile, pairs: list[Pair]) 
 
 @pytest.fixture(scope="module")
 def adapted(weights: LoadedWeights) -> Profile:
-    """Fitted on three pictures of a strange look, with few steps."""
+    """Fitted on three pictures of a strange look, with fewer steps than usual."""
     profile, report = fit_frames(
-        weights, (TOOL,), annotated(pictures(range(3))), FitConfig(adapt=12)
+        weights, (TOOL,), annotated(pictures(range(3))), FitConfig(adapt=24)
     )
     assert report.adoption.frames == 3
     assert report.adoption.after > report.adoption.before
