@@ -25,6 +25,7 @@ from models.encoded import (
 from models.errors import DatasetError, ProfileError
 from models.following import followed_foreground
 from models.held_out import (
+    FOUND_WEIGHTS,
     HeldOut,
     calibrate,
     choose_answer,
@@ -144,7 +145,9 @@ def fit_frames(
         left_out = replace(left_out, instrument=seen)
     epochs = train_fusion(model, left_out, _with_epochs(config, weights))
     bar.update()
-    answer = choose_answer(model, left_out)
+    # Folds found the adapted head good, even where classes are too rare to hold frames out.
+    by_head = adoption.head is not None and bool(encoded.references)
+    answer = choose_answer(model, left_out, FOUND_WEIGHTS[0] if by_head else None)
     calibration, dsc = calibrate(model, left_out, len(classes), answer)
     bar.update()
     start = _start(model, encoded, held_out, ridge)

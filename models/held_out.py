@@ -283,10 +283,13 @@ def _held_out_score(model: OflSam2, left_out: LeftOut, answer: Answer) -> float:
     return float(torch.stack(found).mean())
 
 
-def choose_answer(model: OflSam2, left_out: LeftOut) -> Answer:
-    """The answer that segments the held-out frames best."""
+def choose_answer(model: OflSam2, left_out: LeftOut, untested: float | None = None) -> Answer:
+    """The answer that segments the held-out frames best.
+
+    untested: its found_weight where there are too few of them
+    """
     if len(left_out.features) < 2:
-        return Answer(0.0, UNTESTED_OFFSET)
+        return Answer(0.0, UNTESTED_OFFSET, untested)
     weights = NAMING_WEIGHTS if left_out.indicator[0] is not None else (0.0,)
 
     def score(answer: Answer) -> float:
