@@ -55,7 +55,7 @@ def adopt_head(
 ) -> Adoption:
     """Adapt the model's head if that helps. config: its adapt, seed and progress"""
     folds = _folds(encoded, config.seed)
-    if model.parting is None or not config.adapt or not folds:
+    if model.parting is None or not (config.adapt and config.instances and folds):
         return Adoption()
     total = config.adapt * (len(folds) + FINAL)
     with tqdm(total=total, desc="adapt", unit="step", disable=not config.progress) as bar:

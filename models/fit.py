@@ -148,6 +148,8 @@ def fit_frames(
     # Folds found the adapted head good, even where classes are too rare to hold frames out.
     by_head = adoption.head is not None and bool(encoded.references)
     answer = choose_answer(model, left_out, FOUND_WEIGHTS[0] if by_head else None)
+    if not answer.found_weight:  # the rows answer: no head has a voice
+        adoption = replace(adoption, head=None)
     calibration, dsc = calibrate(model, left_out, len(classes), answer)
     bar.update()
     start = _start(model, encoded, held_out, ridge)
