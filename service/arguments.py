@@ -14,12 +14,10 @@ def count(text: str) -> int:
     return int(text)
 
 
-def adapt_steps(text: str) -> int:
-    """auto, off or steps=N -> steps, 0 for none."""
-    from models.config import ADAPT_STEPS
-
+def adapt_steps(text: str) -> int | None:
+    """auto, off or steps=N -> steps, 0 for none, None for what fits the data."""
     if text in ("auto", "off"):
-        return ADAPT_STEPS if text == "auto" else 0
+        return None if text == "auto" else 0
     name, _, number = text.partition("=")
     if name != "steps" or not number.isdecimal() or not 1 <= int(number) <= MOST_ADAPT_STEPS:
         raise argparse.ArgumentTypeError(

@@ -164,7 +164,8 @@ def _add_fit(commands: Commands) -> None:  # type: ignore[valid-type]
         type=adapt_steps,
         default="auto",
         metavar="auto|off|steps=N",
-        help="train the instance head on the frames, kept where held-out ones gain; default: auto",
+        help="train the instance head on the frames, kept where held-out ones gain; default: auto, "
+        "off for volumes",
     )
     parser.set_defaults(command=_fit)
 
@@ -307,7 +308,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         weights=weights,
         instances=not arguments.name_pixels,
         follow=arguments.follow,
-        adapt=arguments.adapt,
+        adapt=_adapt_steps(arguments),
     )
     known = {name: dsc for name, dsc in report.held_out_dsc.items() if not math.isnan(dsc)}
     for name, dsc in known.items():
@@ -324,6 +325,15 @@ def _fit(arguments: argparse.Namespace) -> int:
         print("masks by the parting head alone: memory and mapping network added nothing to it")
     print(f"{report.frames} of {report.annotated} annotated frames -> {arguments.out}")
     return 0
+
+
+def _adapt_steps(arguments: argparse.Namespace) -> int:
+    """Of slices it was not measured, so nobody gets it there who did not ask for it."""
+    from models.config import ADAPT_STEPS
+
+    if arguments.adapt is not None:
+        return int(arguments.adapt)
+    return 0 if arguments.labels else ADAPT_STEPS
 
 
 def _print_adoption(adoption: Adoption) -> None:
