@@ -27,9 +27,7 @@ from models.phantom import Procedure
 from models.specks import STRICT, SpeckRule, Specks, rule_for
 
 FOLDS = 3
-FINAL = (
-    1  # heads trained on all pictures; what is kept is the mean of theirs and the folds' weights
-)
+FINAL = 1  # heads trained on all pictures; kept is the mean of their weights and the folds'
 MARGIN = 0.0  # in DSC, that an adapted head has to gain
 PHANTOMS, PHANTOM_SIZE, PHANTOM_SEED = 32, 288, 9_000_000  # beyond any other procedure's seed
 
@@ -93,6 +91,7 @@ def _folds(encoded: EncodedFrames, seed: int) -> list[list[int]]:
 
 @torch.no_grad()
 def instrument_logits(head: PartingHead, encoded: EncodedFrames, frame: int) -> Tensor:
+    """What a head takes for instrument in an annotated frame. (1, 1, 4h, 4w)"""
     parted: PartedFrame = head(frame_features(encoded, frame), encoded.image[frame : frame + 1])
     return parted.instrument
 
