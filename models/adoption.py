@@ -2,7 +2,8 @@
 
 Each fold's pictures are answered by a head that was trained on the others. The profile gets the
 adapted head only where these answers gain over the shipped head's; and they stand in for what the
-adapted head will say of pictures it has not seen, wherever fitting chooses or calibrates.
+adapted head will say of pictures it has not seen, wherever fitting chooses or calibrates. One
+picture cannot be held out: then it is adapted where the shipped head finds that picture badly.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from models.specks import STRICT, SpeckRule, Specks, rule_for
 FOLDS = 3
 FINAL = 1  # heads trained on all pictures; kept is the mean of their weights and the folds'
 MARGIN = 0.0  # in DSC, that an adapted head has to gain
+POOR = 0.75  # DSC of the shipped head on a single picture, under which it is adapted untested
 PHANTOMS, PHANTOM_SIZE, PHANTOM_SEED = 32, 288, 9_000_000  # beyond any other procedure's seed
 
 
@@ -37,7 +39,8 @@ class Adoption:
     """What came of it.
 
     head: adapted; None: the shipped one stays
-    before, after: foreground DSC of `frames` held-out pictures, by the shipped head and adapted
+    before, after: foreground DSC of `frames` held-out pictures, by the shipped head and adapted;
+    after is not a number where there was one picture only
     instrument: (1, 1, 4h, 4w) logits of each held-out picture by a head that has not seen it
     """
 
@@ -52,9 +55,13 @@ def adopt_head(
     model: OflSam2, frames: AnnotatedFrames, encoded: EncodedFrames, config: FitConfig
 ) -> Adoption:
     """Adapt the model's head if that helps. config: its adapt, seed and progress"""
-    folds = _folds(encoded, config.seed)
-    if model.parting is None or not (config.adapt and config.instances and folds):
+    folds, alone = _folds(encoded, config.seed), len(frames.pictures) == 1
+    wanted = config.adapt and config.instances and not config.follow
+    if model.parting is None or not wanted or not (folds or alone):
         return Adoption()
+    before = _shipped_dsc(model.parting, encoded)
+    if alone and before >= POOR:
+        return Adoption(None, before, frames=1)
     total = config.adapt * (len(folds) + FINAL)
     with tqdm(total=total, desc="adapt", unit="step", disable=not config.progress) as bar:
         settings = AdaptConfig(steps=config.adapt)
@@ -66,11 +73,11 @@ def adopt_head(
             others = [one for n, one in enumerate(frames.pictures) if n not in fold]
             heads.append(training.adapted(model.parting, others, rng))
             instrument |= {n: instrument_logits(heads[-1], encoded, n) for n in fold}
-        before, after = _compared(model.parting, encoded, instrument)
+        after = _adapted_dsc(encoded, instrument)
         if after <= before + MARGIN:
             return Adoption(None, before, after, len(instrument))
         heads += [training.adapted(model.parting, frames.pictures, rng) for _ in range(FINAL)]
-    return Adoption(mean_head(heads), before, after, len(instrument), instrument)
+    return Adoption(mean_head(heads), before, after, len(frames.pictures), instrument)
 
 
 def _folds(encoded: EncodedFrames, seed: int) -> list[list[int]]:
@@ -96,15 +103,17 @@ def instrument_logits(head: PartingHead, encoded: EncodedFrames, frame: int) -> 
     return parted.instrument
 
 
-def _compared(
-    shipped: PartingHead, encoded: EncodedFrames, instrument: dict[int, Tensor]
-) -> tuple[float, float]:
-    """Mean foreground DSC of these pictures, as the shipped head sees them and as adapted ones."""
+def _shipped_dsc(head: PartingHead, encoded: EncodedFrames) -> float:
+    each = range(len(encoded.clip))
+    found = [_foreground_dsc(instrument_logits(head, encoded, n), encoded, n, STRICT) for n in each]
+    return float(np.mean(found))
+
+
+def _adapted_dsc(encoded: EncodedFrames, instrument: dict[int, Tensor]) -> float:
+    """Not a number where nothing was held out."""
     rule = rule_for(len(encoded.present), adapted=True)
-    own = {n: instrument_logits(shipped, encoded, n) for n in instrument}
-    before = [_foreground_dsc(one, encoded, n, STRICT) for n, one in own.items()]
-    after = [_foreground_dsc(one, encoded, n, rule) for n, one in instrument.items()]
-    return float(np.mean(before)), float(np.mean(after))
+    found = [_foreground_dsc(one, encoded, n, rule) for n, one in instrument.items()]
+    return float(np.mean(found)) if found else float("nan")
 
 
 def _foreground_dsc(logits: Tensor, encoded: EncodedFrames, frame: int, rule: SpeckRule) -> float:

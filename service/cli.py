@@ -340,7 +340,10 @@ def _print_adoption(adoption: Adoption) -> None:
     if not adoption.frames:
         return
     scores = f"DSC on {adoption.frames} held-out frames {adoption.before:.3f}"
-    if adoption.head is None:
+    if math.isnan(adoption.after):
+        kept = "kept as it is" if adoption.head is None else "adapted, untested"
+        print(f"instrument head {kept}: DSC on the one frame before {adoption.before:.3f}")
+    elif adoption.head is None:
         print(f"instrument head kept as it is: {scores}, adapted {adoption.after:.3f}")
     else:
         print(f"instrument head adapted: {scores} -> {adoption.after:.3f}")
