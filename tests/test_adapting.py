@@ -164,6 +164,19 @@ def test_a_head_of_another_shape_is_refused(weights: LoadedWeights) -> None:
         Tracker(weights, profile)
 
 
+def test_one_picture_adapts_a_head_only_where_it_was_poor(weights: LoadedWeights) -> None:
+    model, poor = weights.model, annotated(pictures(range(1)))
+    config = FitConfig(adapt=2)
+    found = adopt_head(model, poor, encode_frames(model, poor), config)
+    assert found.head is not None
+    assert np.isnan(found.after), "there is no other picture to test it on"
+    procedure = Procedure(8).clip(0, size=(192, 192)).render(2.0)
+    usual = annotated([(procedure.image_rgb, (procedure.class_mask > 0).astype(np.uint8))])
+    assert adopt_head(model, usual, encode_frames(model, usual), config).head is None
+    followed = replace(config, follow=True)
+    assert adopt_head(model, poor, encode_frames(model, poor), followed).head is None
+
+
 def test_pixels_that_nobody_knows_teach_nothing(weights: LoadedWeights) -> None:
     """The loss is blind to them, and to what lies outside a turned picture."""
     from models.adapting import instrument_loss
