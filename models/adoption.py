@@ -50,6 +50,11 @@ class Adoption:
     frames: int = 0
     instrument: dict[int, Tensor] = field(default_factory=dict)
 
+    @property
+    def believed(self) -> bool:
+        """Is a head good, even where classes are too rare to hold frames out for all else?"""
+        return self.head is not None or self.before >= POOR
+
 
 def adopt_head(
     model: OflSam2, frames: AnnotatedFrames, encoded: EncodedFrames, config: FitConfig

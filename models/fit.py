@@ -145,8 +145,7 @@ def fit_frames(
         left_out = replace(left_out, instrument=seen)
     epochs = train_fusion(model, left_out, _with_epochs(config, weights))
     bar.update()
-    # Folds found the adapted head good, even where classes are too rare to hold frames out.
-    by_head = adoption.head is not None and bool(encoded.references)
+    by_head = adoption.believed and bool(encoded.references)
     answer = choose_answer(model, left_out, FOUND_WEIGHTS[0] if by_head else None)
     if not answer.found_weight:  # the rows answer: no head has a voice
         adoption = replace(adoption, head=None)
