@@ -33,6 +33,7 @@ from models.held_out import (
     guard_limits,
     held_out_frames,
     leave_one_out,
+    names_lost,
     train_fusion,
 )
 from models.instance_naming import joined
@@ -142,7 +143,11 @@ def fit_frames(
     left_out = leave_one_out(model, encoded, held_out, ridge)
     if adoption.head is not None:
         seen = [adoption.instrument[out.frame] for out in held_out]
-        left_out = replace(left_out, instrument=seen)
+        adapted = replace(left_out, instrument=seen)
+        if names_lost(model, left_out, adapted):
+            adoption = replace(adoption, head=None)
+        else:
+            left_out = adapted
     epochs = train_fusion(model, left_out, _with_epochs(config, weights))
     bar.update()
     by_head = adoption.believed and bool(encoded.references)

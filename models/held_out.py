@@ -283,6 +283,18 @@ def _held_out_score(model: OflSam2, left_out: LeftOut, answer: Answer) -> float:
     return float(torch.stack(found).mean())
 
 
+@torch.no_grad()
+def names_lost(model: OflSam2, left_out: LeftOut, adapted: LeftOut) -> bool:
+    """Are classes of held-out frames worse told apart with an adapted head, absent ones counted?
+
+    A head that finds more also gives absent classes more to be named on.
+    """
+    if len(left_out.features) < 2 or left_out.mask.shape[1] == 1:
+        return False
+    answer = Answer(0.0, 0.0, FOUND_WEIGHTS[0])
+    return _held_out_score(model, adapted, answer) < _held_out_score(model, left_out, answer)
+
+
 def choose_answer(model: OflSam2, left_out: LeftOut, untested: float | None = None) -> Answer:
     """The answer that segments the held-out frames best.
 

@@ -21,6 +21,7 @@ from models.encoded import encode_frames
 from models.engines.engine import EngineChoice
 from models.errors import ProfileError
 from models.fit import fit_frames
+from models.held_out import held_out_frames, leave_one_out, names_lost
 from models.parting import PartingHead
 from models.phantom import Procedure
 from models.profile import Profile, load_profile, save_profile
@@ -188,3 +189,20 @@ def test_pixels_that_nobody_knows_teach_nothing(weights: LoadedWeights) -> None:
     wrong[..., 4:] = 9.0
     assert torch.equal(instrument_loss(logits, cover, known), instrument_loss(wrong, cover, known))
     assert IGNORE_ID == 255
+
+
+def test_a_head_that_costs_names_is_noticed(weights: LoadedWeights) -> None:
+    """Everything being instrument, absent classes are named too."""
+    procedure, model = Procedure(8), weights.model
+    shown = [procedure.clip(n, size=(192, 192)).render(2.0 + t) for n in range(3) for t in (0, 2)]
+    pairs = [(frame.image_rgb, frame.class_mask) for frame in shown]
+    ids = sorted({int(i) for _, mask in pairs for i in np.unique(mask)} - {0})
+    encoded = encode_frames(model, AnnotatedFrames.of(pairs, ids, 256))
+    held_out = held_out_frames(encoded, FitConfig())
+    assert len(held_out) > 1
+    left_out = leave_one_out(model, encoded, held_out, weights.ridge)
+    assert model.parting is not None
+    own = [adoption_module.instrument_logits(model.parting, encoded, o.frame) for o in held_out]
+    everything = [torch.full_like(one, 9.0) for one in own]
+    assert not names_lost(model, left_out, replace(left_out, instrument=own))
+    assert names_lost(model, left_out, replace(left_out, instrument=everything))
