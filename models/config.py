@@ -122,6 +122,7 @@ class MemoryConfig:
 
 
 PUBLISHED_EPOCHS = 40
+ADAPT_STEPS = 80  # a longer training of the instance head was worth no more
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,7 @@ class FitConfig:
         others; see following.py
     instances: held-out frames may choose naming by instance: better names; otherwise pixels are
         named, by the rows
+    adapt: steps of each training of the instance head, see adoption.py; 0: it stays as it is
     """
 
     seed: int = 0
@@ -145,4 +147,5 @@ class FitConfig:
     held_out: int = 32
     follow: bool = False
     instances: bool = True
+    adapt: int = 0
     progress: bool = False

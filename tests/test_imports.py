@@ -46,7 +46,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "method": TO_METHOD - {"method"},
         "engines": TO_METHOD,
         "tracking": TO_METHOD | {"engines"},
-        "fitting": TO_METHOD | {"datasets"},
+        "fitting": TO_METHOD | {"datasets", "phantom"},
         "training": TO_METHOD | {"fitting", "phantom"},
     },
     "service": {

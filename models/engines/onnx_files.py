@@ -22,7 +22,7 @@ from sam2.modeling.sam2_utils import LayerNorm2d
 from torch import Tensor, nn
 
 from models.backbone.memory_bank import BankShape
-from models.engines.graphs import PER_ROW, Graph, any_rows, graph_names, graphs
+from models.engines.graphs import PER_ROW, WITHOUT_ROWS, Graph, any_rows, graph_names, graphs
 from models.method.cache import cache_root, forget_unused, mark_used, writable
 from models.method.checkpoint import LoadedWeights
 from models.method.model import OflSam2
@@ -33,8 +33,10 @@ PART = "part-"
 FOLDERS = re.compile(rf"[0-9a-f]{{24}}|{PART}.*")  # names of ours in a cache
 
 
-def file_names(model: OflSam2) -> tuple[str, ...]:
-    """Every file that `onnx_files` writes, without its ending."""
+def file_names(model: OflSam2, *, rows: bool = True) -> tuple[str, ...]:
+    """Every file that `onnx_files` writes, without its ending. rows: see there"""
+    if not rows:
+        return WITHOUT_ROWS
     names = graph_names(model)
     return (*names, *(f"{name}_any" for name in names if any_rows(name)))
 
@@ -101,24 +103,29 @@ def set_rows(model: Any, count: int) -> None:
         model.reshape({port: [count, *list(port.partial_shape)[1:]] for port in per_row})
 
 
-def onnx_files(weights: LoadedWeights, shape: BankShape, cache: Path | None = None) -> Path:
+def onnx_files(
+    weights: LoadedWeights, shape: BankShape, cache: Path | None = None, *, rows: bool = True
+) -> Path:
     """The folder with the files for these weights and this bank, exported if need be.
 
     cache: where such folders are kept; None: ~/.cache/trocar. If it cannot be written to, a
     temporary folder. A folder is complete or not there: it is renamed into place.
+    rows: False for only what an adapted or shipped head needs, in a third of the time
     """
-    first, key = cache or cache_root(), _content_key(weights, shape)
-    if not _is_complete(first / key, weights):
+    first, key = cache or cache_root(), _content_key(weights, shape, rows=rows)
+    names = file_names(weights.model, rows=rows)
+    if not _is_complete(first / key, names):
         first = writable(first)
     folder = first / key
-    if _is_complete(folder, weights):
+    if _is_complete(folder, names):
         mark_used(folder)
         return folder
     part = Path(tempfile.mkdtemp(prefix=PART, dir=first))
     try:
         for name, graph in graphs(weights.model, shape).items():
-            export_graph(graph, part / f"{name}.onnx")
-            if any_rows(name):
+            if name in names:
+                export_graph(graph, part / f"{name}.onnx")
+            if f"{name}_any" in names:
                 export_graph(graph, part / f"{name}_any.onnx", any_rows=True)
     except BaseException:
         shutil.rmtree(part)
@@ -131,13 +138,13 @@ def onnx_files(weights: LoadedWeights, shape: BankShape, cache: Path | None = No
     return folder
 
 
-def _is_complete(folder: Path, weights: LoadedWeights) -> bool:
-    return all((folder / f"{name}.onnx").is_file() for name in file_names(weights.model))
+def _is_complete(folder: Path, names: tuple[str, ...]) -> bool:
+    return all((folder / f"{name}.onnx").is_file() for name in names)
 
 
-def _content_key(weights: LoadedWeights, shape: BankShape) -> str:
+def _content_key(weights: LoadedWeights, shape: BankShape, *, rows: bool) -> str:
     said: tuple[Any, ...] = (
         weights.sha256, shape.backbone, shape.rows, shape.support, shape.recent,
-        torch.__version__, OPSET, REVISION,
+        torch.__version__, OPSET, REVISION, *(() if rows else WITHOUT_ROWS),
     )  # fmt: skip
     return hashlib.sha256(repr(said).encode()).hexdigest()[:24]

@@ -77,7 +77,7 @@ class OpenVinoEngine:
             "INFERENCE_NUM_THREADS": str(self.threads),
             "ENABLE_CPU_PINNING": "NO",  # or all graphs of one thread share one and the same core
         }
-        files = onnx_files(weights, shape, cache)
+        files = onnx_files(weights, shape, cache, rows=rows or weights.model.instance_head is None)
         settings["CACHE_DIR"] = str(files / "compiled")
         self._core, self._settings = core, settings
         self._request: dict[str, dict[int, Any]] = {}  # by function and number of rows

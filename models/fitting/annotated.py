@@ -11,6 +11,7 @@ from models.backbone.image_input import resize_image, resize_mask
 from models.datasets.sequences import Dataset
 from models.datasets.summary import only_255
 from models.errors import DatasetError
+from models.fitting.frame_augmentation import LabelledPicture
 from models.types import IGNORE_ID, ClassSpec, UInt8Array
 
 Pair = tuple[UInt8Array, UInt8Array]
@@ -22,6 +23,7 @@ class AnnotatedFrames:
 
     image: (N, S, S, 3) uint8; mask: (C, N, S, S) uint8 0 or 1
     counted: (N, S, S) uint8, 0 where a pixel is ignored: nobody says what it shows
+    pictures: N, as they are drawn from to adapt the instance head, see frame_augmentation.py
     clip: N numbers, equal where frames are of one clip (or volume) and so resemble each other
     """
 
@@ -29,6 +31,7 @@ class AnnotatedFrames:
     mask: UInt8Array
     counted: UInt8Array
     clip: tuple[int, ...]
+    pictures: tuple[LabelledPicture, ...]
 
     @classmethod
     def of(
@@ -49,7 +52,8 @@ class AnnotatedFrames:
         ]
         counted = [resize_mask((mask != IGNORE_ID).astype(np.uint8), size) for _, mask in pairs]
         known = tuple(range(len(pairs)) if clip is None else clip)
-        return cls(images, np.asarray(masks, dtype=np.uint8), np.stack(counted), known)
+        pictures = tuple(LabelledPicture.of(*pair, class_ids, size) for pair in pairs)
+        return cls(images, np.asarray(masks, dtype=np.uint8), np.stack(counted), known, pictures)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from models.backbone.memory_bank import Entries
 from models.config import PUBLISHED_EPOCHS, FitConfig, LearnerConfig, MemoryConfig
 from models.datasets.sequences import Dataset
 from models.errors import DatasetError, ProfileError
+from models.fitting.adoption import Adoption, adopt_head
 from models.fitting.annotated import AnnotatedFrames, draw_shots, visible_classes
 from models.fitting.calibration import calibrate, guard_limits
 from models.fitting.encoded import (
@@ -29,12 +30,14 @@ from models.fitting.validation import (
     choose_ridge,
     held_out_frames,
     leave_one_out,
+    names_lost,
 )
 from models.instances.instance_classifier import joined
 from models.instances.mask_follower import followed_foreground
 from models.learner.mapping_network import ridge_solution
 from models.learner.online_learner import LearnerStart
 from models.learner.pixel_classifier import PixelNames, fit_pixel_names
+from models.method.adapted_head import head_tensors
 from models.method.checkpoint import LoadedWeights, load_embedded
 from models.method.model import OflSam2
 from models.method.profile import Mode, Profile, SupportSet, pool_features, save_profile
@@ -50,7 +53,8 @@ class FitReport:
 
     frames: fitted on; annotated: how many there were
     followed: whether the instruments of the one frame were found, where following was asked for
-    by_head: masks come from the instance head alone, see by_head.py
+    head_alone: masks come from the instance head alone
+    adoption: what came of adapting it to the annotated frames
     """
 
     path: Path | None
@@ -63,6 +67,7 @@ class FitReport:
     followed: bool = False
     head_alone: bool = False
     annotated: int = 0
+    adoption: Adoption = field(default_factory=Adoption)
 
 
 def fit_profile(
@@ -74,6 +79,7 @@ def fit_profile(
     weights: LoadedWeights | None = None,
     instances: bool = True,
     follow: bool = False,
+    adapt: int = 0,
     progress: bool = True,
 ) -> FitReport:
     """Fit a backbone to a data set and write the profile.
@@ -81,7 +87,7 @@ def fit_profile(
     weights: of the backbone, see `models/method/weight_source.py`; None takes the embedded ones
     shots: use this many annotated frames, drawn by seed so that every class is seen; None uses all,
     but at most MOST_FRAMES
-    instances, follow: see FitConfig
+    instances, follow, adapt: see FitConfig
     A class that no drawn frame shows cannot be learnt: it is left out, and the report names it.
     Raises DatasetError: no annotated frame, none that shows anything, several to follow.
     ProfileError: out is a folder.
@@ -90,7 +96,9 @@ def fit_profile(
         raise ProfileError(f"expected a file for the profile, {out} is a folder")
     weights = weights or load_embedded()
     drawn = draw_shots(dataset, shots or MOST_FRAMES, seed)
-    config = FitConfig(seed=seed, follow=follow, instances=instances, progress=progress)
+    config = FitConfig(
+        seed=seed, follow=follow, instances=instances, adapt=adapt, progress=progress
+    )
     size = weights.model.config.backbone.image_size
     classes = visible_classes(dataset.classes, drawn.pairs)
     ids = [spec.class_id for spec in classes]
@@ -126,13 +134,24 @@ def fit_frames(
         encoded = replace(encoded, exemplars=[])
     _require_visible(classes, encoded.present)
     bar.update()
+    adoption = adopt_head(model, frames, encoded, config)
     held_out = held_out_frames(encoded, config)
     ridge = choose_ridge(model, encoded, held_out, weights.ridge)
     bar.update()
     left_out = leave_one_out(model, encoded, held_out, ridge)
+    if adoption.head is not None:
+        unseen = [adoption.instrument[out.frame] for out in held_out]
+        adapted = replace(left_out, instrument=unseen)
+        if names_lost(model, left_out, adapted):
+            adoption = replace(adoption, head=None)
+        else:
+            left_out = adapted
     epochs = train_fusion(model, left_out, _with_epochs(config, weights))
     bar.update()
-    inference = choose_inference(model, left_out)
+    believed = adoption.believed and bool(encoded.exemplars)
+    inference = choose_inference(model, left_out, believed=believed)
+    if not inference.mode.instances:  # no head has a voice
+        adoption = replace(adoption, head=None)
     calibration, dsc = calibrate(model, left_out, len(classes), inference)
     bar.update()
     start = _start(model, encoded, held_out, ridge)
@@ -155,6 +174,7 @@ def fit_frames(
         exemplars=joined(encoded.exemplars) if inference.mode.instances else None,
         head_weight=inference.head_weight,
         foreground=foreground,
+        head=None if adoption.head is None else head_tensors(adoption.head),
         object_offset=inference.object_offset,
     )
     named = {spec.name: value for spec, value in zip(classes, dsc, strict=True)}
@@ -167,6 +187,7 @@ def fit_frames(
         ridge=ridge,
         followed=profile.mode is Mode.FOLLOW,
         head_alone=profile.mode is Mode.HEAD,
+        adoption=adoption,
     )
     return profile, report
 

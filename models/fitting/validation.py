@@ -29,6 +29,7 @@ from models.fitting.encoded import (
 )
 from models.instances.exemplars import Exemplars
 from models.instances.instance_classifier import InstanceClassifier, joined
+from models.instances.small_regions import STRICT, rule_for
 from models.learner.mapping_network import apply_mapper, ridge_solution
 from models.learner.pixel_classifier import WEIGHTS as PIXEL_WEIGHTS
 from models.learner.pixel_classifier import PixelClassifier, classify_pixels
@@ -98,7 +99,9 @@ class LeftOut:
     """Held-out frames as the tracker would see them, before fusion.
 
     attended, mapped: (n, C, D, h, w); mask: (n, C, S, S); counted: (n, S, S); features, image,
-    indicator and references (both from the other frames): of n frames
+    indicator and exemplars (both from the other frames): of n frames
+    instrument: logits of an adapted head that has not seen the frame, see adoption.py; None: there
+    is none
     """
 
     attended: Tensor
@@ -109,6 +112,7 @@ class LeftOut:
     image: list[Tensor]
     indicator: list[Tensor | None]
     exemplars: list[Exemplars]
+    instrument: list[Tensor] | None = None
 
 
 @torch.no_grad()
@@ -192,10 +196,14 @@ def _predict_left_out(
     rows = len(left_out.mask[frame])
     if inference.mode.instances and model.instance_head is not None:
         head, exemplars = model.instance_head, left_out.exemplars[frame]
-        classifier = InstanceClassifier(head, exemplars, rows, inference.head_weight)
+        head_output, rule = head(features, image), STRICT
+        if left_out.instrument is not None:
+            head_output = replace(head_output, instrument=left_out.instrument[frame])
+            rule = rule_for(rows, adapted=True)
+        classifier = InstanceClassifier(head, exemplars, rows, inference.head_weight, rule)
         if inference.mode is Mode.HEAD:
-            return classifier.predict(head(features, image))
-        return classifier.label(head(features, image), _decoded(model, left_out, frame, inference))
+            return classifier.predict(head_output)
+        return classifier.label(head_output, _decoded(model, left_out, frame, inference))
     decoded = _decoded(model, left_out, frame, inference)
     indicator = left_out.indicator[frame]
     if indicator is None or inference.pixel_weight <= 0:
@@ -220,10 +228,26 @@ def held_out_score(model: OflSam2, left_out: LeftOut, inference: Inference) -> f
     return float(torch.stack(found).mean())
 
 
-def choose_inference(model: OflSam2, left_out: LeftOut) -> Inference:
-    """The one that segments the held-out frames best."""
+@torch.no_grad()
+def names_lost(model: OflSam2, left_out: LeftOut, adapted: LeftOut) -> bool:
+    """Are classes of held-out frames worse told apart with an adapted head, absent ones counted?
+
+    A head that finds more also gives absent classes more to be named on.
+    """
+    if len(left_out.features) < 2 or left_out.mask.shape[1] == 1:
+        return False
+    alone = Inference(Mode.HEAD)
+    return held_out_score(model, adapted, alone) < held_out_score(model, left_out, alone)
+
+
+def choose_inference(model: OflSam2, left_out: LeftOut, *, believed: bool = False) -> Inference:
+    """The one that segments the held-out frames best.
+
+    believed: the head is, where there are too few of them
+    """
     if len(left_out.features) < 2:
-        return Inference(object_offset=UNTESTED_OFFSET)
+        mode = Mode.HEAD if believed else Mode.PIXELS
+        return Inference(mode, object_offset=UNTESTED_OFFSET)
     weights = PIXEL_WEIGHTS if left_out.indicator[0] is not None else (0.0,)
 
     def score(inference: Inference) -> float:

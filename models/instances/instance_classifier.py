@@ -24,7 +24,7 @@ from models.instances.assignment import joint_shares
 from models.instances.exemplars import Exemplars
 from models.instances.instance_head import EMBEDDING, HeadOutput, InstanceHead
 from models.instances.labeler import Labeler
-from models.instances.small_regions import Mask, SmallRegions
+from models.instances.small_regions import STRICT, Mask, RegionRule, SmallRegions
 from models.instances.tracks import NOBODY, Instances, InstanceTracks, TrackState
 from models.instances.vote_grouping import Float, Labels, group_votes
 
@@ -79,13 +79,21 @@ class InstanceClassifier(Labeler[ClassifierState]):
     """Names the instances of one stream, frame by frame."""
 
     def __init__(
-        self, head: InstanceHead, exemplars: Exemplars, classes: int, head_weight: float = 1.0
+        self,
+        head: InstanceHead,
+        exemplars: Exemplars,
+        classes: int,
+        head_weight: float = 1.0,
+        rule: RegionRule = STRICT,
     ) -> None:
-        """head_weight: of the head's opinion of what is instrument, beside the memory path's"""
+        """head_weight: of the head's opinion of what is instrument, beside the memory path's
+
+        rule: for small regions
+        """
         self.head, self.exemplars = head, exemplars
         self.residual: Tensor | None = None  # (C, D), what lessons add to the evidence
         self._classes, self._head_weight = classes, head_weight
-        self._tracks, self._small_regions = InstanceTracks(), SmallRegions()
+        self._tracks, self._small_regions = InstanceTracks(), SmallRegions(rule)
 
     def reset(self) -> None:
         """Forget the stream."""

@@ -123,6 +123,7 @@ class InstanceHead(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        self.width = width
         self.own = OwnSight()
         self.coarse_in = nn.Conv2d(width + 2, COARSE, 1)
         self.coarse = nn.Sequential(*(_Residual(COARSE, d) for d in (1, 2, 4, 2, 1)))

@@ -103,6 +103,7 @@ class Profile:
     exemplars: Exemplars | None = None
     head_weight: float = 1.0  # of the instance head beside the memory path, in Mode.INSTANCES
     foreground: Tensor | None = None  # (T + 1,), in Mode.FOLLOW; see foreground_fit.py
+    head: dict[str, Tensor] | None = None  # adapted to the annotated pictures, see adapted_head.py
     object_offset: float = 0.0  # added to the object score, which decides whether a class is there
 
 
@@ -121,6 +122,7 @@ def save_profile(profile: Profile, path: Path) -> None:
         "calibration.offset": profile.calibration.offset,
         **_name_tensors(profile),
         **({} if profile.foreground is None else {"foreground": profile.foreground}),
+        **{f"head.{key}": value.half() for key, value in (profile.head or {}).items()},
         **{f"fusion.{key}": value for key, value in profile.fusion.items()},
     }
     header = {
@@ -204,7 +206,6 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Profile:
         tensors["tolerance"],
         tensors["surprise"],
     )
-    prefix = "fusion."
     return Profile(
         classes=tuple(ClassSpec(**spec) for spec in header["classes"]),
         backbone=header["backbone"],
@@ -212,7 +213,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Profile:
         learner=LearnerConfig(**learner),
         memory=MemoryConfig(**header["memory"]),
         start=start,
-        fusion={k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)},
+        fusion=_part(tensors, "fusion."),
         support=support,
         calibration=Calibration(tensors["calibration.slope"], tensors["calibration.offset"]),
         fitted_on=dict(header["fitted_on"]),
@@ -221,8 +222,13 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Profile:
         exemplars=_exemplars(header, tensors),
         head_weight=float(header["head_weight"]),
         foreground=tensors.get("foreground"),
+        head=_part(tensors, "head.") or None,
         object_offset=float(header["object_offset"]),
     )
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def _from_first_format(

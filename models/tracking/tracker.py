@@ -28,6 +28,8 @@ from models.errors import LessonError, ProfileError, StepError
 from models.instances.clicks import Click
 from models.instances.instance_classifier import InstanceClassifier
 from models.instances.mask_follower import MaskFollower
+from models.instances.small_regions import rule_for
+from models.method.adapted_head import with_own_head
 from models.method.checkpoint import LoadedWeights
 from models.method.model import OflSam2
 from models.method.profile import Mode, Profile, load_profile
@@ -74,17 +76,17 @@ class Tracker:
         Raises ProfileError, EngineError.
         """
         _require_fit(profile, weights)
-        self._weights = weights
+        self._weights = weights = with_own_head(weights, profile.head, len(profile.classes))
         self._ablation = ablation or Ablation()
         own_gamma = self._ablation.gamma
         self._gamma = profile.learner.gamma if own_gamma is None else own_gamma
+        mode = _mode(weights.model, profile, self._ablation)
         if engine is None or isinstance(engine, EngineChoice):
-            engine = open_engine_for(weights, profile, self._ablation, engine)
+            engine = _opened(weights, profile, mode, engine)
         self.engine: Engine = engine
         self._profile = profile = placed(profile, engine.device)
         model = _with_profile(weights.model, profile)
         model.fusion.to(engine.device)
-        mode = _mode(model, profile, self._ablation)
         self.strategy: Strategy[Any] = _strategy(engine, model, profile, self._ablation, mode)
         self._preparer = FramePreparer(engine, model.backbone, self.strategy)
         self._confident: list[bool] | None = None  # of the frame last segmented; None: it is past
@@ -307,8 +309,14 @@ def open_engine_for(
 
     Raises EngineError.
     """
+    weights = with_own_head(weights, profile.head, len(profile.classes))
+    return _opened(weights, profile, _mode(weights.model, profile, ablation or Ablation()), choice)
+
+
+def _opened(
+    weights: LoadedWeights, profile: Profile, mode: Mode, choice: EngineChoice | None
+) -> Engine:
     shape = BankShape.of(len(profile.classes), profile.memory, weights.model.config.backbone)
-    mode = _mode(weights.model, profile, ablation or Ablation())
     choice = choice or EngineChoice("torch")
     return open_engine(choice, weights, shape, rows=mode is not Mode.HEAD)
 
@@ -345,7 +353,8 @@ def _strategy(
         follower = MaskFollower(head, classes, profile.foreground)
         return MemoryStrategy(engine, model, profile, ablation, follower)
     assert profile.exemplars is not None
-    classifier = InstanceClassifier(head, profile.exemplars, classes, profile.head_weight)
+    rule = rule_for(classes, adapted=profile.head is not None)
+    classifier = InstanceClassifier(head, profile.exemplars, classes, profile.head_weight, rule)
     if mode is Mode.HEAD:
         return HeadStrategy(engine, classifier, classes, profile.learner)
     return MemoryStrategy(engine, model, profile, ablation, classifier)

@@ -8,7 +8,7 @@ long is an instrument then, tissue gets folds, stretched bands and pale loops. F
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -17,11 +17,10 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
+from models.fitting.light import Floats, Light, seen, smooth
 from models.training.rendered_frames import REACH, RenderedFrames
 
-Floats = npt.NDArray[np.float32]
-
-TINTED, GREYED, SHADED, HAZED, SOFT, NOISY = 0.7, 0.2, 0.4, 0.15, 0.4, 0.5  # shares of draws
+TINTED = 0.7  # share of draws
 BANDED = 0.5  # share of frames in which tissue is stretched to bands, or lies in folds
 OF_TISSUE = 0.6  # share of tints that are the tissue's colour, darker
 CROWDED = 0.8  # the same where there is no instrument
@@ -38,8 +37,8 @@ def recolored(frames: RenderedFrames, rng: Generator, *, banded: float = BANDED)
             _band(image, instance > 0, rng)
     if rng.random() < TINTED:
         _tint(images, frames, rng)
-    light = _Light.random(rng)
-    changed = np.stack([_seen(light.on(image, rng), rng) for image in images])
+    light = Light.random(rng)
+    changed = np.stack([seen(light.on(image, rng), rng) for image in images])
     return replace(frames, image=torch.from_numpy(changed).permute(0, 3, 1, 2))
 
 
@@ -77,7 +76,7 @@ def _band(image: Floats, instrument: npt.NDArray[np.bool_], rng: Generator) -> N
     side, fold = len(image), rng.random() < FOLDS
     loop = not fold and rng.random() < LOOPS
     away = _distance_from_a_curve(side, rng)
-    uneven = np.exp(_smooth(0.3 * rng.standard_normal((3, 3)), side))
+    uneven = np.exp(smooth(0.3 * rng.standard_normal((3, 3)), side))
     width = side * (rng.uniform(0.08, 0.2) if loop else rng.uniform(0.02, 0.14)) * uneven
     edge = side * (rng.uniform(0.008, 0.03) if fold else rng.uniform(0.004, 0.015))
     cover = 1 / (1 + np.exp(np.clip((away - width) / edge, -20, 20)))
@@ -113,60 +112,6 @@ def _distance_from_a_curve(side: int, rng: Generator) -> Floats:
     cv2.polylines(elsewhere, [np.round(path).astype(np.int32)], isClosed=False, color=0)
     away = cv2.distanceTransform(elsewhere, cv2.DIST_L2, 3)
     return np.asarray(np.minimum(away, 4 * side), np.float32)  # endless where no line is
-
-
-@dataclass(frozen=True)
-class _Light:
-    """What a lamp and a camera do to every frame of a draw."""
-
-    gain: Floats
-    gamma: float
-    saturation: float
-    contrast: float
-    shaded: bool
-    haze: float
-
-    @classmethod
-    def random(cls, rng: Generator) -> _Light:
-        return cls(
-            gain=rng.uniform(0.75, 1.25, 3).astype(np.float32) * np.float32(rng.uniform(0.8, 1.2)),
-            gamma=float(np.exp(rng.uniform(-0.4, 0.4))),
-            saturation=float(
-                rng.uniform(0, 0.4) if rng.random() < GREYED else rng.uniform(0.5, 1.5)
-            ),
-            contrast=float(rng.uniform(0.7, 1.4)),
-            shaded=bool(rng.random() < SHADED),
-            haze=float(rng.uniform(0.1, 0.5) if rng.random() < HAZED else 0.0),
-        )
-
-    def on(self, image: Floats, rng: Generator) -> Floats:
-        """image: (S, S, 3) 0 to 255, and what comes back"""
-        side = len(image)
-        lit = 255 * (np.clip(image * self.gain, 0, 255) / 255) ** self.gamma
-        grey = lit.mean(axis=2, keepdims=True)
-        lit = grey + self.saturation * (lit - grey)
-        lit = lit.mean() + self.contrast * (lit - lit.mean())
-        if self.shaded:
-            lit *= np.exp(_smooth(0.35 * rng.standard_normal((3, 3)), side))[..., None]
-        if self.haze:
-            density = self.haze * _smooth(rng.uniform(0.3, 1, (3, 3)), side)[..., None]
-            lit += density * (rng.uniform(150, 230) - lit)
-        return np.asarray(lit, np.float32)
-
-
-def _smooth(values: npt.NDArray[np.float64], side: int) -> Floats:
-    """(3, 3) -> (side, side)"""
-    large = cv2.resize(values.astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
-    return np.asarray(large, np.float32)
-
-
-def _seen(image: Floats, rng: Generator) -> npt.NDArray[np.uint8]:
-    """Through a lens and a sensor."""
-    if rng.random() < SOFT:
-        image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.3)), np.float32)
-    if rng.random() < NOISY:
-        image = image + rng.uniform(1, 8) * rng.standard_normal(image.shape, dtype=np.float32)
-    return np.clip(image, 0, 255).astype(np.uint8)
 
 
 def _reframed(frames: RenderedFrames, index: int, rng: Generator) -> tuple[Tensor, ...]:

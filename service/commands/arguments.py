@@ -60,11 +60,26 @@ def only_for_volumes(arguments: argparse.Namespace, *options: str) -> None:
             )
 
 
+MOST_ADAPT_STEPS = 2000  # ten minutes and more on two cores
+
+
 def count(text: str) -> int:
     """A whole number from 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
     return int(text)
+
+
+def adapt_steps(text: str) -> int | None:
+    """auto, off or steps=N -> steps, 0 for none, None for what fits the data."""
+    if text in ("auto", "off"):
+        return None if text == "auto" else 0
+    name, _, number = text.partition("=")
+    if name != "steps" or not number.isdecimal() or not 1 <= int(number) <= MOST_ADAPT_STEPS:
+        raise argparse.ArgumentTypeError(
+            f"expected auto, off or steps=N with N from 1 to {MOST_ADAPT_STEPS}, got {text!r}"
+        )
+    return int(number)
 
 
 def classes(text: str) -> int:

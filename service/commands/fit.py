@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.config import BACKBONES
+from models.config import ADAPT_STEPS, BACKBONES
 from service.commands.arguments import (
     CHECKPOINT_HELP,
+    adapt_steps,
     add_cutting,
     count,
     only_for_volumes,
@@ -21,6 +22,7 @@ from service.commands.data import CHOICE_HELP
 
 if TYPE_CHECKING:
     from models.datasets.sequences import Dataset
+    from models.fitting.adoption import Adoption
 
 
 def add_fit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -41,12 +43,20 @@ def add_fit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser.add_argument(
         "--name-pixels",
         action="store_true",
-        help="not instruments: by rows, less often right",
+        help="not instruments: by the memory path, less often right",
     )
     parser.add_argument(
         "--follow",
         action="store_true",
         help="the one frame shows an instrument a class: follow these",
+    )
+    parser.add_argument(
+        "--adapt",
+        type=adapt_steps,
+        default="auto",
+        metavar="auto|off|steps=N",
+        help="train the instance head on the frames, kept where held-out ones gain; default: auto, "
+        "off for volumes",
     )
     parser.set_defaults(command=_fit)
 
@@ -64,6 +74,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         weights=weights,
         instances=not arguments.name_pixels,
         follow=arguments.follow,
+        adapt=_adapt_steps(arguments),
     )
     known = {name: dsc for name, dsc in report.held_out_dsc.items() if not math.isnan(dsc)}
     for name, dsc in known.items():
@@ -75,10 +86,31 @@ def _fit(arguments: argparse.Namespace) -> int:
         print(f"{name}: never visible in the annotated frames, left out of the profile")
     if arguments.follow and not report.followed:
         print("the embedded head hardly finds these: memories alone follow them", file=sys.stderr)
+    _print_adoption(report.adoption)
     if report.head_alone:
-        print("masks by the parting head alone: memory and mapping network added nothing to it")
+        print("masks by the instance head alone: memory and mapping network added nothing to it")
     print(f"{report.frames} of {report.annotated} annotated frames -> {arguments.out}")
     return 0
+
+
+def _adapt_steps(arguments: argparse.Namespace) -> int:
+    """Of slices it was not measured, so nobody gets it there who did not ask for it."""
+    if arguments.adapt is not None:
+        return int(arguments.adapt)
+    return 0 if arguments.labels else ADAPT_STEPS
+
+
+def _print_adoption(adoption: Adoption) -> None:
+    if not adoption.frames:
+        return
+    scores = f"DSC on {adoption.frames} held-out frames {adoption.before:.3f}"
+    if math.isnan(adoption.after):
+        kept = "kept as it is" if adoption.head is None else "adapted, untested"
+        print(f"instance head {kept}: DSC on the one frame before {adoption.before:.3f}")
+    elif adoption.head is None:
+        print(f"instance head kept as it is: {scores}, adapted {adoption.after:.3f}")
+    else:
+        print(f"instance head adapted: {scores} -> {adoption.after:.3f}")
 
 
 def _data(arguments: argparse.Namespace) -> Dataset:

@@ -39,6 +39,7 @@ def test_help_is_instant_and_loads_no_model() -> None:
         (["phantom", "x", "--fps", "0"], "frames a second"),
         (["phantom", "x", "--seed", "-1"], "whole number from 0"),
         (["serve", "--port", "99999"], "port from 0 to 65535"),
+        (["fit", "x", "-o", "y", "--adapt", "steps=0"], "expected auto, off or steps=N"),
         (["nonsense"], "invalid choice"),
     ],
 )
@@ -116,7 +117,8 @@ def test_phantom_fit_segment(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     size = ["--size", "160x120", "--seed", "9", "--fps", "4", "--video"]
     assert main(["phantom", str(data), "--clips", "2", "--frames", "8", *size]) == 0
     assert main(["phantom", str(data)]) == 2, "a folder with content is not written into"
-    assert main(["fit", str(data), "-o", str(profile), "--shots", "8"]) == 0
+    fit = ["fit", str(data), "-o", str(profile), "--shots", "8", "--adapt", "steps=2"]
+    assert main(fit) == 0
     classes = json.loads((data / "classes.json").read_text())["classes"]
     fitted = [spec.name for spec in load_profile(profile).classes]
     assert set(fitted) <= {c["name"] for c in classes}
@@ -131,4 +133,6 @@ def test_phantom_fit_segment(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         overlap += int(((found > 0) & (truth > 0)).sum())
         union += int(((found > 0) | (truth > 0)).sum())
     assert overlap / union > 0.5
-    assert "held-out annotated frames" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "held-out annotated frames" in said
+    assert "instance head" in said, "adapted, or kept as it is"
