@@ -76,7 +76,7 @@ def _add_subject(parser: argparse.ArgumentParser) -> None:
         "--learn-all", action="store_true", help="every class learns from every frame, as published"
     )
     parser.add_argument(
-        "--instances", action="store_true", help="by the parting head alone, as the demo; NANO"
+        "--instances", action="store_true", help="by the instance head alone, as the demo; NANO"
     )
 
 

@@ -23,7 +23,7 @@ WORDS = {
     ("learn_all", True): "every class learns from every frame",
     ("learn_all", False): "one class learns at a time",
     ("instances", True): "by the head alone",
-    ("instances", False): "by rows",
+    ("instances", False): "by the memory path",
     ("tuned", True): "sam2's compiled variant tuned",
     ("tuned", False): "sam2's compiled variant untuned",
     ("online", True): "updates on",

@@ -134,7 +134,7 @@ class FitConfig:
     patience: epochs without gain after which it ends; rate: AdamW's
     held_out: at most this many frames are left out in turn (all of a few-shot set)
     follow: the one annotated frame shows one instrument per class, and these are followed, no
-        others; see following.py
+        others; see mask_follower.py
     instances: held-out frames may choose naming by instance: better names; otherwise pixels are
         named, by the rows
     adapt: steps of each training of the instance head, see adoption.py; 0: it stays as it is

@@ -1,6 +1,6 @@
 """`trocar bench scale`: what a step costs as classes, image size and sessions grow, and viewers.
 
-One class at a time learns, a lesson in instalments, as in a live stream. Classes and image sizes
+One class at a time learns, as in a live stream. Classes and image sizes
 are measured in turn, a few steps each, again and again, so that what else the machine does falls on
 all of them; numbers of sessions one after the other. Viewers, of a live session, cost the model
 nothing: what a picture costs with so many is the processor time of service and model.

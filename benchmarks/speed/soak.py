@@ -30,7 +30,7 @@ def run_soak(frames: int, engine: str, out: Path, note: str = "") -> int:
 def measure_soak(frames: int, engine: str, note: str = "") -> dict[str, Any]:
     """The result file's content. frames: ten or more
 
-    One class at a time learns, in instalments, as in a live stream.
+    One class at a time learns, as in a live stream.
     """
     run, images = StepTimer(Subject().tracker(engine, timed=True)), pictures()
     tenth = max(1, frames // 10)

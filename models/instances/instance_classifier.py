@@ -1,10 +1,10 @@
-"""A name per instrument: the annotated frames' regions as references, a vote along each track.
+"""A name per instrument: the annotated frames' regions as exemplars, a vote along each track.
 
 Not in the paper; docs/method.md has what it is worth. An instance (`instances.py`) is described by
 the instance head and compared with the regions of the annotated frames; its track (`tracks.py`)
 averages what its frames said. The mask decoder's rows still say what is instrument, beside the
 head; what they think of a name no longer counts, it made names worse. An instance like none of the
-references, or whose likeliest name is not likely enough, gets none and is drawn as of unknown kind;
+exemplars, or whose likeliest name is not likely enough, gets none and is drawn as of unknown kind;
 a small region of which the head is nowhere sure is no instrument (`small_regions.py`): so absent
 classes stay absent.
 """

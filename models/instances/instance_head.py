@@ -5,7 +5,7 @@ the shaft ends and the direction it points in, so that instruments that touch or
 apart and one that is cut in two by another votes as one. A few free dimensions let looks help. The
 head also describes a region (an instrument) by a short unit vector in which instruments of one kind
 lie close together across the clips of a procedure. Trained on phantoms alone, see
-`parting_training.py`; docs/method.md has what it is worth.
+`models/training/head_training.py`; docs/method.md has what it is worth.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ Float = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
 MAX_INSTANCES = 8
-RADIUS = 0.16  # of a group of votes, see parting.py for their units
+RADIUS = 0.16  # of a group of votes, see instance_head.py for their units
 MIN_AREA = 12  # pixels; a smaller group joins its neighbour
 SAMPLE = 350  # pixels that look for groups; the others join the nearest
 

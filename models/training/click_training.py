@@ -32,7 +32,7 @@ def train(start: Path, out: Path, steps: int = STEPS) -> None:
     weights = load_embedded(start)
     instance_head = weights.model.instance_head
     if instance_head is None:
-        raise SystemExit(f"expected weights with a parting head, {start.name} has none")
+        raise SystemExit(f"expected weights with an instance head, {start.name} has none")
     head, rng = ClickHead(), np.random.default_rng(SEED)
     pool = FramePool(weights.model.backbone, POOL, SEED)
     pool.refresh(PROCEDURES)

@@ -188,7 +188,7 @@ def fit(start: Path, out: Path, procedures: int = PROCEDURES, steps: int = STEPS
     weights, rng = load_embedded(start), np.random.default_rng(5)
     head = weights.model.instance_head
     if head is None:
-        raise SystemExit(f"expected weights with a parting head, {start.name} has none")
+        raise SystemExit(f"expected weights with an instance head, {start.name} has none")
     seeds = tqdm(range(FIRST_SEED, FIRST_SEED + procedures), desc="render", unit="procedure")
     backbone = weights.model.backbone
     held = [one for seed in seeds for one in gather(head, backbone, seed, rng)]

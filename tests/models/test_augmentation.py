@@ -10,7 +10,7 @@ import torch
 
 from models.instances.instance_head import DIRECTION
 from models.method.checkpoint import LoadedWeights
-from models.training import head_frames as parting_frames
+from models.training import head_frames
 from models.training.augmentation import recolored, reframed
 from models.training.rendered_frames import RenderedFrames, render_frames
 
@@ -76,11 +76,11 @@ def test_of_a_draw_the_last_frame_may_show_no_instrument(
         shown[1:, 100:140, 100:140] = 1
         return replace(frames, instance=shown)
 
-    monkeypatch.setattr(parting_frames, "render_frames", rendered)
-    pool = parting_frames.FramePool(weights.model.backbone, capacity=2, seed=0)
+    monkeypatch.setattr(head_frames, "render_frames", rendered)
+    pool = head_frames.FramePool(weights.model.backbone, capacity=2, seed=0)
     pool.refresh(3)
     for share, expected in ((0.0, False), (1.0, True)):
-        monkeypatch.setattr(parting_frames, "EMPTY", share)
+        monkeypatch.setattr(head_frames, "EMPTY", share)
         drawn = [pool.draw(2, 4).cover.flatten(1).amax(dim=1) == 0 for _ in range(4)]
         empty = torch.stack(drawn).reshape(-1, 4)  # a draw's frames of one procedure
         assert bool(empty[:, 3].all()) is expected

@@ -1,4 +1,4 @@
-"""Instruments told apart, followed and named: grouping, tracks, references, the instance head."""
+"""Instruments told apart, followed and named: grouping, tracks, exemplars, the instance head."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from models.method.prompts import segment_clicks
 from models.phantom import Procedure
 from models.training import click_training
 from models.training import embedding_fitting as description_fitting
-from models.training import head_training as parting_training
+from models.training import head_training
 from models.training.embedding_fitting import (
     SHARPNESS,
     Regions,
@@ -283,11 +283,11 @@ def test_heads_are_trained_one_after_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two steps of each, from the embedded weights; everything else stays bit for bit."""
-    for module in (parting_training, click_training):
+    for module in (head_training, click_training):
         monkeypatch.setattr(module, "PROCEDURES", 2)
-    monkeypatch.setattr(parting_training, "WARM_UP", 1)  # smaller steps vanish in half precision
+    monkeypatch.setattr(head_training, "WARM_UP", 1)  # smaller steps vanish in half precision
     head_output, embedding, clicked = (tmp_path / f"{n}.safetensors" for n in range(3))
-    parting_training.train(EMBEDDED, head_output, steps=2)
+    head_training.train(EMBEDDED, head_output, steps=2)
     description_fitting.fit(head_output, embedding, procedures=3, steps=2)
     click_training.train(embedding, clicked, steps=2)
     before, after = load_file(EMBEDDED), load_file(clicked)

@@ -128,8 +128,8 @@ def test_a_picture_resized_on_the_device_is_opencvs(height: int, width: int, siz
     scene = Procedure(DEMO_SEED).clip(30, size=(height, width))
     image = scene.render(0.0).image_rgb
     image.setflags(write=False)  # as a frame may come
-    squeeze = resize_for((height, width), size, CPU)
-    found = squeeze(page_locked(image))[0].permute(1, 2, 0).numpy()
+    resize = resize_for((height, width), size, CPU)
+    found = resize(page_locked(image))[0].permute(1, 2, 0).numpy()
     off = np.abs(found - resize_image(image, size).astype(np.float32))
     assert off.max() <= 1
     assert off.mean() < 0.005
