@@ -30,6 +30,15 @@ class ClassSpec:
     color: str
 
 
+@dataclass(frozen=True)
+class Click:
+    """A point in shares of the picture's sides, 0 to 1; on the instrument, or off it."""
+
+    x: float
+    y: float
+    on: bool = True
+
+
 class Update(StrEnum):
     """What the online learner did with one class of one frame."""
 

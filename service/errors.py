@@ -8,6 +8,7 @@ ServiceError
 ├── NotInboundError          nothing can be published into this session
 ├── RecordingForbiddenError  this service records nothing
 ├── RecordingStateError      the session is being recorded already, or is not
+├── LessonStateError         the frame of a lesson is gone, or there is no lesson to take back
 └── ModelFailedError         (model/process) a step failed, hung, or the process is gone
 """
 
@@ -38,6 +39,10 @@ class NotInboundError(ServiceError):
 
 class RecordingForbiddenError(ServiceError):
     """Whoever started the service gave no folder for recordings."""
+
+
+class LessonStateError(ServiceError):
+    """The frame of a lesson is not kept any more, or there is no lesson to take back."""
 
 
 class RecordingStateError(ServiceError):

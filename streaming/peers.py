@@ -51,6 +51,10 @@ class Viewer:
             return
         self.masks.send(mask.stamped((mask.stamp + self._origin) % (1 << 32)))
 
+    def stamp_of(self, rtp_timestamp: int) -> int | None:
+        """The stamp, modulo 2^32, of the frame that this viewer got with this timestamp."""
+        return None if self._origin is None else (rtp_timestamp - self._origin) % (1 << 32)
+
     def leave(self) -> None:
         """Watch no more; may be called twice."""
         self._track.stop()
@@ -146,6 +150,14 @@ class Peers:
         """Send a mask to everybody who draws the masks himself."""
         for viewer in self._viewers.values():
             viewer.send_mask(mask)
+
+    def stamp_of(self, key: str, rtp_timestamp: int) -> int | None:
+        """The stamp of the frame that a connection got with this timestamp, see rtp_stamp.
+
+        None where there is no such connection, or no picture has reached it yet.
+        """
+        viewer = self._viewers.get(key)
+        return None if viewer is None else viewer.stamp_of(rtp_timestamp)
 
     async def close(self) -> None:
         """Close every connection; may be called twice."""

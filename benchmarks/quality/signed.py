@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
-from models.types import ClassResult, ClassSpec, Segmentation, UInt8Array, Update
+from models.types import ClassResult, ClassSpec, Click, Segmentation, UInt8Array, Update
 from service.live.phantom_source import PhantomScenes, PhantomUrl
 from streaming.mark import draw_mark, read_mark
 
@@ -72,6 +73,19 @@ class SigningModel:
     def update(self) -> tuple[Update, ...]:
         """Nothing to learn."""
         return (Update.FROZEN,)
+
+    def segment_clicks(
+        self, image_rgb: UInt8Array, clicks: Sequence[Click]
+    ) -> npt.NDArray[np.bool_]:
+        """Nothing is clicked on."""
+        return np.zeros(image_rgb.shape[:2], np.bool_)
+
+    def teach(self, image_rgb: UInt8Array, class_map: UInt8Array) -> None:
+        """Nothing to learn."""
+
+    def take_back(self) -> bool:
+        """Nothing was taught."""
+        return False
 
     def freeze(self, frozen: bool = True) -> None:
         """Nothing to freeze."""

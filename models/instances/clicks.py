@@ -8,7 +8,6 @@ takes the whole instrument that it lies on, and later clicks, on it or off it, c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -19,17 +18,9 @@ from torch import Tensor
 
 from models.instances.click_head import NEAR
 from models.instances.instance_head import MIDDLE, HeadOutput, twice
+from models.types import Click
 
 FARTHEST = 2.0  # votes farther apart than this all count the same
-
-
-@dataclass(frozen=True)
-class Click:
-    """A point in shares of the picture's sides, 0 to 1; on the instrument, or off it."""
-
-    x: float
-    y: float
-    on: bool = True
 
 
 def click_maps(head_output: HeadOutput, index: int, clicks: Sequence[Click]) -> Tensor:

@@ -11,9 +11,9 @@ import torch
 
 from models.backbone.image_input import to_input
 from models.errors import ModelError
-from models.instances.clicks import Click, click_maps
+from models.instances.clicks import click_maps
 from models.method.checkpoint import LoadedWeights
-from models.types import UInt8Array
+from models.types import Click, UInt8Array
 
 
 def segment_clicks(

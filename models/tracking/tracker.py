@@ -25,7 +25,6 @@ from models.backbone.memory_bank import BankShape
 from models.engines.interface import Engine, EngineChoice, one_pool
 from models.engines.open import open_engine
 from models.errors import LessonError, ProfileError, StepError
-from models.instances.clicks import Click
 from models.instances.instance_classifier import InstanceClassifier
 from models.instances.mask_follower import MaskFollower
 from models.instances.small_regions import rule_for
@@ -46,6 +45,7 @@ from models.types import (
     IGNORE_ID,
     ClassResult,
     ClassSpec,
+    Click,
     LearnerState,
     Segmentation,
     UInt8Array,

@@ -16,11 +16,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from models.instances.click_head import ClickHead
-from models.instances.clicks import Click, click_maps, next_click
+from models.instances.clicks import click_maps, next_click
 from models.instances.instance_head import HeadOutput
 from models.method.checkpoint import add_head, load_embedded
 from models.training.head_frames import MIXED, FramePool, HeadFrames
 from models.training.rendered_frames import CLIPS, PER_CLIP
+from models.types import Click
 
 STEPS, PROCEDURES, FRAMES, POOL, ROUNDS = 500, 4, 4, 200, 3
 RATE, LEAST, SEED = 3e-3, 20, 3  # LEAST: pixels of an instrument that is clicked on

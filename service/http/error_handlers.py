@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from models.errors import ModelError
 from service.errors import (
     BusyError,
+    LessonStateError,
     NotInboundError,
     RecordingForbiddenError,
     RecordingStateError,
@@ -24,6 +25,7 @@ CODES: dict[type[Exception], int] = {
     RecordingForbiddenError: 403,
     NotInboundError: 409,
     RecordingStateError: 409,
+    LessonStateError: 409,
     BusyError: 503,
     ModelFailedError: 503,
     ModelError: 400,  # a profile that does not fit, an engine that cannot run here

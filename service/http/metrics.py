@@ -68,6 +68,7 @@ def _metrics_of(session: Session) -> Iterable[Metric]:
     yield _counter(
         "trocar_learner_updates", "Class updates by what became of them", "result", status.updates
     )
+    yield _counter("trocar_lessons", "Lessons of people", "result", asdict(status.lessons))
     for name, text, value in (
         ("trocar_frames_in", "Frames that the source gave", status.frames_in),
         ("trocar_frames_sent", "Pictures made ready for viewers", status.frames_sent),

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from models.types import Click
+
 LARGEST_OFFER = 64 * 1024
 
 View = Literal["overlay", "plain"]
@@ -76,6 +78,48 @@ class ProfileList(BaseModel):
     """Names of the profiles that a session may be opened with."""
 
     profiles: list[str]
+
+
+class SeenFrame(Asked):
+    """A frame as somebody saw it.
+
+    frame: its RTP timestamp, as this viewer got it; viewer: the connection, the last part of the
+    `Location` of the answer to its offer
+    """
+
+    frame: Annotated[int, Field(strict=True, ge=0, lt=1 << 32)]
+    viewer: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class Press(Asked):
+    """A point in shares of the picture's sides; `on` an instrument, or off it."""
+
+    x: Annotated[float, Field(ge=0, le=1)]
+    y: Annotated[float, Field(ge=0, le=1)]
+    on: bool = True
+
+    def click(self) -> Click:
+        """As the model takes it."""
+        return Click(self.x, self.y, self.on)
+
+
+class NewLesson(SeenFrame):
+    """What is clicked on in a frame is of this class; 0: no instrument is there."""
+
+    clicks: Annotated[list[Press], Field(min_length=1, max_length=32)]
+    class_id: Annotated[int, Field(strict=True, ge=0, le=254)]
+
+
+class Taught(BaseModel):
+    """A lesson was taken. area: share of the picture that it speaks of, 0 to 1"""
+
+    area: float
+
+
+class TakenBack(BaseModel):
+    """The last lesson was undone."""
+
+    taken_back: Literal[True] = True
 
 
 class Done(BaseModel):

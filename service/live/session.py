@@ -16,6 +16,7 @@ from models.types import Segmentation
 from service.live.admission import Pace
 from service.live.badge import AT_MODEL_RATE, Badge
 from service.live.composer import Composer
+from service.live.lessons import Lessons
 from service.live.numbers import FrameInterval, LiveNumbers, rate, silent_s
 from service.live.recording import Recording
 from service.live.session_config import SessionConfig
@@ -59,6 +60,7 @@ class Session:
         self._overlay = Rendition("overlay", self.numbers.overlay.note)
         self._plain = Rendition("plain", self.numbers.plain.note)
         self.peers = Peers({"overlay": self._overlay, "plain": self._plain}, settings.viewers)
+        self.lessons = Lessons(self._model, self.peers)
         self._tasks: list[asyncio.Task[None]] = []
         self._pending: asyncio.Task[Segmentation] | None = None
         self._recording = Recording(settings.record)
@@ -145,6 +147,7 @@ class Session:
                 self._interval.note(frame)
             self._plain.show(self._composer.untouched(frame))
             self._recording.frame(frame)
+            self.lessons.frames.add(frame)
             self._to_model.put(frame)
 
     async def _run(self) -> None:
@@ -269,6 +272,7 @@ class Session:
             updates=dict(model.updates),
             learner_failures=model.learner_failures,
             learner_frozen=self._model.frozen,
+            lessons=self.lessons.status(),
             model_failures=self._model.failures,
             model_starts=model.starts,
             recording=self._recording.status(),

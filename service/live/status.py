@@ -61,6 +61,14 @@ class RecordingStatus:
 
 
 @dataclass(frozen=True)
+class LessonStatus:
+    """Lessons since the session was opened, and how many of them were taken back one by one."""
+
+    taught: int = 0
+    taken_back: int = 0
+
+
+@dataclass(frozen=True)
 class ClassStatus:
     """A class as the last step saw it. confidence: estimated DSC, 0 to 1"""
 
@@ -140,6 +148,7 @@ class SessionStatus:
     updates: dict[str, int]
     learner_failures: int
     learner_frozen: bool
+    lessons: LessonStatus
     model_failures: int
     model_starts: int
     recording: RecordingStatus

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
-from models.types import Segmentation, UInt8Array
+from models.types import Click, Segmentation, UInt8Array
 from service.model.process import ModelFailedError, ModelProcess
 
 log = logging.getLogger(__name__)
@@ -44,12 +45,22 @@ class Supervisor:
         """freeze, unfreeze, rollback or reset. Raises ModelFailedError while the model is down."""
         if action in ("freeze", "unfreeze"):
             await self._freeze(action == "freeze")
-        elif not self.up:
-            raise ModelFailedError("expected a model that answers, it is being started")
-        elif action == "rollback":
+            return
+        self._require_up()
+        if action == "rollback":
             await self.process.rollback()
         else:
             await self.process.reset()
+
+    async def teach(self, image_rgb: UInt8Array, clicks: Sequence[Click], class_id: int) -> float:
+        """See ModelProcess.teach. Raises LessonError; ModelFailedError while the model is down."""
+        self._require_up()
+        return await self.process.teach(image_rgb, clicks, class_id)
+
+    async def take_back(self) -> bool:
+        """See ModelProcess.take_back. Raises ModelFailedError while the model is down."""
+        self._require_up()
+        return await self.process.take_back()
 
     async def close(self) -> None:
         """End the process, and whatever would start it again; may be called twice."""
@@ -59,6 +70,10 @@ class Supervisor:
         await self.process.close()
         if self._restart is not None:
             await asyncio.gather(self._restart, return_exceptions=True)
+
+    def _require_up(self) -> None:
+        if not self.up:
+            raise ModelFailedError("expected a model that answers, it is being started")
 
     async def _freeze(self, frozen: bool) -> None:
         """Known before it is done: a process that is being started meanwhile is told the same."""

@@ -10,28 +10,27 @@ import asyncio
 import contextvars
 import logging
 import multiprocessing as mp
-import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.shared_memory import SharedMemory
-from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
-
-from models.errors import ModelError
-from models.types import ClassResult, ClassSpec, Segmentation, UInt8Array, Update
+from models.errors import LessonError, ModelError
+from models.types import ClassResult, ClassSpec, Click, Segmentation, UInt8Array, Update
 from service.errors import ServiceError
+from service.model.shared_frames import FrameWriter
 from service.model.worker import (
     Call,
     Learnt,
+    Lesson,
     OpenSegmenter,
     Raised,
+    Refused,
     Step,
+    Taught,
     kind_of,
     run_model,
 )
@@ -40,7 +39,6 @@ from service.settings import let_threads_sleep
 log = logging.getLogger(__name__)
 
 MOST_RAISED = 3  # steps in a row; a sticky CUDA error goes only with its process
-SHARED = Path("/dev/shm")  # where shared memory is a file
 
 
 class ModelFailedError(ServiceError):
@@ -74,7 +72,7 @@ class ModelProcess:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
         self._process: Any = None
         self._pipe: Connection | None = None
-        self._memory: SharedMemory | None = None
+        self._frames = FrameWriter()
         self._steps = 0
         self._raised = 0  # steps in a row that raised
         self._closed = False
@@ -104,6 +102,21 @@ class ModelProcess:
         """Segment a frame. Raises ModelFailedError; after it, `start` again unless `alive`."""
         result: Segmentation = await self._do(self._step, image_rgb)
         return result
+
+    async def teach(self, image_rgb: UInt8Array, clicks: Sequence[Click], class_id: int) -> float:
+        """What is clicked on in a frame is of this class, 0: no instrument is there.
+
+        Returns the share of the picture that was taught. Raises LessonError: it cannot be taught,
+        and the process goes on; ModelFailedError as `step` does.
+        """
+        area: float = await self._do(self._teach, image_rgb, tuple(clicks), class_id)
+        return area
+
+    async def take_back(self) -> bool:
+        """Undo the last lesson; False: there is none."""
+        undone: bool = await self._do(self._call, Call("take_back", ()))
+        self._learnt = await self._do(self._call, Call("save", ()))
+        return undone
 
     async def freeze(self, frozen: bool) -> None:
         """Stop learning, or go on."""
@@ -176,19 +189,32 @@ class ModelProcess:
     def _step(self, image_rgb: UInt8Array) -> Segmentation:
         started = time.perf_counter()
         height, width = image_rgb.shape[:2]
-        try:
-            memory = self._room_for(image_rgb.nbytes + height * width)
-        except OSError as error:
-            raise ModelFailedError(f"no shared memory for a frame: {kind_of(error)}") from error
-        np.ndarray(image_rgb.shape, np.uint8, memory.buf)[:] = image_rgb
-        self._send(Step(memory.name, (height, width, 3)))
+        self._send(Step(self._written(image_rgb), (height, width, 3)))
         limit = self._times.step_s if self._steps else self._times.first_step_s
         results: tuple[ClassResult, ...] | Raised = self._receive(limit)
         if isinstance(results, Raised):
             self._step_raised(results)
         self._steps, self._raised = self._steps + 1, 0
-        classes = np.ndarray((height, width), np.uint8, memory.buf, image_rgb.nbytes).copy()
+        classes = self._frames.class_map((height, width))
         return Segmentation(classes, results, (time.perf_counter() - started) * 1e3)
+
+    def _teach(self, image_rgb: UInt8Array, clicks: tuple[Click, ...], class_id: int) -> float:
+        height, width = image_rgb.shape[:2]
+        name = self._written(image_rgb)
+        self._send(Lesson(name, (height, width, 3), clicks, class_id))
+        answer: Taught | Refused | Raised = self._receive(self._times.first_step_s)
+        if isinstance(answer, Raised):
+            raise ModelFailedError(f"lesson failed: {answer.kind}")
+        if isinstance(answer, Refused):
+            raise LessonError(answer.sentence)
+        self._learnt = answer.saved
+        return answer.area
+
+    def _written(self, image_rgb: UInt8Array) -> str:
+        try:
+            return self._frames.write(image_rgb)
+        except OSError as error:
+            raise ModelFailedError(f"no shared memory for a frame: {kind_of(error)}") from error
 
     def _step_raised(self, raised: Raised) -> NoReturn:
         """One bad frame costs itself; a model that does nothing but raise is ended."""
@@ -205,7 +231,7 @@ class ModelProcess:
             raise ModelFailedError(f"call failed: {answer.kind}")
         return answer
 
-    def _send(self, message: Step | Call) -> None:
+    def _send(self, message: Step | Lesson | Call) -> None:
         if self._pipe is None:
             raise ModelFailedError("model process is not running")
         try:
@@ -247,18 +273,6 @@ class ModelProcess:
                 log.warning("learner failed: %s", lesson.failure)
         self._learner_failing = lesson.failure is not None
 
-    def _room_for(self, size: int) -> SharedMemory:
-        if self._memory is None or self._memory.size < size:
-            self._free_memory()
-            self._memory = _reserved(size)
-        return self._memory
-
-    def _free_memory(self) -> None:
-        if self._memory is not None:
-            self._memory.close()
-            self._memory.unlink()
-            self._memory = None
-
     def _stop(self) -> None:
         if self._pipe is not None:
             self._pipe.close()
@@ -266,19 +280,4 @@ class ModelProcess:
         if self._process is not None:
             self._process.kill()
             self._process.join(5)
-        self._free_memory()
-
-
-def _reserved(size: int) -> SharedMemory:
-    """Raises OSError where there is not enough: writing would end this process by a signal."""
-    memory = SharedMemory(create=True, size=size)
-    file = SHARED / memory.name
-    try:
-        if file.exists():
-            with file.open("r+b") as opened:
-                os.posix_fallocate(opened.fileno(), 0, size)
-    except OSError:
-        memory.close()
-        memory.unlink()
-        raise
-    return memory
+        self._frames.free()

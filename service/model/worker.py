@@ -8,16 +8,24 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.shared_memory import SharedMemory
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from models.errors import ModelError
-from models.types import ClassResult, ClassSpec, Segmentation, UInt8Array, Update
+from models.errors import LessonError, ModelError
+from models.types import (
+    IGNORE_ID,
+    ClassSpec,
+    Click,
+    Segmentation,
+    UInt8Array,
+    Update,
+)
+from service.model.shared_frames import FrameReader
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +44,17 @@ class LiveSegmenter(Protocol):
 
     def update(self) -> tuple[Update, ...]:
         """Learn from that frame; what became of it, per class."""
+
+    def segment_clicks(
+        self, image_rgb: UInt8Array, clicks: Sequence[Click]
+    ) -> npt.NDArray[np.bool_]:
+        """The instrument that somebody points at, (H, W). Raises ModelError."""
+
+    def teach(self, image_rgb: UInt8Array, class_map: UInt8Array) -> None:
+        """Learn what a person says of a frame. Raises LessonError."""
+
+    def take_back(self) -> bool:
+        """Undo the last lesson; False: there is none."""
 
     def freeze(self, frozen: bool = True) -> None:
         """Stop learning, or go on."""
@@ -70,6 +89,34 @@ class Call:
 
     name: str
     arguments: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Command: what is clicked on in the frame in shared memory is of this class.
+
+    shape: (H, W, 3); class_id: 0 says that no instrument is there
+    """
+
+    memory: str
+    shape: tuple[int, int, int]
+    clicks: tuple[Click, ...]
+    class_id: int
+
+
+@dataclass(frozen=True)
+class Taught:
+    """A lesson was taken. area: share of the picture that it speaks of; saved: as in Learnt"""
+
+    area: float
+    saved: Any
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A lesson that cannot be given; the sentence says why, in our own words."""
+
+    sentence: str
 
 
 @dataclass(frozen=True)
@@ -111,8 +158,7 @@ def run_model(pipe: Connection, open_segmenter: OpenSegmenter) -> None:
         pipe.send(Raised(kind_of(error)))
         return
     pipe.send(segmenter.classes)
-    learning = _Learning(segmenter)
-    memory: SharedMemory | None = None
+    learning, frames = _Learning(segmenter), FrameReader()
     raising = False
     while True:
         try:
@@ -123,11 +169,13 @@ def run_model(pipe: Connection, open_segmenter: OpenSegmenter) -> None:
             if isinstance(command, Call):
                 pipe.send(getattr(segmenter, command.name)(*command.arguments))
                 continue
-            if memory is None or memory.name != command.memory:
-                if memory is not None:
-                    memory.close()
-                memory = SharedMemory(command.memory)
-            pipe.send(_segment_shared(memory, command.shape, segmenter))
+            image, class_map = frames.read(command.memory, command.shape)
+            if isinstance(command, Lesson):
+                pipe.send(_teach(segmenter, image, command))
+                continue
+            result = segmenter.segment(image)
+            class_map[:] = result.class_map
+            pipe.send(result.results)
         except Exception as error:  # anything a model may raise must reach the supervisor
             if not raising:  # said once, not per frame
                 log.exception("model step failed")
@@ -166,11 +214,14 @@ class _Learning:
         return self._segmenter.save()
 
 
-def _segment_shared(
-    memory: SharedMemory, shape: tuple[int, int, int], segmenter: LiveSegmenter
-) -> tuple[ClassResult, ...]:
-    image = np.ndarray(shape, np.uint8, memory.buf).copy()
-    result = segmenter.segment(image)
-    size = shape[0] * shape[1] * 3
-    np.ndarray(shape[:2], np.uint8, memory.buf, size)[:] = result.class_map
-    return result.results
+def _teach(segmenter: LiveSegmenter, image_rgb: UInt8Array, lesson: Lesson) -> Taught | Refused:
+    """What is clicked on is of the class; of the rest of the picture nothing is said."""
+    try:
+        mask = segmenter.segment_clicks(image_rgb, lesson.clicks)
+        if not mask.any():
+            raise LessonError("expected a press on an instrument, found none there")
+        class_map = np.where(mask, lesson.class_id, IGNORE_ID).astype(np.uint8)
+        segmenter.teach(image_rgb, class_map)
+    except ModelError as error:
+        return Refused(str(error))
+    return Taught(float(mask.mean()), segmenter.save())

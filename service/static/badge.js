@@ -57,8 +57,9 @@ export function judge({ status, statusMs, refusal, connection, silentMs, masks }
 // What limits or colours what the badge says, each in a word or two.
 // behind: it is not the view that was chosen; share: of the frames with their masks, in the composed
 // view; null where that is no question
-export function notes({ status, behind, view, overlay, hidden, share, text }) {
+export function notes({ status, behind, view, overlay, hidden, share, text, teaching }) {
   const said = [];
+  if (teaching) said.push("TEACHING");
   if (status?.demo && text !== "DEMO") said.push("DEMO");
   const recorder = status?.recording?.state; // that one is recorded is nobody's secret
   if (recorder === "recording") said.push("BEING RECORDED");

@@ -31,6 +31,7 @@ export class Composer {
     this.seen = new Map(); // stamp -> when its frame came
     this.lags = []; // { at, ms }: how much later than its frame a mask came
     this.shown = null; // { stamp, aspect } of a frame that is on the screen without its mask
+    this.drawn = null; // RTP time of the frame that is on the screen, null where it is not known
     this.ticking = false;
   }
 
@@ -81,7 +82,7 @@ export class Composer {
     this.ring.clear();
     this.seen.clear();
     this.lags = [];
-    this.shown = null;
+    this.shown = this.drawn = null;
     this.#paint(null, {});
   }
 
@@ -122,6 +123,7 @@ export class Composer {
     const held = this.masksWanted && this.hold && !own && stamp !== null
       ? this.ring.before(stamp, HOLD_MS * TICKS_A_MS) : null;
     const aspect = width / height;
+    this.drawn = stamp;
     this.shown = own || stamp === null ? null : { stamp, aspect };
     this.#paint(own ?? held, { held: !own, aspect });
     this.onShown({ mask: own ? "own" : held ? "held" : "none", waitedMs: now - at, receivedAt });

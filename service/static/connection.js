@@ -21,6 +21,11 @@ export class Connection {
     this.patience = null;
   }
 
+  // Id of the connection that plays; null where none does.
+  get viewer() {
+    return this.peer?.viewer ?? null;
+  }
+
   // Play "overlay" or "plain". What plays goes on until the new picture is there.
   show(view) {
     this.view = view;

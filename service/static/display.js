@@ -11,6 +11,7 @@ import { describe, listen } from "./keys.js";
 import { Legend } from "./legend.js";
 import { quantile, Recent } from "./measure.js";
 import { Painter } from "./painter.js";
+import { Teach } from "./teach.js";
 
 const STATUS_EVERY_MS = 400;
 const LOOK_EVERY_MS = 200;
@@ -26,6 +27,7 @@ const held = new Recent(HELD_SHOWN_MS);
 const state = {
   status: null, statusAt: 0, refusal: "", connection: { state: "connecting", sentence: "" },
   unnamed: false, // has there been an instrument of unknown kind?
+  stamp: null, // RTP time of the frame that the video shows
 };
 
 const painter = new Painter(element("masks"));
@@ -36,11 +38,34 @@ const connection = new Connection({
   video,
   onMask: (buffer) => composer.addMask(buffer),
   onState: (now, sentence) => {
-    if (now === "connected") composer.clear();
+    if (now === "connected") {
+      composer.clear();
+      state.stamp = null;
+    }
     state.connection = { state: now, sentence };
     look();
   },
 });
+
+const teach = new Teach({
+  path: PATH,
+  elements: {
+    stage: element("stage"), video, state: document.querySelector(".state"), names: element("names"),
+    spot: element("spot"), lesson: element("lesson"), said: element("said"), undo: element("undo"),
+  },
+  seen: seenFrame,
+  onChange: () => {
+    press("teach", teach.on);
+    look();
+  },
+});
+
+// The frame that is on the screen now, and the connection that brought it.
+function seenFrame() {
+  const frame = choices.composed ? composer.drawn : state.stamp;
+  const viewer = connection.viewer;
+  return frame === null || viewer === null ? null : { frame, viewer };
+}
 
 function onShown({ mask, waitedMs, receivedAt }) {
   if (mask === "joined") {
@@ -56,6 +81,7 @@ function watchFrames() {
   if (!("requestVideoFrameCallback" in video)) return;
   video.requestVideoFrameCallback((_, metadata) => {
     watchFrames();
+    state.stamp = metadata.rtpTimestamp ?? null;
     if (choices.composed) composer.addFrame(metadata);
     else frames.add(metadata.receiveTime ? metadata.expectedDisplayTime - metadata.receiveTime : 0);
   });
@@ -137,6 +163,7 @@ function look() {
     hidden: hidden().size,
     share: maskShare(),
     text: verdict.text,
+    teaching: teach.on,
   });
   write(element("notes"), said.join(" · "));
   tellAge(silentMs);
@@ -158,6 +185,7 @@ function show(status) {
   if (state.refusal) connection.hurry();
   Object.assign(state, { status, statusAt: performance.now(), refusal: "" });
   painter.classes = [...status.classes, status.unnamed];
+  teach.classes = status.classes;
   legend.show(namedOnce(status), hidden(), choices.composed && choices.overlay);
   write(element("scene"), `${status.source} · profile ${status.profile}`);
   write(element("fps"), frames.last === null ? "–" : frames.rate().toFixed(0));
@@ -203,6 +231,9 @@ function toggleClassOf(key) {
   if (one && choices.composed) change(() => choices.toggleClass(one.id));
 }
 
+// Digits choose a name while one is asked for.
+const digit = (key) => (teach.choosing ? teach.choose(key) : toggleClassOf(key));
+
 const COMPOSED = "(composed view)";
 const toggleView = () => setView(choices.composed ? "burnt" : "composed");
 const toggleStyle = () => setStyle(choices.style === "fill" ? "contour" : "fill")();
@@ -216,7 +247,11 @@ const ACTIONS = [
   { keys: ["-"], label: "−", text: `Fainter masks ${COMPOSED}`, run: dim(-OPACITY_STEP) },
   { keys: ["+", "="], label: "+", text: `Stronger masks ${COMPOSED}`, run: dim(OPACITY_STEP) },
   { keys: ["k"], label: "K", text: `Keep masks for up to 0.2 s ${COMPOSED}`, run: toggleHold },
-  { keys: [..."123456789"], label: "1 – 9", text: `Show or hide a class ${COMPOSED}`, run: toggleClassOf },
+  { keys: [..."123456789"], label: "1 – 9", text: `Show or hide a class ${COMPOSED}`, run: digit },
+  { keys: ["t"], label: "T", text: "Teach: press on an instrument, then choose its name", run: () => teach.toggle() },
+  { keys: ["0"], label: "0", text: "No instrument is there (teaching)", run: digit },
+  { keys: ["u"], label: "U", text: "Undo the lesson just given", run: () => teach.undo() },
+  { keys: ["escape"], label: "Esc", text: "Close the names, or end teaching", run: () => teach.back() },
   { keys: ["h"], label: "H", text: "Hide everything but picture and badge", run: bare },
   { keys: ["f"], label: "F", text: "Full screen", run: fullScreen },
   { keys: ["?"], label: "?", text: "This help", run: help, always: true },
@@ -224,6 +259,7 @@ const ACTIONS = [
 
 element("overlay").addEventListener("click", toggleOverlay);
 element("hold").addEventListener("click", toggleHold);
+element("teach").addEventListener("click", () => teach.toggle());
 element("burnt").addEventListener("click", () => setView("burnt"));
 element("composed").addEventListener("click", () => setView("composed"));
 element("fill").addEventListener("click", setStyle("fill"));

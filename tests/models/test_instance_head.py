@@ -14,7 +14,7 @@ from models.backbone.image_input import to_input
 from models.backbone.sam2 import DecodedMasks
 from models.errors import ModelError
 from models.instances.assignment import joint_shares
-from models.instances.clicks import Click, next_click
+from models.instances.clicks import next_click
 from models.instances.exemplars import Exemplars
 from models.instances.instance_classifier import InstanceClassifier, frame_exemplars, joined
 from models.instances.instance_head import EMBEDDING, VOTE, HeadOutput
@@ -34,6 +34,7 @@ from models.training.embedding_fitting import (
     episode_loss,
     train_in_episodes,
 )
+from models.types import Click
 
 Picture = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 

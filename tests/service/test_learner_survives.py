@@ -45,10 +45,10 @@ class Pupil(FakeTracker):
     def rollback(self) -> None:
         self.lessons = max(0, self.lessons - 2)
 
-    def save(self) -> int:  # type: ignore[override]
+    def save(self) -> int:
         return self.lessons
 
-    def load(self, state: int) -> None:  # type: ignore[override]
+    def load(self, state: int) -> None:
         self.lessons = state
         if self.fatal:
             os._exit(9)

@@ -22,8 +22,12 @@ from service.live.sessions import Sessions
 
 @dataclass
 class Viewer:
-    """Frames as they were decoded, (RTP timestamp, picture), and masks as they came."""
+    """Frames as they were decoded, (RTP timestamp, picture), and masks as they came.
 
+    id: of the connection, as the service names it
+    """
+
+    id: str = ""
     frames: list[tuple[int, UInt8Array]] = field(default_factory=list)
     masks: list[bytes] = field(default_factory=list)
 
@@ -94,7 +98,8 @@ class Server:
         offer = {"sdp": peer.localDescription.sdp, "type": "offer"}
         offer["view"] = view
         url = f"{self.url}/api/sessions/{session}/offer"
-        answer = await asyncio.to_thread(post_json, url, offer)
+        answer, location = await asyncio.to_thread(post_for, url, offer)
+        viewer.id = location.split("/")[-1]
         await peer.setRemoteDescription(RTCSessionDescription(**answer))
         try:
             yield viewer
@@ -133,7 +138,12 @@ def get_json(url: str) -> Any:
 
 def post_json(url: str, body: Any) -> Any:
     """POST JSON and parse the answer."""
+    return post_for(url, body)[0]
+
+
+def post_for(url: str, body: Any) -> tuple[Any, str]:
+    """POST JSON; the answer, parsed, and its Location."""
     data = json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=10) as response:
-        return json.load(response)
+        return json.load(response), response.headers.get("Location", "")
