@@ -24,9 +24,8 @@ from models.instances.vote_grouping import MAX_INSTANCES, group_votes
 from models.method.checkpoint import EMBEDDED, LoadedWeights
 from models.method.prompts import segment_clicks
 from models.phantom import Procedure
-from models.training import click_training
+from models.training import click_training, head_training
 from models.training import embedding_fitting as description_fitting
-from models.training import head_training
 from models.training.embedding_fitting import (
     SHARPNESS,
     Regions,

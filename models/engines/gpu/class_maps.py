@@ -1,7 +1,7 @@
 """A picture's bytes to a GPU, and masks back to the picture there.
 
-What `image_input.py` does by OpenCV, as look-ups and sums of tensors: a 1080p frame that is named on
-the processor costs as much as the network does on a large GPU.
+What `image_input.py` does by OpenCV, as look-ups and sums of tensors: a 1080p frame that is named
+on the processor costs as much as the network does on a large GPU.
 """
 
 from __future__ import annotations
