@@ -78,6 +78,11 @@ def _ablation(title: str, ablation: Ablation) -> Method:
     return Method(title, "", variant=Variant(ablation))
 
 
+def _updates(title: str, *, online: bool = True, gamma: float | None = None) -> Method:
+    ablation = Ablation(online=online, gamma=gamma, instances=False)
+    return _ablation(f"{title}, names by pixel", ablation)
+
+
 def _memory(support: int) -> Method:
     return Method(f"K = {support}", "fitted anew", variant=Variant(memory=MemoryConfig(support)))
 
@@ -98,14 +103,21 @@ ABLATIONS: dict[str, Method] = {
     "fusion_sum": _ablation("sum for fusion", Ablation(fusion=Fusion.SUM)),
     "no_naming": _ablation("no naming", Ablation(naming=False)),
     "no_instances": _ablation("names by pixel, not by instance", Ablation(instances=False)),
-    "no_update": _ablation("no update", Ablation(online=False)),
+    # What updates are worth shows where there are any: in the memory path, beside no_instances.
+    "no_update": _updates("no update", online=False),
     "blind_update": Method(
-        "blind update", "no gate, no guard", variant=Variant(Ablation(gamma=0.0), guarded=False)
+        "blind update, names by pixel",
+        "no gate, no guard",
+        variant=Variant(Ablation(gamma=0.0, instances=False), guarded=False),
     ),
-    "no_guard": Method("gate without guard", "", variant=Variant(guarded=False)),
-    "gamma_0.5": _ablation("gamma 0.5", Ablation(gamma=0.5)),
-    "gamma_0.7": _ablation("gamma 0.7", Ablation(gamma=0.7)),
-    "gamma_0.9": _ablation("gamma 0.9", Ablation(gamma=0.9)),
+    "no_guard": Method(
+        "gate without guard, names by pixel",
+        "",
+        variant=Variant(Ablation(instances=False), guarded=False),
+    ),
+    "gamma_0.5": _updates("gamma 0.5", gamma=0.5),
+    "gamma_0.7": _updates("gamma 0.7", gamma=0.7),
+    "gamma_0.9": _updates("gamma 0.9", gamma=0.9),
     "fusion_trained": Method(
         "fusion trained on these frames",
         "fitted anew: AdamW, at most 40 epochs, as published",
