@@ -77,6 +77,7 @@ class OnlineLearner:
         self.tau = start.tau.clone()
         self._recent = mapped(start.anchor, torch.zeros_like)
         self._taught = mapped(start.anchor, torch.zeros_like)
+        self._has_lessons = False
 
     @property
     def nbytes(self) -> int:
@@ -116,6 +117,7 @@ class OnlineLearner:
         """
         fresh = sample.statistics()
         taught = self._taught.plus(fresh)
+        self._has_lessons = True
         tau = ridge_solution(self._objective(self._start.anchor, self._recent, taught), self._ridge)
         known = fresh.weight > 0  # of a class that nobody speaks of nothing is learnt
         good = known & _finite(fresh) & torch.isfinite(tau).flatten(1).all(dim=1)
@@ -130,12 +132,14 @@ class OnlineLearner:
         """Bring a snapshot back."""
         own = mapped(snapshot, torch.clone)
         self.tau, self._recent, self._taught = own.tau, own.recent, own.taught
+        self._has_lessons = bool((own.taught.weight > 0).any())
 
     def reset(self) -> None:
         """As the profile left it."""
         self.tau = self._start.tau.clone()
         self._recent = mapped(self._start.anchor, torch.zeros_like)
         self._taught = mapped(self._start.anchor, torch.zeros_like)
+        self._has_lessons = False
 
     @property
     def _ridge(self) -> float:
@@ -149,6 +153,8 @@ class OnlineLearner:
         own = 1 - self._config.support_weight
         followed = anchor.scaled(1 - own * recent.weight)
         followed = followed.plus(recent.scaled(torch.full_like(recent.weight, own)))
+        if not self._has_lessons:
+            return followed
         whole = followed.plus(taught.scaled(torch.full_like(taught.weight, self._lesson_weight)))
         return whole.normalized()
 

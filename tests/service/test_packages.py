@@ -17,7 +17,7 @@ Capture = pytest.CaptureFixture[str]
 def test_a_missing_package_is_one_line(
     package: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [one for one in sys.modules if one.startswith("benchmarks.")]:
+    for name in [one for one in sys.modules if one.startswith(("benchmarks.", f"{package}."))]:
         monkeypatch.delitem(sys.modules, name)  # other tests may have loaded it
     monkeypatch.setitem(sys.modules, package, None)
     code = main(["bench", "exactness", "--json", "/dev/null"])
